@@ -1,0 +1,141 @@
+"""The one tree of errors; workers decide on retry from the type, never from the channel.
+
+GatewayError
+├── Rejected               what was posted to us is refused; nothing is retried by us
+│   ├── VerificationFailed
+│   ├── MalformedPayload
+│   └── UnknownAccount
+├── Temporary              the same try may work later
+│   ├── Throttled
+│   ├── ProviderUnavailable
+│   └── OutcomeUnknown
+├── Permanent              the same try will never work
+│   ├── InvalidRecipient
+│   ├── ContentRefused
+│   └── BadCredentials
+└── PolicyError            our own rule or the customer's wish forbids it
+    ├── BudgetExceeded
+    ├── OptedOut
+    ├── WindowClosed
+    └── EgressBlocked
+
+A class's docstring is its default message. Messages never hold a secret, a customer's text or an expected signature.
+"""
+
+
+class GatewayError(Exception):
+    """Something went wrong."""
+
+    code = "error"
+
+    def __init__(self, message: str | None = None, *, provider_code: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+        self.provider_code = provider_code
+
+
+class Rejected(GatewayError):
+    """The request was refused."""
+
+    code = "rejected"
+
+
+class VerificationFailed(Rejected):
+    """The signature is missing or wrong."""
+
+    code = "verification_failed"
+
+
+class MalformedPayload(Rejected):
+    """The payload is not of the form that the provider documents."""
+
+    code = "malformed_payload"
+
+
+class UnknownAccount(Rejected):
+    """There is no such channel account."""
+
+    code = "unknown_account"
+
+
+class Temporary(GatewayError):
+    """A fault that may pass."""
+
+    code = "temporary"
+
+    def __init__(
+        self, message: str | None = None, *, provider_code: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, provider_code=provider_code)
+        self.retry_after = retry_after  # seconds, where the other side named them
+
+
+class Throttled(Temporary):
+    """The provider asks to slow down."""
+
+    code = "throttled"
+
+
+class ProviderUnavailable(Temporary):
+    """The provider cannot be reached or answered with a fault of its own; it did not take the request."""
+
+    code = "provider_unavailable"
+
+
+class OutcomeUnknown(Temporary):
+    """The request left, and nobody knows whether it was taken; ask the provider before a second try."""
+
+    code = "outcome_unknown"
+
+
+class Permanent(GatewayError):
+    """A fault that will not pass."""
+
+    code = "permanent"
+
+
+class InvalidRecipient(Permanent):
+    """The address does not exist or cannot receive."""
+
+    code = "invalid_recipient"
+
+
+class ContentRefused(Permanent):
+    """The provider refuses this content."""
+
+    code = "content_refused"
+
+
+class BadCredentials(Permanent):
+    """The provider refuses the account's credentials or configuration."""
+
+    code = "bad_credentials"
+
+
+class PolicyError(GatewayError):
+    """A rule forbids it."""
+
+    code = "policy"
+
+
+class BudgetExceeded(PolicyError):
+    """The tenant's AI budget is used up."""
+
+    code = "budget_exceeded"
+
+
+class OptedOut(PolicyError):
+    """The recipient has opted out."""
+
+    code = "opted_out"
+
+
+class WindowClosed(PolicyError):
+    """The 24-hour window since the customer's last message is closed; only a template may be sent."""
+
+    code = "window_closed"
+
+
+class EgressBlocked(PolicyError):
+    """The target address may not be reached from here."""
+
+    code = "egress_blocked"
