@@ -4,7 +4,10 @@ GatewayError
 ├── Rejected               what was posted to us is refused; nothing is retried by us
 │   ├── VerificationFailed
 │   ├── MalformedPayload
-│   └── UnknownAccount
+│   ├── UnknownAccount
+│   ├── NotFound
+│   ├── WrongState
+│   └── InvalidInput
 ├── Temporary              the same try may work later
 │   ├── Throttled
 │   ├── ProviderUnavailable
@@ -55,6 +58,29 @@ class UnknownAccount(Rejected):
     """There is no such channel account."""
 
     code = "unknown_account"
+
+
+class NotFound(Rejected):
+    """There is no such thing, or it is another tenant's."""
+
+    code = "not_found"
+
+
+class WrongState(Rejected):
+    """The thing is in a state that does not allow this."""
+
+    code = "wrong_state"
+
+
+class InvalidInput(Rejected):
+    """A field has a value that is not allowed."""
+
+    code = "invalid_field"
+
+    def __init__(self, message: str | None = None, *, field: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.code = code or type(self).code
 
 
 class Temporary(GatewayError):

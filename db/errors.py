@@ -1,0 +1,56 @@
+"""The database floor's tree of errors. A class's docstring is its default message; no message holds a secret.
+
+DatabaseError
+├── DatabaseUnavailable         the server is away; the same try may work later
+├── DatabaseRefused             the server refuses what an operator configured
+├── SchemaOutdated              migrations are missing
+├── Conflict                    a rule of the schema refuses the row
+├── SealBroken                  a sealed value cannot be opened with the configured keys
+└── EmbeddedDatabaseError       the PostgreSQL that Waystation starts for one machine
+    ├── PostgresNotFoundError   no usable PostgreSQL program on this machine
+    ├── DataFolderError         the data folder cannot be used as it is
+    └── ServerStartError        the server did not come up
+"""
+
+
+class DatabaseError(Exception):
+    """The database failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached."""
+
+
+class DatabaseRefused(DatabaseError):
+    """The database refuses the configured login."""
+
+
+class SchemaOutdated(DatabaseError):
+    """The database's schema is older than this program; run `waystation migrate`."""
+
+
+class Conflict(DatabaseError):
+    """A row of that kind exists already."""
+
+
+class SealBroken(DatabaseError):
+    """A sealed value cannot be opened with the configured master keys."""
+
+
+class EmbeddedDatabaseError(DatabaseError):
+    """The embedded PostgreSQL failed."""
+
+
+class PostgresNotFoundError(EmbeddedDatabaseError):
+    """No usable PostgreSQL was found on this machine."""
+
+
+class DataFolderError(EmbeddedDatabaseError):
+    """The embedded PostgreSQL's data folder cannot be used."""
+
+
+class ServerStartError(EmbeddedDatabaseError):
+    """The embedded PostgreSQL did not start."""

@@ -1,0 +1,165 @@
+"""Applies migrations under a lock, makes the roles, and finds the DSN that the program runs with afterwards."""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncpg
+
+from db.errors import DatabaseRefused, DatabaseUnavailable, SchemaOutdated
+from db.sealing import derive_login_password
+
+RUNTIME_LOGIN = "waystation_login"
+_LOCK = 0x57617973  # any constant; one program of this name migrates a database at a time
+_FILE = re.compile(r"^(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.sql$")
+_LEDGER = """
+create table if not exists schema_migrations (
+    version int primary key, name text not null, checksum text not null, applied_at timestamptz not null default now()
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of ``db/migrations``; ``checksum`` proves that a landed one was not edited."""
+
+    version: int
+    name: str
+    sql: str
+    checksum: str
+
+
+def read_migrations() -> tuple[Migration, ...]:
+    """All migrations in order; raises ValueError for a file name that does not fit or a gap in the numbers."""
+    folder = resources.files("db").joinpath("migrations")
+    found = sorted(
+        (_read_migration(entry.name, entry.read_text(encoding="utf-8")) for entry in folder.iterdir() if entry.name.endswith(".sql")),
+        key=lambda migration: migration.version,
+    )
+    if [migration.version for migration in found] != list(range(1, len(found) + 1)):
+        raise ValueError("migrations are not numbered 1, 2, 3, …")
+    return tuple(found)
+
+
+def _read_migration(file_name: str, sql: str) -> Migration:
+    match = _FILE.match(file_name)
+    if match is None:
+        raise ValueError(f"{file_name} is no migration's name; it must look like 0001_what.sql")
+    return Migration(int(match["version"]), match["name"], sql, hashlib.sha256(sql.encode()).hexdigest())
+
+
+async def migrate(
+    dsn: str, master_keys: Sequence[bytes], *, dry_run: bool = False, on_step: Callable[[str], None] = lambda _: None
+) -> tuple[Migration, ...]:
+    """Brings the schema up to date and gives back what was (or, on a dry run, would be) applied.
+
+    ``dsn`` is a superuser's, the database owner's or a member of waystation_owner's. Safe to run from many places at
+    once. Raises DatabaseUnavailable, DatabaseRefused (missing rights), SchemaOutdated (an edited migration).
+    """
+    connection = await _connect(dsn)
+    try:
+        await connection.execute("select pg_advisory_lock($1)", _LOCK)
+        pending = _pending(await _applied(connection))
+        if not dry_run:
+            await _apply(connection, pending, master_keys, on_step)
+        return pending
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseRefused(f"this login may not migrate: {error}; use a superuser's or the owner's DSN") from error
+    finally:
+        await connection.close()
+
+
+async def _apply(
+    connection: Any, pending: Sequence[Migration], master_keys: Sequence[bytes], on_step: Callable[[str], None]
+) -> None:
+    await connection.execute(resources.files("db").joinpath("roles.sql").read_text(encoding="utf-8"))
+    await connection.execute("set role waystation_owner")
+    await connection.execute(_LEDGER)
+    await connection.execute("grant select on schema_migrations to waystation_app, waystation_worker")
+    for migration in pending:
+        on_step(f"{migration.version:04d} {migration.name}")
+        async with connection.transaction():
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "insert into schema_migrations (version, name, checksum) values ($1, $2, $3)",
+                migration.version,
+                migration.name,
+                migration.checksum,
+            )
+    await connection.execute("reset role")
+    # ALTER ROLE takes no parameters; the derived password is hexadecimal.
+    await connection.execute(f"alter role {RUNTIME_LOGIN} password '{derive_login_password(master_keys[0])}'")
+
+
+async def _applied(connection: Any) -> dict[int, str]:
+    if await connection.fetchval("select to_regclass('public.schema_migrations')") is None:
+        return {}
+    rows = await connection.fetch("select version, checksum from schema_migrations")
+    return {row["version"]: row["checksum"] for row in rows}
+
+
+def _pending(applied: dict[int, str]) -> tuple[Migration, ...]:
+    migrations = read_migrations()
+    for migration in migrations:
+        if applied.get(migration.version, migration.checksum) != migration.checksum:
+            raise SchemaOutdated(f"migration {migration.version:04d} was applied in another form; a landed one is never edited")
+    return tuple(migration for migration in migrations if migration.version not in applied)
+
+
+async def _connect(dsn: str) -> Any:
+    try:
+        return await asyncpg.connect(dsn, timeout=10)
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        raise DatabaseRefused(f"{error}") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable from error
+
+
+async def find_runtime_dsn(dsn: str, master_keys: Sequence[bytes]) -> str:
+    """The DSN to run with: ``dsn`` itself if its login has no more rights than it needs, else the run-time login's.
+
+    Raises SchemaOutdated when migrations are missing, DatabaseRefused when no master key opens the login.
+    """
+    connection = await _connect(dsn)
+    try:
+        if await connection.fetchval("select to_regclass('public.schema_migrations')") is None:
+            raise SchemaOutdated
+        privileged = await connection.fetchval(
+            "select rolsuper or rolbypassrls or pg_has_role(current_user, 'waystation_owner', 'member')"
+            " from pg_roles where rolname = current_user"
+        )
+    finally:
+        await connection.close()
+    return await _check_schema(await _login_dsn(dsn, master_keys) if privileged else dsn)
+
+
+async def _login_dsn(dsn: str, master_keys: Sequence[bytes]) -> str:
+    for key in master_keys:
+        candidate = _with_login(dsn, RUNTIME_LOGIN, derive_login_password(key))
+        try:
+            await (await _connect(candidate)).close()
+        except DatabaseRefused:
+            continue
+        return candidate
+    raise DatabaseRefused("no configured master key opens the run-time login; run `waystation migrate` with the current keys")
+
+
+async def _check_schema(dsn: str) -> str:
+    connection = await asyncpg.connect(dsn, timeout=10, server_settings={"role": "waystation_app"})
+    try:
+        missing = _pending(await _applied(connection))
+    finally:
+        await connection.close()
+    if missing:
+        raise SchemaOutdated(f"{len(missing)} migration(s) are missing from {missing[0].version:04d} on; run `waystation migrate`")
+    return dsn
+
+
+def _with_login(dsn: str, user: str, password: str) -> str:
+    parts = urlsplit(dsn)
+    hosts = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(user)}:{quote(password)}@{hosts}"))

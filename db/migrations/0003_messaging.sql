@@ -1,0 +1,185 @@
+-- Channel accounts, what providers posted, conversations, messages and what became of them.
+
+create table channel_accounts (
+    distributor_id uuid not null references distributors (id) on delete cascade,
+    id uuid not null,
+    channel text not null check (channel in ('WHATSAPP', 'SMS', 'EMAIL')),
+    provider text not null,
+    address text not null,
+    credentials_sealed bytea not null,
+    settings jsonb not null default '{}',
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    deleted_at timestamptz,
+    primary key (distributor_id, id)
+);
+comment on table channel_accounts is 'A tenant''s account at a provider: the address customers write to, with sealed credentials.';
+create unique index channel_accounts_address on channel_accounts (distributor_id, provider, channel, address) where deleted_at is null;
+create unique index channel_accounts_id on channel_accounts (id);
+call protect_tenant_table('channel_accounts');
+grant select, insert on channel_accounts to waystation_app;
+grant update (address, credentials_sealed, settings, updated_at, deleted_at) on channel_accounts to waystation_app;
+-- The lookup by id that comes before a tenant is known.
+grant select on channel_accounts to waystation_worker;
+call allow_worker('channel_accounts', array['select']);
+
+create table inbound_events (
+    distributor_id uuid not null,
+    id uuid not null,
+    channel_account_id uuid not null,
+    kind text not null check (kind in ('message', 'status')),
+    provider_key text not null,
+    headers jsonb not null,
+    body bytea not null,
+    received_at timestamptz not null,
+    primary key (distributor_id, id),
+    foreign key (distributor_id, channel_account_id) references channel_accounts (distributor_id, id) on delete cascade
+);
+comment on table inbound_events is 'What a provider posted, byte for byte, after its signature held; the evidence and the source of a replay.';
+call protect_tenant_table('inbound_events');
+grant select on inbound_events to waystation_app;
+grant select, insert on inbound_events to waystation_worker;
+call allow_worker('inbound_events', array['select', 'insert']);
+
+create table external_message_mappings (
+    distributor_id uuid not null,
+    channel_account_id uuid not null,
+    provider_key text not null,
+    message_id uuid,
+    created_at timestamptz not null,
+    primary key (distributor_id, channel_account_id, provider_key),
+    foreign key (distributor_id, channel_account_id) references channel_accounts (distributor_id, id) on delete cascade
+);
+comment on table external_message_mappings is
+    'The dedupe: a provider''s key is taken once per account. Outlives messages, so message_id is no foreign key.';
+call protect_tenant_table('external_message_mappings');
+grant select, insert on external_message_mappings to waystation_app, waystation_worker;
+call allow_worker('external_message_mappings', array['select', 'insert']);
+
+create table conversations (
+    distributor_id uuid not null,
+    id uuid not null,
+    channel_account_id uuid not null,
+    contact_id uuid not null,
+    customer_id uuid,
+    channel text not null check (channel in ('WHATSAPP', 'SMS', 'EMAIL')),
+    thread_key text not null default '',
+    status text not null default 'ACTIVE' check (status in ('ACTIVE', 'ARCHIVED')),
+    handoff text not null default 'BOT' check (handoff in ('BOT', 'WAITING_HUMAN', 'HUMAN')),
+    language text check (language in ('es', 'en', 'pt')),
+    unread_count int not null default 0 check (unread_count >= 0),
+    last_message_at timestamptz not null,
+    last_inbound_at timestamptz,
+    -- One turn per burst: due when the burst is quiet, never later than the cap; generation counts inbound messages.
+    turn_generation bigint not null default 0,
+    turn_due_at timestamptz,
+    turn_cap_at timestamptz,
+    turn_attempts int not null default 0,
+    turn_lease_until timestamptz,
+    turn_lease_token uuid,
+    created_at timestamptz not null,
+    primary key (distributor_id, id),
+    unique (distributor_id, channel_account_id, contact_id, thread_key),
+    foreign key (distributor_id, channel_account_id) references channel_accounts (distributor_id, id) on delete cascade,
+    foreign key (distributor_id, contact_id) references customer_contacts (distributor_id, id) on delete cascade,
+    foreign key (distributor_id, customer_id) references customers (distributor_id, id) on delete set null (customer_id)
+);
+comment on table conversations is 'One open thread per channel account, contact and (e-mail) thread; carries the turn that its burst awaits.';
+create index conversations_inbox on conversations (distributor_id, last_message_at desc, id desc);
+create index conversations_customer on conversations (distributor_id, customer_id);
+create index conversations_contact on conversations (distributor_id, contact_id);
+create index conversations_turn_due on conversations (turn_due_at) where turn_due_at is not null;
+call protect_tenant_table('conversations');
+grant select on conversations to waystation_app, waystation_worker;
+grant insert on conversations to waystation_worker;
+grant update (status, handoff, language, unread_count, last_message_at, turn_due_at, turn_cap_at, turn_attempts, turn_lease_until, turn_lease_token)
+    on conversations to waystation_app;
+grant update (status, unread_count, last_message_at, last_inbound_at, customer_id, turn_generation, turn_due_at, turn_cap_at, turn_attempts, turn_lease_until, turn_lease_token)
+    on conversations to waystation_worker;
+call allow_worker('conversations', array['select', 'insert', 'update']);
+
+create table messages (
+    distributor_id uuid not null,
+    id uuid not null,
+    conversation_id uuid not null,
+    channel_account_id uuid not null,
+    customer_id uuid,
+    channel text not null check (channel in ('WHATSAPP', 'SMS', 'EMAIL')),
+    direction text not null check (direction in ('INBOUND', 'OUTBOUND')),
+    type text not null check (type in ('TEXT', 'IMAGE', 'AUDIO', 'VIDEO', 'FILE', 'LOCATION', 'CONTACT', 'BUTTON_REPLY', 'REACTION', 'ORDER', 'TEMPLATE', 'UNSUPPORTED')),
+    status text not null check (status in ('RECEIVED', 'QUEUED', 'SENDING', 'SENT', 'DELIVERED', 'READ', 'FAILED')),
+    status_rank smallint not null default 0,
+    text text not null default '',
+    metadata jsonb not null default '{}',
+    provider_message_id text,
+    reply_to_provider_id text,
+    inbound_event_id uuid,
+    error_code text,
+    -- FALSE only for an inbound message that still awaits its turn.
+    ai_processed boolean not null,
+    ai_skip_reason text check (ai_skip_reason in ('outbound', 'opt_out', 'opt_in', 'help')),
+    turn_message_id uuid,
+    send_due_at timestamptz,
+    send_attempts int not null default 0,
+    send_started_at timestamptz,
+    send_lease_until timestamptz,
+    send_lease_token uuid,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    primary key (distributor_id, id),
+    check ((direction = 'INBOUND') = (status = 'RECEIVED')),
+    check (direction = 'INBOUND' or ai_processed),
+    foreign key (distributor_id, conversation_id) references conversations (distributor_id, id) on delete cascade,
+    foreign key (distributor_id, channel_account_id) references channel_accounts (distributor_id, id) on delete cascade,
+    foreign key (distributor_id, customer_id) references customers (distributor_id, id) on delete set null (customer_id)
+);
+comment on table messages is 'Every message in or out. Outbound ones are rows first: the send lane sends what is due.';
+comment on column messages.turn_message_id is 'On a reply: the last inbound message of the burst it answers; one reply per burst.';
+comment on column messages.send_started_at is 'When the running attempt left; still set on a later claim means its outcome is unknown.';
+create unique index messages_provider_id on messages (distributor_id, channel_account_id, provider_message_id) where provider_message_id is not null;
+create unique index messages_one_reply on messages (distributor_id, turn_message_id) where turn_message_id is not null;
+create index messages_thread on messages (distributor_id, conversation_id, id desc);
+create index messages_customer on messages (distributor_id, customer_id);
+create index messages_awaiting_turn on messages (distributor_id, conversation_id, id) where not ai_processed;
+create index messages_send_due on messages (send_due_at) where send_due_at is not null;
+call protect_tenant_table('messages');
+grant select, insert on messages to waystation_app, waystation_worker;
+grant update (status, status_rank, provider_message_id, error_code, ai_processed, send_due_at, send_attempts, send_started_at, send_lease_until, send_lease_token, updated_at)
+    on messages to waystation_app, waystation_worker;
+call allow_worker('messages', array['select', 'insert', 'update']);
+
+create table attachments (
+    distributor_id uuid not null,
+    id uuid not null,
+    message_id uuid not null,
+    position int not null,
+    url text not null,
+    content_type text not null,
+    filename text,
+    created_at timestamptz not null,
+    primary key (distributor_id, id),
+    foreign key (distributor_id, message_id) references messages (distributor_id, id) on delete cascade
+);
+comment on table attachments is 'Files of a message, by the provider''s address for them.';
+create index attachments_message on attachments (distributor_id, message_id, position);
+call protect_tenant_table('attachments');
+grant select, insert on attachments to waystation_app, waystation_worker;
+call allow_worker('attachments', array['select', 'insert']);
+
+create table message_status_events (
+    distributor_id uuid not null,
+    id uuid not null,
+    message_id uuid not null,
+    status text not null,
+    provider_status text not null default '',
+    error_code text,
+    applied boolean not null,
+    occurred_at timestamptz not null,
+    primary key (distributor_id, id),
+    foreign key (distributor_id, message_id) references messages (distributor_id, id) on delete cascade
+);
+comment on table message_status_events is 'Every status that was told of a message, also those that came too late to be applied.';
+create index message_status_events_message on message_status_events (distributor_id, message_id, id);
+call protect_tenant_table('message_status_events');
+grant select, insert on message_status_events to waystation_app, waystation_worker;
+call allow_worker('message_status_events', array['select', 'insert']);

@@ -1,0 +1,59 @@
+-- Orders and their lines.
+
+create table orders (
+    distributor_id uuid not null,
+    id uuid not null,
+    conversation_id uuid,
+    customer_id uuid,
+    channel text not null check (channel in ('WHATSAPP', 'SMS', 'EMAIL')),
+    status text not null check (status in ('PENDING', 'REVIEW', 'CONFIRMED', 'CANCELLED', 'REJECTED', 'DELIVERED')),
+    requires_review boolean not null default false,
+    review_reasons text[] not null default '{}',
+    unmatched text[] not null default '{}',
+    delivery_date date,
+    currency text not null check (currency ~ '^[A-Z]{3}$'),
+    total_amount numeric(14, 4) not null default 0,
+    confidence numeric(4, 3),
+    source_message_id uuid,
+    confirmed_at timestamptz,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    primary key (distributor_id, id),
+    foreign key (distributor_id) references distributors (id) on delete cascade,
+    foreign key (distributor_id, conversation_id) references conversations (distributor_id, id) on delete set null (conversation_id),
+    foreign key (distributor_id, customer_id) references customers (distributor_id, id) on delete set null (customer_id)
+);
+comment on table orders is 'An order. A conversation has at most one open draft (PENDING or REVIEW). Outlives messages, so source_message_id is no foreign key.';
+create unique index orders_open_draft on orders (distributor_id, conversation_id) where status in ('PENDING', 'REVIEW');
+create index orders_newest on orders (distributor_id, id desc);
+create index orders_conversation on orders (distributor_id, conversation_id);
+create index orders_customer on orders (distributor_id, customer_id);
+call protect_tenant_table('orders');
+grant select, insert on orders to waystation_app;
+grant update (status, requires_review, review_reasons, unmatched, delivery_date, total_amount, confidence, confirmed_at, updated_at) on orders to waystation_app;
+
+create table order_products (
+    distributor_id uuid not null,
+    id uuid not null,
+    order_id uuid not null,
+    product_id uuid,
+    sku text not null,
+    product_name text not null,
+    unit text not null,
+    quantity numeric(12, 3) not null check (quantity > 0),
+    unit_price numeric(14, 4),
+    line_total numeric(14, 4) generated always as (round(quantity * coalesce(unit_price, 0), 4)) stored,
+    confidence numeric(4, 3) not null check (confidence between 0 and 1),
+    band text not null check (band in ('auto', 'confirm')),
+    original_text text not null default '',
+    position int not null,
+    primary key (distributor_id, id),
+    unique (distributor_id, order_id, sku),
+    foreign key (distributor_id, order_id) references orders (distributor_id, id) on delete cascade,
+    foreign key (distributor_id, product_id) references products (distributor_id, id) on delete set null (product_id)
+);
+comment on table order_products is 'A line of an order; name, unit and price are the catalogue''s at the time, never a model''s.';
+create index order_products_product on order_products (distributor_id, product_id);
+call protect_tenant_table('order_products');
+grant select, insert, delete on order_products to waystation_app;
+grant update (quantity, unit_price, confidence, band, original_text, position) on order_products to waystation_app;

@@ -1,0 +1,133 @@
+-- Outgoing webhooks: endpoints, events, deliveries (the outbox) and every attempt.
+
+create table webhook_endpoints (
+    distributor_id uuid not null references distributors (id) on delete cascade,
+    id uuid not null,
+    name text not null,
+    url text not null,
+    event_types text[] not null check (cardinality(event_types) > 0),
+    filter jsonb,
+    filter_path jsonpath,
+    headers_sealed bytea,
+    secrets_sealed bytea not null,
+    ordering text not null default 'none' check (ordering in ('none', 'conversation')),
+    enabled boolean not null default true,
+    disabled_reason text,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    deleted_at timestamptz,
+    primary key (distributor_id, id),
+    check (enabled = (disabled_reason is null))
+);
+comment on table webhook_endpoints is 'Where an integrator wants events posted. Secrets (new first, old ones while they overlap) and custom headers are sealed.';
+comment on column webhook_endpoints.filter_path is 'The filter compiled to a JSON path predicate over the event body, so that matching happens where events are stored.';
+call protect_tenant_table('webhook_endpoints');
+grant select, insert on webhook_endpoints to waystation_app;
+grant update (name, url, event_types, filter, filter_path, headers_sealed, secrets_sealed, ordering, enabled, disabled_reason, updated_at, deleted_at)
+    on webhook_endpoints to waystation_app;
+grant select on webhook_endpoints to waystation_worker;
+call allow_worker('webhook_endpoints', array['select']);
+
+create table webhook_events (
+    distributor_id uuid not null references distributors (id) on delete cascade,
+    id uuid not null,
+    type text not null,
+    body jsonb not null,
+    conversation_id uuid,
+    occurred_at timestamptz not null,
+    transaction_id xid8 not null default pg_current_xact_id(),
+    primary key (distributor_id, id)
+);
+comment on table webhook_events is 'What happened, stored in the transaction in which it happened; body is what receivers get.';
+comment on column webhook_events.transaction_id is 'Readers that resume order by this and stop below the oldest running transaction: ids do not follow commit order.';
+call protect_tenant_table('webhook_events');
+grant select, insert on webhook_events to waystation_app, waystation_worker;
+call allow_worker('webhook_events', array['select', 'insert']);
+
+create table webhook_deliveries (
+    distributor_id uuid not null,
+    endpoint_id uuid not null,
+    event_id uuid not null,
+    id uuid not null,
+    status text not null default 'PENDING' check (status in ('PENDING', 'SUCCESS', 'RETRYING', 'EXHAUSTED', 'CANCELLED')),
+    ordering_key uuid,
+    attempt_count int not null default 0,
+    schedule_position int not null default 0,
+    due_at timestamptz,
+    lease_until timestamptz,
+    lease_token uuid,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    primary key (distributor_id, endpoint_id, event_id),
+    check ((status in ('PENDING', 'RETRYING')) = (due_at is not null)),
+    foreign key (distributor_id, endpoint_id) references webhook_endpoints (distributor_id, id) on delete cascade,
+    foreign key (distributor_id, event_id) references webhook_events (distributor_id, id) on delete cascade
+);
+comment on table webhook_deliveries is 'The outbox: one row per event and matching endpoint, born with the event. due_at is set while work remains.';
+comment on column webhook_deliveries.schedule_position is 'How many waits of the retry schedule are used up; a redelivery starts again at 0.';
+create index webhook_deliveries_id on webhook_deliveries (distributor_id, id);
+create index webhook_deliveries_event on webhook_deliveries (distributor_id, event_id);
+create index webhook_deliveries_due on webhook_deliveries (distributor_id, endpoint_id, due_at) where due_at is not null;
+create index webhook_deliveries_ordering on webhook_deliveries (distributor_id, endpoint_id, ordering_key, event_id) where due_at is not null and ordering_key is not null;
+call protect_tenant_table('webhook_deliveries');
+grant select, insert on webhook_deliveries to waystation_app, waystation_worker;
+grant update (status, attempt_count, schedule_position, due_at, lease_until, lease_token, updated_at) on webhook_deliveries to waystation_app, waystation_worker;
+call allow_worker('webhook_deliveries', array['select', 'insert', 'update']);
+
+create table webhook_delivery_attempts (
+    distributor_id uuid not null,
+    id uuid not null,
+    endpoint_id uuid not null,
+    event_id uuid not null,
+    number int not null check (number > 0),
+    started_at timestamptz not null,
+    outcome text not null default 'unknown' check (outcome in ('unknown', 'success', 'failure')),
+    duration_ms int,
+    status_code int,
+    error_class text,
+    response_excerpt text,
+    primary key (distributor_id, id),
+    unique (distributor_id, endpoint_id, event_id, number),
+    foreign key (distributor_id, endpoint_id, event_id) references webhook_deliveries (distributor_id, endpoint_id, event_id) on delete cascade
+);
+comment on table webhook_delivery_attempts is 'Every post, written before it leaves and finished after; one that was interrupted stays unknown.';
+call protect_tenant_table('webhook_delivery_attempts');
+grant select on webhook_delivery_attempts to waystation_app;
+grant select, insert on webhook_delivery_attempts to waystation_worker;
+grant update (outcome, duration_ms, status_code, error_class, response_excerpt) on webhook_delivery_attempts to waystation_worker;
+call allow_worker('webhook_delivery_attempts', array['select', 'insert', 'update']);
+
+-- Stores events and, with them, one delivery for each endpoint whose subscription matches: the only way events are made.
+-- Input: a JSON array of {id, distributor_id, type, conversation_id, occurred_at, due_at, body}. Gives back the number of deliveries.
+create function record_events(events jsonb) returns bigint
+    language sql volatile
+    set search_path = public, pg_catalog
+    as $$
+    with event as (
+        insert into webhook_events (distributor_id, id, type, body, conversation_id, occurred_at)
+        select e.distributor_id, e.id, e.type, e.body, e.conversation_id, e.occurred_at
+        from jsonb_to_recordset(events)
+            as e(distributor_id uuid, id uuid, type text, body jsonb, conversation_id uuid, occurred_at timestamptz)
+        returning distributor_id, id, type, body, conversation_id, occurred_at
+    ),
+    due as (
+        select d.id, d.due_at from jsonb_to_recordset(events) as d(id uuid, due_at timestamptz)
+    ),
+    delivery as (
+        insert into webhook_deliveries
+            (distributor_id, endpoint_id, event_id, id, ordering_key, due_at, created_at, updated_at)
+        select event.distributor_id, w.id, event.id, md5(w.id::text || event.id::text)::uuid,
+            case when w.ordering = 'conversation' then event.conversation_id end,
+            due.due_at, event.occurred_at, event.occurred_at
+        from event
+        join due on due.id = event.id
+        join webhook_endpoints w on w.distributor_id = event.distributor_id
+        where w.enabled and w.deleted_at is null
+            and w.event_types && array['*', split_part(event.type, '.', 1) || '.*', event.type]
+            and (w.filter_path is null or coalesce(jsonb_path_match(event.body, w.filter_path, '{}', true), false))
+        returning 1
+    )
+    select count(*) from delivery
+    $$;
+revoke execute on function record_events(jsonb) from public;
+grant execute on function record_events(jsonb) to waystation_app, waystation_worker;

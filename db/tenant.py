@@ -1,0 +1,141 @@
+"""The only door to a connection: a tenant's transaction, or the worker's narrow rights across tenants."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from db.errors import DatabaseUnavailable
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+APP_ROLE = "waystation_app"
+WORKER_ROLE = "waystation_worker"
+
+# An escaped NUL, told apart from the letters "u0000" behind an escaped backslash.
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+# What asyncpg raises when the server cannot be reached, goes away, or is starting up or shutting down.
+_AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.InterfaceError,
+)
+
+
+class Database:
+    """Connections of the run-time login, one pool per role.
+
+    Both pools skip the driver's session reset on release: every setting made here is local to a transaction.
+    """
+
+    def __init__(self, app: Pool, worker: Pool) -> None:
+        self._app = app
+        self._worker = worker
+
+    @asynccontextmanager
+    async def tenant(self, distributor_id: UUID) -> AsyncIterator[Connection]:
+        """A transaction in which row-level security shows one tenant's rows and nothing else.
+
+        Commits at the end, rolls back on any error. Raises DatabaseUnavailable where the server is away.
+        """
+        # One round trip begins and sets the tenant. The UUID type is what makes the text safe.
+        begin = f"begin; select set_config('app.current_distributor_id', '{UUID(str(distributor_id))}', true)"
+        async with _transaction(self._app, begin) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[Connection]:
+        """A transaction across tenants, with the rights that the migrations grant to the worker role."""
+        async with _transaction(self._worker, "begin") as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def worker_statements(self) -> AsyncIterator[Connection]:
+        """A worker's connection whose statements commit one by one; for single set-based statements."""
+        async with _borrowed(self._worker) as connection:
+            yield connection
+
+    async def close(self) -> None:
+        await asyncio.gather(self._app.close(), self._worker.close())
+
+    def terminate(self) -> None:
+        """Drops all connections at once, for a shutdown that may wait no longer."""
+        self._app.terminate()
+        self._worker.terminate()
+
+
+async def open_database(dsn: str, *, size: int = 8, timeout: float = 10.0) -> Database:
+    """Opens both pools with a run-time login's DSN; ``timeout`` seconds cap a connect. Raises DatabaseUnavailable."""
+    try:
+        app = await _open_pool(dsn, APP_ROLE, size, timeout)
+        worker = await _open_pool(dsn, WORKER_ROLE, size, timeout)
+    except _AWAY as error:
+        raise DatabaseUnavailable from error
+    return Database(app, worker)
+
+
+async def _open_pool(dsn: str, role: str, size: int, timeout: float) -> Pool:
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        timeout=timeout,
+        init=_set_up_connection,
+        reset=_keep_session,
+        server_settings={
+            "role": role,
+            "application_name": role,
+            "idle_in_transaction_session_timeout": "30000",
+            "timezone": "UTC",
+        },
+    )
+
+
+async def _keep_session(_connection: Any) -> None:
+    """Nothing outlives a transaction, so there is nothing to reset (the driver's reset costs a round trip)."""
+
+
+async def _set_up_connection(connection: Any) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", format="text", encoder=_encode_json, decoder=orjson.loads
+    )
+
+
+def _encode_json(value: Any) -> str:
+    """JSON text for jsonb. NUL cannot be stored by PostgreSQL, so it becomes U+FFFD."""
+    text = orjson.dumps(value, default=str).decode()
+    return _ESCAPED_NUL.sub("\\1\ufffd", text) if "\\u0000" in text else text
+
+
+@asynccontextmanager
+async def _borrowed(pool: Pool) -> AsyncIterator[Connection]:
+    try:
+        async with pool.acquire(timeout=10) as connection:
+            yield connection  # type: ignore[misc]  # the pool's proxy has the connection's methods
+    except _AWAY as error:
+        raise DatabaseUnavailable from error
+
+
+@asynccontextmanager
+async def _transaction(pool: Pool, begin: str) -> AsyncIterator[Connection]:
+    async with _borrowed(pool) as connection:
+        await connection.execute(begin)
+        try:
+            yield connection
+        except BaseException:
+            if not connection.is_closed():
+                await connection.execute("rollback")
+            raise
+        await connection.execute("commit")

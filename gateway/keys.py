@@ -1,0 +1,15 @@
+"""Typed keys of what hangs on the aiohttp application and on a request."""
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from channels.base import ChannelAdapter
+from channels.egress import EgressClient
+from gateway.settings import Settings
+from handlers.runtime import Runtime
+
+SETTINGS = web.AppKey("settings", Settings)
+RUNTIME = web.AppKey("runtime", Runtime)
+ADAPTERS: web.AppKey[Mapping[str, ChannelAdapter]] = web.AppKey("adapters", Mapping)  # type: ignore[type-abstract]
+EGRESS = web.AppKey("egress", EgressClient)

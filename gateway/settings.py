@@ -1,0 +1,167 @@
+"""Every setting, read once from the environment and `.env`; an unknown WAYSTATION_ name or a bad value is an error."""
+
+import os
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from channels.base import Channel
+from db.sealing import decode_master_key
+from handlers.runtime import RetrySchedule
+
+PREFIX = "WAYSTATION_"
+_FILE_SUFFIX = "_FILE"
+_UNPREFIXED = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+# Standard Webhooks' example schedule: eleven tries within 75 hours.
+_DEFAULT_WAITS = (0.0, 5.0, 30.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+_DEFAULT_QUIET_SECONDS = {Channel.WHATSAPP: 4.0, Channel.SMS: 2.0, Channel.EMAIL: 0.0}
+
+# Names that the contract fixes for providers whose channels are not built yet: accepted, so that one environment
+# serves every release, and told to the operator at start.
+RESERVED_NAMES = frozenset(
+    f"{PREFIX}{name}_URL" for name in ("META_GRAPH", "SENDGRID_API", "MAILGUN_API", "POSTMARK_API", "RESEND_API", "SES_API")
+)
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has a value that cannot be used; the message names it, never a secret's value."""
+
+
+class EngineName(StrEnum):
+    RULES = "rules"
+    OPENAI = "openai"
+    HYBRID = "hybrid"
+
+
+class LogFormat(StrEnum):
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class Settings(BaseModel):
+    """The settings of `contract.md`, typed. Times are seconds; secrets do not print."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    database_url: SecretStr | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    public_url: str | None = None
+    master_keys: tuple[SecretStr, ...] = ()
+    ai_engine: EngineName = EngineName.RULES
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    openai_model: str = "gpt-5-mini"
+    egress_allow: tuple[IPv4Network | IPv6Network, ...] = ()
+    twilio_api_url: str = "https://api.twilio.com"
+    debounce_seconds: float | None = Field(default=None, ge=0, le=300)
+    api_key: SecretStr | None = None
+    retry_schedule: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=_DEFAULT_WAITS, min_length=1)
+    log_format: LogFormat = LogFormat.CONSOLE
+
+    @field_validator("master_keys", "retry_schedule", mode="before")
+    @classmethod
+    def _split_list(cls, value: Any) -> Any:
+        return _pieces(value) if isinstance(value, str) else value
+
+    @field_validator("egress_allow", mode="before")
+    @classmethod
+    def _read_networks(cls, value: Any) -> Any:
+        return tuple(ip_network(piece, strict=False) for piece in _pieces(value)) if isinstance(value, str) else value
+
+    @field_validator("master_keys")
+    @classmethod
+    def _check_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in value:
+            decode_master_key(key.get_secret_value())
+        return value
+
+    @field_validator("public_url", "twilio_api_url", "openai_base_url")
+    @classmethod
+    def _check_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/") if value else None
+
+    @property
+    def base_url(self) -> str:
+        """What providers sign: the configured public URL, else where this process listens."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def opened_master_keys(self) -> tuple[bytes, ...]:
+        return tuple(decode_master_key(key.get_secret_value()) for key in self.master_keys)
+
+    @property
+    def webhook_schedule(self) -> RetrySchedule:
+        return RetrySchedule(self.retry_schedule)
+
+    def quiet_seconds(self, channel: Channel) -> float:
+        """How long a conversation must be quiet before its burst is taken as complete."""
+        return _DEFAULT_QUIET_SECONDS[channel] if self.debounce_seconds is None else self.debounce_seconds
+
+
+def _pieces(text: str) -> tuple[str, ...]:
+    return tuple(piece.strip() for piece in text.split(",") if piece.strip())
+
+
+def read_settings(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+    """The settings of this process: `.env`, over it the environment, over it ``overrides``; raises SettingsError."""
+    values = {**_file_values(env_file), **(os.environ if environ is None else environ)}
+    given = {name: value for name, value in values.items() if name.startswith(PREFIX) or _plain_name(name) in _UNPREFIXED}
+    fields = {_field_name(name): value for name, value in _with_secret_files(given).items() if name not in RESERVED_NAMES}
+    try:
+        return Settings(**{**fields, **overrides})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_describe(problem) for problem in error.errors())) from None
+
+
+def _file_values(env_file: Path | None) -> dict[str, str]:
+    if env_file is None or not env_file.is_file():
+        return {}
+    return {name: value for name, value in dotenv_values(env_file).items() if value is not None}
+
+
+def _plain_name(name: str) -> str:
+    return name.removesuffix(_FILE_SUFFIX)
+
+
+def _field_name(name: str) -> str:
+    return name.removeprefix(PREFIX).lower()
+
+
+def _with_secret_files(values: Mapping[str, str]) -> dict[str, str]:
+    """Every ``NAME_FILE`` replaced by ``NAME`` with the file's content; raises SettingsError for a file that is not readable."""
+    result = {name: value for name, value in values.items() if not name.endswith(_FILE_SUFFIX)}
+    for name in values.keys() - result.keys():
+        if _plain_name(name) in result:
+            raise SettingsError(f"{_plain_name(name)} and {name} are both set; keep one")
+        result[_plain_name(name)] = _read_secret(name, values[name])
+    return result
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{name}: {error.strerror}: {path}") from None
+
+
+def _describe(problem: Mapping[str, Any]) -> str:
+    location: Iterable[Any] = problem["loc"]
+    field = str(next(iter(location), ""))
+    plain = field.upper()
+    name = plain if plain in _UNPREFIXED else f"{PREFIX}{plain}"
+    if problem["type"] == "extra_forbidden":
+        return f"{name} is not a setting of Waystation; see the README's table"
+    return f"{name}: {problem['msg']}"
+
+
+def reserved_names_set(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The reserved settings that are set though nothing reads them yet, for a warning at start."""
+    return tuple(sorted(RESERVED_NAMES & environ.keys()))
