@@ -1,0 +1,335 @@
+"""The files of one embedded PostgreSQL: where they lie, who owns them, and how they come to be.
+
+Inside the data folder: `owner.lock`, `password`, `port`, `postgres.log`, and `cluster/`, PostgreSQL's own.
+PostgreSQL refuses to run as root. So root gives `cluster/` to an unprivileged account; where that account
+cannot reach the data folder, `cluster/` lies in the machine's state folder and the file `place` says where.
+No folder that we did not make is ever given other rights.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from db.embedded_binaries import Binaries, find_binaries, machine_state_folder, usable_by
+from db.embedded_process import GuardedProcess, SystemUser
+from db.errors import DataFolderError, ServerStartError
+
+SUPERUSER: Final = "postgres"
+ACCOUNT: Final = "waystation"  # the account that root makes for the server
+LAST_RESORT_ACCOUNT: Final = "nobody"
+BUILTIN_LOCALES_SINCE: Final = 17
+LOG_LIMIT_BYTES: Final = 10_000_000
+LOG_TAIL_BYTES: Final = 1_500
+
+
+class OwnerLock:
+    """The right to run the server of one folder: ours, and of every PostgreSQL process that inherits it."""
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def acquire(self) -> bool:
+        """Take the lock if nobody has it; never waits."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock up."""
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Forget the file; a server that inherited the lock keeps it."""
+        os.close(self.fd)
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """The data folder and the small files in it."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "owner.lock"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "postgres.log"
+
+    def make(self) -> None:
+        """Create the folder with what is missing above it; DataFolderError when it is not ours to use."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise DataFolderError(
+                f"The embedded PostgreSQL's folder {self.path} cannot be used: {error.strerror}. Mend: run "
+                "as the account that made it, or as root, or delete the folder if its data may go."
+            ) from error
+
+    def password(self) -> str:
+        """The superuser's password: made once, kept in a file that only the account that runs us can read."""
+        return self._read("password") or self._write("password", secrets.token_urlsafe(32))
+
+    def port(self) -> int | None:
+        """The port that the server had last."""
+        text = self._read("port")
+        return int(text) if text else None
+
+    def keep_port(self, port: int) -> None:
+        self._write("port", str(port))
+
+    def place(self) -> Path | None:
+        """The folder of `cluster/` where it is not the data folder itself."""
+        text = self._read("place")
+        return Path(text) if text else None
+
+    def keep_place(self, place: Path) -> None:
+        self._write("place", str(place))
+
+    def log_tail(self) -> str:
+        """The last lines that PostgreSQL wrote, for an error's text."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - LOG_TAIL_BYTES))
+            return file.read().decode(errors="replace").strip()
+
+    def rotate_log(self) -> None:
+        """Set a log aside that has grown large; one older one is kept."""
+        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text().strip()
+        except FileNotFoundError:
+            return ""
+
+    def _write(self, name: str, text: str) -> str:
+        """Write a whole file or nothing, readable by us alone."""
+        staging = self.path / f"{name}.new"
+        staging.unlink(missing_ok=True)
+        with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(self.path / name)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Everything that a start needs: PostgreSQL's folder, the programs, and the account that runs them."""
+
+    folder: DataFolder
+    place: Path
+    binaries: Binaries
+    user: SystemUser | None
+
+    @property
+    def path(self) -> Path:
+        return self.place / "cluster"
+
+    @property
+    def exists(self) -> bool:
+        return self.path.exists()
+
+
+def locate(folder: DataFolder) -> Cluster:
+    """Decide where the cluster lies and who runs it. Call it with the lock held; it blocks.
+
+    Raises DataFolderError when the cluster is another account's, PostgresNotFoundError when nothing runs it.
+    """
+    place = folder.place() or folder.path
+    user = _server_user(place / "cluster")
+    if user and not (place / "cluster").exists() and not _can_enter(user, place):
+        place = _reachable_place(folder)
+    binaries = find_binaries(_made_by(place / "cluster"))
+    if user:
+        binaries = usable_by(binaries, user, machine_state_folder())
+    return Cluster(folder, place, binaries, user)
+
+
+async def initialise(cluster: Cluster, lock: OwnerLock, *, durable: bool) -> None:
+    """Make the cluster with initdb: whole or not at all, whenever the machine or we are stopped.
+
+    `durable=False` skips the flush to disk. Raises ServerStartError with initdb's own words.
+    """
+    staging = cluster.place / "cluster.new"
+    if staging.exists():
+        shutil.rmtree(staging)  # an initdb that was cut short; the lock says that nobody works on it
+    staging.mkdir(mode=0o700)
+    password_file = staging / "password"
+    password_file.touch(mode=0o600)
+    password_file.write_text(cluster.folder.password())
+    _give(cluster.user, staging, password_file)
+    await _run_initdb(cluster, lock, staging, durable=durable)
+    (staging / "cluster").rename(cluster.path)
+    shutil.rmtree(staging)
+
+
+async def _run_initdb(cluster: Cluster, lock: OwnerLock, staging: Path, *, durable: bool) -> None:
+    command = [str(cluster.binaries.initdb), "-D", str(staging / "cluster"), "-U", SUPERUSER, "-E", "UTF8"]
+    command += ["--auth=scram-sha-256", f"--pwfile={staging / 'password'}", *_locale(cluster.binaries)]
+    command += [] if durable else ["--no-sync"]
+    with cluster.folder.log.open("ab") as log:
+        child = GuardedProcess.spawn(
+            command, user=cluster.user, death_signal=signal.SIGTERM, lock_fd=lock.fd, log=log
+        )
+    try:
+        code = await child.wait()
+    finally:
+        if not child.ended:
+            await child.stop(patience=5)
+    if code != 0:
+        raise ServerStartError(f"initdb failed (code {code}). Its last words:\n{cluster.folder.log_tail()}")
+
+
+def _locale(binaries: Binaries) -> list[str]:
+    """The same sorting and case rules on every machine: bytes order, Unicode letters."""
+    if binaries.major >= BUILTIN_LOCALES_SINCE:
+        return ["--locale-provider=builtin", "--locale=C.UTF-8"]
+    return ["--no-locale"] if sys.platform == "darwin" else ["--locale=C.UTF-8"]
+
+
+def clear_stale_pid(cluster: Cluster) -> None:
+    """Remove the pid file of a server that was killed. Call it with the lock held.
+
+    PostgreSQL itself believes such a file when any process has that id now, which is likely in a container.
+    We know that no server of ours lives; one that somebody started by hand raises DataFolderError.
+    """
+    pid_file = cluster.path / "postmaster.pid"
+    if not pid_file.exists():
+        return
+    pid = int(pid_file.read_text().split("\n", 1)[0])
+    if _serves(pid, cluster.path):
+        raise DataFolderError(
+            f"Process {pid} runs a PostgreSQL on {cluster.path} that Waystation did not start. Mend: stop it."
+        )
+    pid_file.unlink()
+
+
+def copy_data_dir(source: Path, target: Path) -> None:
+    """Copy the data folder of a stopped server; the copy gets a port and a place of its own.
+
+    Raises DataFolderError while a server runs on `source`.
+    """
+    lock = OwnerLock(source / "owner.lock")
+    try:
+        if not lock.acquire():
+            raise DataFolderError(f"A server runs on {source}; stop it before the folder is copied.")
+        target.mkdir(parents=True)
+        shutil.copy2(source / "password", target / "password")
+        made, copy = locate(DataFolder(source)), locate(DataFolder(target))
+        shutil.copytree(made.path, copy.path, symlinks=True)
+        _give(made.user, copy.path, *copy.path.rglob("*"))
+    finally:
+        lock.close()
+
+
+def _serves(pid: int, cluster_path: Path) -> bool:
+    """Whether that process is a server on that folder: a postmaster's working folder is its cluster."""
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/cwd").readlink() == cluster_path
+        except (FileNotFoundError, PermissionError, ProcessLookupError):  # gone, or another account's
+            return False
+    shown = subprocess.run(  # noqa: S603 - a number
+        ["/bin/ps", "-o", "command=", "-p", str(pid)], check=False, capture_output=True, text=True
+    )
+    return str(cluster_path) in shown.stdout
+
+
+def _server_user(cluster_path: Path) -> SystemUser | None:
+    """The account for the server: None when we are not root; else the cluster's owner or a new one."""
+    owner = cluster_path.stat().st_uid if cluster_path.exists() else None
+    if os.geteuid() != 0:
+        if owner not in {None, os.geteuid()}:
+            raise DataFolderError(
+                f"{cluster_path} belongs to account {owner}. Mend: run as that account or as root."
+            )
+        return None
+    return _by_uid(owner) if owner else _service_account()
+
+
+def _by_uid(uid: int) -> SystemUser:
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:  # an id without a name, as containers have them
+        return SystemUser(str(uid), uid, uid)
+    return SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _service_account() -> SystemUser:
+    """The account `waystation`, made if it is missing; `nobody` where accounts cannot be made."""
+    for make in ([], *_account_makers(), []):
+        if make:
+            subprocess.run(make, check=False, capture_output=True)  # noqa: S603 - fixed words; its effect is looked up
+        with contextlib.suppress(KeyError):  # not there yet: the next way
+            return _by_name(ACCOUNT)
+        time.sleep(0.1 if make else 0)  # another process may be making it at this moment
+    return _by_name(LAST_RESORT_ACCOUNT)
+
+
+def _account_makers() -> list[list[str]]:
+    makers = {
+        "useradd": ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT],
+        "adduser": ["-S", "-D", "-H", "-s", "/sbin/nologin", ACCOUNT],  # BusyBox
+    }
+    return [[program, *makers[name]] for name in makers if (program := shutil.which(name))]
+
+
+def _by_name(name: str) -> SystemUser:
+    entry = pwd.getpwnam(name)
+    return SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _can_enter(user: SystemUser, folder: Path) -> bool:
+    """Ask the kernel, as that user, whether the folder can be passed through."""
+    done = subprocess.run(  # noqa: S603 - a fixed test
+        ["/bin/sh", "-c", 'test -x "$1"', "sh", str(folder)],
+        check=False,
+        cwd="/",
+        user=user.uid,
+        group=user.gid,
+        extra_groups=[],
+    )
+    return done.returncode == 0
+
+
+def _reachable_place(folder: DataFolder) -> Path:
+    """A folder of its own in the machine's state folder, for a data folder that the account cannot reach."""
+    name = hashlib.sha256(str(folder.path).encode()).hexdigest()[:12]
+    place = machine_state_folder() / f"waystation-{name}"
+    place.mkdir(exist_ok=True)
+    place.chmod(0o711)  # ours, made a line above: may be passed through, not listed
+    folder.keep_place(place)
+    return place
+
+
+def _made_by(cluster_path: Path) -> int | None:
+    """The major version that made the cluster."""
+    version_file = cluster_path / "PG_VERSION"
+    return int(version_file.read_text()) if version_file.exists() else None
+
+
+def _give(user: SystemUser | None, *paths: Path) -> None:
+    if user is None:
+        return
+    for path in paths:
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
