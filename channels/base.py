@@ -54,7 +54,7 @@ class ConsentChange(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChannelAccount:
-    """A tenant's account at a provider, with its secrets opened; ``address`` is E.164 or an e-mail address."""
+    """A tenant's account at a provider, its secrets opened; ``address`` is E.164 or an e-mail address."""
 
     id: UUID
     distributor_id: UUID
@@ -67,7 +67,9 @@ class ChannelAccount:
 
 @dataclass(frozen=True, slots=True)
 class InboundRequest:
-    """A provider's post as it came: ``url`` is the configured public URL plus the raw path and query of the request."""
+    """A provider's post as it came: ``url`` is the configured public URL plus the raw path and query of the
+    request.
+    """
 
     method: str
     url: str
@@ -111,6 +113,12 @@ class StatusUpdate:
     provider_status: str = ""
     error_code: str | None = None
 
+    @property
+    def provider_key(self) -> str:
+        """The key of the dedupe, ``id:status[:code]``: a provider's retry of a callback repeats all three."""
+        parts = (self.provider_message_id, self.provider_status or self.status, self.error_code)
+        return ":".join(part for part in parts if part)
+
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
@@ -152,7 +160,7 @@ class SendReceipt:
 
 
 class ChannelAdapter(Protocol):
-    """Everything a provider's channel must do. Pure but for ``send``; see ``channels.twilio`` for the model."""
+    """All that a provider's channel must do. Pure but for ``send``; ``channels.twilio`` is the model."""
 
     @property
     def name(self) -> str: ...
@@ -161,7 +169,7 @@ class ChannelAdapter(Protocol):
     def channels(self) -> frozenset[Channel]: ...
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
-        """The credentials as stored; raises ValueError naming the field (never its value) where one is wrong."""
+        """The credentials as stored; raises ValueError naming the wrong field, never its value."""
         ...
 
     def redact(self, credentials: Mapping[str, Any]) -> frozenset[str]:
@@ -179,7 +187,7 @@ class ChannelAdapter(Protocol):
     def acknowledge(self) -> Acknowledgement: ...
 
     async def send(self, account: ChannelAccount, message: OutboundMessage) -> SendReceipt:
-        """Hands one message to the provider; raises Temporary, Permanent or PolicyError of channels.errors."""
+        """Hands one message to the provider; raises Temporary, Permanent or PolicyError."""
         ...
 
 
@@ -190,6 +198,7 @@ class SentLookup(Protocol):
     async def find_sent(
         self, account: ChannelAccount, message: OutboundMessage, since: datetime, known_ids: frozenset[str]
     ) -> SendReceipt | None:
-        """The receipt of a message to the same recipient with the same text, made since ``since`` (UTC), whose id is
-        none of ``known_ids``; None if the provider has none. Raises Temporary or Permanent."""
+        """The receipt of a message to the same recipient with the same text, made since ``since`` (UTC),
+        whose id is none of ``known_ids``; None if the provider has none. Raises Temporary or Permanent.
+        """
         ...

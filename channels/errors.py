@@ -22,7 +22,8 @@ GatewayError
     ├── WindowClosed
     └── EgressBlocked
 
-A class's docstring is its default message. Messages never hold a secret, a customer's text or an expected signature.
+A class's docstring is its default message. Messages never hold a secret, a customer's text or an expected
+signature.
 """
 
 
@@ -89,7 +90,11 @@ class Temporary(GatewayError):
     code = "temporary"
 
     def __init__(
-        self, message: str | None = None, *, provider_code: str | None = None, retry_after: float | None = None
+        self,
+        message: str | None = None,
+        *,
+        provider_code: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message, provider_code=provider_code)
         self.retry_after = retry_after  # seconds, where the other side named them
