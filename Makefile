@@ -1,0 +1,34 @@
+# Everything a newcomer types. Needs make and Python 3.11 or newer with pip; the rest comes from the lock files.
+
+BIN := .venv/bin
+PYTEST_ARGS ?=
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test lint lock
+
+help: ## what can be made
+	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-7s %s\n' "$$name" "$$text"; done
+
+setup: ## make .venv from the lock file; quick when nothing changed
+	@scripts/setup runtime
+
+demo: setup ## one run of the main job on this machine, every step observed
+	@$(BIN)/waystation demo
+
+run: setup ## gateway, workers, database and provider sandbox on this machine
+	@$(BIN)/waystation dev
+
+lint: ## style, import arrows and types
+	@scripts/setup dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+test: lint ## lint, then every test; PYTEST_ARGS="-k name" picks
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lock: ## write the lock files anew from pyproject.toml
+	@scripts/lock
