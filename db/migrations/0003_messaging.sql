@@ -88,7 +88,7 @@ comment on table conversations is 'One open thread per channel account, contact 
 create index conversations_inbox on conversations (distributor_id, last_message_at desc, id desc);
 create index conversations_customer on conversations (distributor_id, customer_id);
 create index conversations_contact on conversations (distributor_id, contact_id);
-create index conversations_turn_due on conversations (turn_due_at) where turn_due_at is not null;
+create index conversations_turn_due on conversations (distributor_id, turn_due_at) where turn_due_at is not null;
 call protect_tenant_table('conversations');
 grant select on conversations to waystation_app, waystation_worker;
 grant insert on conversations to waystation_worker;
@@ -141,7 +141,8 @@ create unique index messages_one_reply on messages (distributor_id, turn_message
 create index messages_thread on messages (distributor_id, conversation_id, id desc);
 create index messages_customer on messages (distributor_id, customer_id);
 create index messages_awaiting_turn on messages (distributor_id, conversation_id, id) where not ai_processed;
-create index messages_send_due on messages (send_due_at) where send_due_at is not null;
+create index messages_send_due on messages (distributor_id, send_due_at) where send_due_at is not null;
+create index messages_send_order on messages (distributor_id, conversation_id, id) where send_due_at is not null;
 call protect_tenant_table('messages');
 grant select, insert on messages to waystation_app, waystation_worker;
 grant update (status, status_rank, provider_message_id, error_code, ai_processed, send_due_at, send_attempts, send_started_at, send_lease_until, send_lease_token, updated_at)

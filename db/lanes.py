@@ -1,0 +1,105 @@
+"""The one work-queue mechanism: rows that are due are claimed in batches under a lease and settled afterwards.
+
+A lease that runs out is claimed again by whoever comes next; nothing stays locked while the work is done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from db.named_sql import load_statements
+from db.tenant import Connection
+
+_SQL = load_statements("lanes")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A worker's part of all tenants: ``index`` of ``count``."""
+
+    index: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTerms:
+    """How much to claim at once: ``batch`` rows, at most ``share`` of one tenant (or endpoint), leased for ``lease``."""
+
+    batch: int
+    share: int
+    lease: timedelta
+    shard: Shard = Shard()
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTurn:
+    """A conversation whose burst is quiet; ``generation`` tells whether a message arrived since."""
+
+    distributor_id: UUID
+    conversation_id: UUID
+    generation: int
+    attempts: int
+    lease_token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedSend:
+    """An outbound message that is due."""
+
+    distributor_id: UUID
+    message_id: UUID
+    attempts: int
+    lease_token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDeliveryRow:
+    """A delivery whose attempt is written and not yet posted; secrets and headers are sealed."""
+
+    distributor_id: UUID
+    endpoint_id: UUID
+    event_id: UUID
+    attempt_id: UUID
+    attempt_number: int
+    schedule_position: int
+    lease_token: UUID
+    body: str
+    url: str
+    secrets_sealed: bytes
+    headers_sealed: bytes | None
+
+
+async def claim_turns(connection: Connection, terms: ClaimTerms, now: datetime, token: UUID) -> list[ClaimedTurn]:
+    """Leases conversations whose turn is due at ``now``."""
+    return [ClaimedTurn(**row) for row in await connection.fetch(_SQL["claim_turns"], *_arguments(terms, now, token))]
+
+
+async def claim_sends(connection: Connection, terms: ClaimTerms, now: datetime, token: UUID) -> list[ClaimedSend]:
+    """Leases messages that are due to be sent, the oldest of each conversation."""
+    return [ClaimedSend(**row) for row in await connection.fetch(_SQL["claim_sends"], *_arguments(terms, now, token))]
+
+
+async def claim_deliveries(
+    connection: Connection, terms: ClaimTerms, now: datetime, token: UUID, attempt_ids: Sequence[UUID]
+) -> list[ClaimedDeliveryRow]:
+    """Leases deliveries and writes an attempt for each; ``attempt_ids`` must hold at least ``terms.batch`` ids."""
+    rows = await connection.fetch(_SQL["claim_deliveries"], *_arguments(terms, now, token), list(attempt_ids))
+    return [ClaimedDeliveryRow(**row) for row in rows]
+
+
+async def settle_deliveries(connection: Connection, results: Sequence[dict[str, Any]]) -> None:
+    """Finishes attempts and schedules or ends their deliveries, all in one statement."""
+    await connection.execute(_SQL["settle_deliveries"], list(results))
+
+
+async def next_due(connection: Connection) -> datetime | None:
+    """When the next work of any lane is due; a moment in the past means now."""
+    moment: datetime | None = await connection.fetchval(_SQL["next_due"])
+    return moment
+
+
+def _arguments(terms: ClaimTerms, now: datetime, token: UUID) -> tuple[object, ...]:
+    shard = terms.shard
+    return now, now + terms.lease, token, terms.batch, terms.share, shard.index, shard.count

@@ -1,0 +1,261 @@
+-- What a provider posted becomes rows: one set-based statement per flush, whole or not at all.
+
+-- name: accept_messages
+with input as (
+    select *
+    from jsonb_to_recordset($1::jsonb) as i(
+        ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
+        headers jsonb, body text, received_at timestamptz, channel text, address text, profile_name text,
+        consent text, contact_id uuid, customer_id uuid, conversation_id uuid, message_id uuid, type text,
+        text text, metadata jsonb, reply_to_provider_id text, attachments jsonb, thread_key text,
+        turn_due_at timestamptz, turn_cap_at timestamptz, ai_skip_reason text,
+        received_event jsonb, conversation_event jsonb, customer_event jsonb, consent_event jsonb
+    )
+),
+-- The dedupe comes first: whoever takes the provider's key goes on, everyone else is a duplicate.
+mapped as (
+    insert into external_message_mappings (distributor_id, channel_account_id, provider_key, message_id, created_at)
+    select distributor_id, channel_account_id, provider_key, message_id, received_at
+    from input
+    order by distributor_id, channel_account_id, provider_key, ordinal
+    on conflict do nothing
+    returning distributor_id, message_id
+),
+fresh as (
+    select i.* from input i join mapped m on m.distributor_id = i.distributor_id and m.message_id = i.message_id
+),
+stored_event as (
+    insert into inbound_events (distributor_id, id, channel_account_id, kind, provider_key, headers, body, received_at)
+    select distributor_id, inbound_event_id, channel_account_id, 'message', provider_key, headers, decode(body, 'base64'), received_at
+    from fresh
+),
+first_of_contact as (
+    select distinct on (distributor_id, channel, address) *
+    from fresh
+    order by distributor_id, channel, address, ordinal
+),
+last_consent as (
+    select distinct on (distributor_id, channel, address) distributor_id, channel, address, consent, received_at
+    from fresh
+    where consent is not null
+    order by distributor_id, channel, address, ordinal desc
+),
+contact as (
+    insert into customer_contacts as c
+        (distributor_id, id, customer_id, channel, address, display_name, opted_out_at, consent_changed_at, last_inbound_at, created_at)
+    select f.distributor_id, f.contact_id, coalesce(sibling.customer_id, f.customer_id), f.channel, f.address, f.profile_name,
+        case when l.consent = 'OUT' then l.received_at end, l.received_at,
+        (select max(received_at) from fresh r where r.distributor_id = f.distributor_id and r.channel = f.channel and r.address = f.address),
+        f.received_at
+    from first_of_contact f
+    left join last_consent l using (distributor_id, channel, address)
+    -- The same telephone number on another channel is the same customer.
+    left join lateral (
+        select s.customer_id
+        from customer_contacts s
+        where s.distributor_id = f.distributor_id and s.address = f.address and s.customer_id is not null
+        order by s.id
+        limit 1
+    ) sibling on true
+    order by f.distributor_id, f.channel, f.address
+    on conflict (distributor_id, channel, address) do update set
+        customer_id = coalesce(c.customer_id, excluded.customer_id),
+        display_name = coalesce(excluded.display_name, c.display_name),
+        opted_out_at = case when excluded.consent_changed_at is null then c.opted_out_at else excluded.opted_out_at end,
+        consent_changed_at = coalesce(excluded.consent_changed_at, c.consent_changed_at),
+        last_inbound_at = greatest(c.last_inbound_at, excluded.last_inbound_at)
+    returning distributor_id, id, customer_id, channel, address
+),
+customer as (
+    insert into customers (distributor_id, id, business_name, customer_code, created_at, updated_at)
+    select c.distributor_id, c.customer_id, coalesce(f.profile_name, f.address),
+        'C-' || upper(right(replace(c.customer_id::text, '-', ''), 12)), f.received_at, f.received_at
+    from contact c
+    join first_of_contact f using (distributor_id, channel, address)
+    where c.customer_id = f.customer_id
+    returning distributor_id, id
+),
+burst as (
+    select distinct on (f.distributor_id, f.channel_account_id, c.id, f.thread_key)
+        f.*, c.id as known_contact_id, c.customer_id as known_customer_id,
+        count(*) over whole as arrived,
+        max(f.received_at) over whole as last_received_at,
+        max(f.turn_due_at) over whole as last_due_at,
+        min(f.turn_cap_at) over whole as first_cap_at
+    from fresh f
+    join contact c using (distributor_id, channel, address)
+    window whole as (partition by f.distributor_id, f.channel_account_id, c.id, f.thread_key)
+    order by f.distributor_id, f.channel_account_id, c.id, f.thread_key, f.ordinal
+),
+conversation as (
+    insert into conversations as v
+        (distributor_id, id, channel_account_id, contact_id, customer_id, channel, thread_key, unread_count,
+         last_message_at, last_inbound_at, turn_generation, turn_due_at, turn_cap_at, created_at)
+    select distributor_id, conversation_id, channel_account_id, known_contact_id, known_customer_id, channel, thread_key,
+        arrived, last_received_at, last_received_at, arrived, least(last_due_at, first_cap_at), first_cap_at, received_at
+    from burst
+    order by distributor_id, channel_account_id, known_contact_id, thread_key
+    on conflict (distributor_id, channel_account_id, contact_id, thread_key) do update set
+        status = 'ACTIVE',
+        customer_id = coalesce(v.customer_id, excluded.customer_id),
+        unread_count = v.unread_count + excluded.unread_count,
+        last_message_at = greatest(v.last_message_at, excluded.last_message_at),
+        last_inbound_at = greatest(v.last_inbound_at, excluded.last_inbound_at),
+        turn_generation = v.turn_generation + excluded.turn_generation,
+        -- Every message of a burst moves the turn on, but never past the cap that its first message set.
+        turn_due_at = case
+            when excluded.turn_due_at is null then v.turn_due_at
+            else least(excluded.turn_due_at, coalesce(v.turn_cap_at, excluded.turn_cap_at))
+        end,
+        turn_cap_at = coalesce(v.turn_cap_at, excluded.turn_cap_at)
+    returning distributor_id, id, channel_account_id, contact_id, thread_key
+),
+placed as (
+    select f.*, c.customer_id as known_customer_id, c.id as known_contact_id, v.id as known_conversation_id,
+        exists (select from customer n where n.id = f.customer_id) as customer_is_new,
+        v.id = f.conversation_id as conversation_is_new
+    from fresh f
+    join contact c using (distributor_id, channel, address)
+    join conversation v
+        on v.distributor_id = f.distributor_id and v.channel_account_id = f.channel_account_id
+        and v.contact_id = c.id and v.thread_key = f.thread_key
+),
+message as (
+    insert into messages
+        (distributor_id, id, conversation_id, channel_account_id, customer_id, channel, direction, type, status, text, metadata,
+         provider_message_id, reply_to_provider_id, inbound_event_id, ai_processed, ai_skip_reason, created_at, updated_at)
+    select distributor_id, message_id, known_conversation_id, channel_account_id, known_customer_id, channel, 'INBOUND', type,
+        'RECEIVED', text, metadata, provider_key, reply_to_provider_id, inbound_event_id,
+        ai_skip_reason is not null, ai_skip_reason, received_at, received_at
+    from placed
+    order by ordinal
+),
+attachment as (
+    insert into attachments (distributor_id, id, message_id, position, url, content_type, filename, created_at)
+    select p.distributor_id, a.id, p.message_id, a.position, a.url, a.content_type, a.filename, p.received_at
+    from placed p
+    cross join lateral jsonb_to_recordset(p.attachments)
+        as a(id uuid, position int, url text, content_type text, filename text)
+),
+-- The ids that only this statement knows are laid over the bodies that the caller built.
+event as (
+    select row_number() over (order by p.ordinal, e.position) as position,
+        jsonb_set(
+            e.event || jsonb_build_object('conversation_id', p.known_conversation_id),
+            '{body,data}',
+            (e.event #> '{body,data}') || jsonb_build_object(
+                'customer_id', p.known_customer_id, 'conversation_id', p.known_conversation_id
+            )
+        ) as event
+    from placed p
+    cross join lateral (
+        values (1, p.customer_event, p.customer_is_new), (2, p.conversation_event, p.conversation_is_new),
+            (3, p.consent_event, p.consent_event is not null), (4, p.received_event, true)
+    ) as e(position, event, wanted)
+    where e.wanted
+),
+recorded as materialized (
+    select record_events(jsonb_agg(event order by position)) as deliveries from event
+),
+-- A duplicate is acknowledged, so it must be as durable as a new row: this writes WAL and so waits for a standby.
+duplicate as materialized (
+    select i.ordinal, pg_logical_emit_message(true, 'waystation', 'duplicate') as logged
+    from input i
+    where not exists (select from mapped m where m.distributor_id = i.distributor_id and m.message_id = i.message_id)
+)
+select i.ordinal, coalesce(m.message_id, x.message_id) as message_id, d.ordinal is not null as duplicate,
+    (select deliveries from recorded) as deliveries, d.logged is not null as logged
+from input i
+left join duplicate d using (ordinal)
+left join mapped m on m.distributor_id = i.distributor_id and m.message_id = i.message_id
+left join external_message_mappings x
+    on x.distributor_id = i.distributor_id and x.channel_account_id = i.channel_account_id and x.provider_key = i.provider_key
+order by i.ordinal;
+
+-- name: accept_statuses
+with input as (
+    select *
+    from jsonb_to_recordset($1::jsonb) as i(
+        ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
+        headers jsonb, body text, received_at timestamptz, status_event_id uuid, message_id uuid,
+        provider_message_id text, status text, status_rank int, provider_status text, error_code text,
+        changed_event jsonb, failed_event jsonb
+    )
+),
+mapped as (
+    insert into external_message_mappings (distributor_id, channel_account_id, provider_key, message_id, created_at)
+    select distributor_id, channel_account_id, provider_key, status_event_id, received_at
+    from input
+    order by distributor_id, channel_account_id, provider_key, ordinal
+    on conflict do nothing
+    returning distributor_id, message_id as status_event_id
+),
+fresh as (
+    select i.* from input i join mapped m on m.distributor_id = i.distributor_id and m.status_event_id = i.status_event_id
+),
+stored_event as (
+    insert into inbound_events (distributor_id, id, channel_account_id, kind, provider_key, headers, body, received_at)
+    select distributor_id, inbound_event_id, channel_account_id, 'status', provider_key, headers, decode(body, 'base64'), received_at
+    from fresh
+),
+-- Our own id, which the callback's address carries, wins; it must be a message that this account sent.
+told as (
+    select f.*, m.id as known_message_id, m.status_rank as known_rank, m.conversation_id, m.customer_id, m.channel, m.text, m.status as known_status
+    from fresh f
+    join messages m
+        on m.distributor_id = f.distributor_id and m.channel_account_id = f.channel_account_id
+        and m.direction = 'OUTBOUND'
+        and case when f.message_id is null then m.provider_message_id = f.provider_message_id else m.id = f.message_id end
+),
+highest as (
+    select distinct on (distributor_id, known_message_id) *
+    from told
+    order by distributor_id, known_message_id, status_rank desc, ordinal
+),
+updated as (
+    update messages m set
+        status = h.status, status_rank = h.status_rank, error_code = h.error_code, updated_at = h.received_at,
+        provider_message_id = coalesce(m.provider_message_id, h.provider_message_id),
+        -- A callback proves that the provider took the message: there is nothing left to send.
+        send_due_at = null, send_started_at = null
+    from highest h
+    where m.distributor_id = h.distributor_id and m.id = h.known_message_id and m.status_rank < h.status_rank
+    returning m.distributor_id, m.id, h.ordinal
+),
+status_event as (
+    insert into message_status_events (distributor_id, id, message_id, status, provider_status, error_code, applied, occurred_at)
+    select t.distributor_id, t.status_event_id, t.known_message_id, t.status, t.provider_status, t.error_code,
+        exists (select from updated u where u.ordinal = t.ordinal), t.received_at
+    from told t
+    order by t.ordinal
+),
+event as (
+    select row_number() over (order by t.ordinal, e.position) as position,
+        jsonb_set(
+            e.event || jsonb_build_object('conversation_id', t.conversation_id),
+            '{body,data}',
+            (e.event #> '{body,data}') || jsonb_build_object(
+                'customer_id', t.customer_id, 'conversation_id', t.conversation_id, 'message_id', t.known_message_id,
+                'channel', t.channel, 'text', t.text, 'previous_status', t.known_status
+            )
+        ) as event
+    from told t
+    join updated u on u.ordinal = t.ordinal
+    cross join lateral (values (1, t.changed_event), (2, t.failed_event)) as e(position, event)
+    where e.event is not null
+),
+recorded as materialized (
+    select record_events(jsonb_agg(event order by position)) as deliveries from event
+),
+duplicate as materialized (
+    select i.ordinal, pg_logical_emit_message(true, 'waystation', 'duplicate') as logged
+    from input i
+    where not exists (select from mapped m where m.distributor_id = i.distributor_id and m.status_event_id = i.status_event_id)
+)
+select i.ordinal, t.known_message_id as message_id, d.ordinal is not null as duplicate,
+    exists (select from updated u where u.ordinal = i.ordinal) as applied,
+    (select deliveries from recorded) as deliveries, d.logged is not null as logged
+from input i
+left join duplicate d using (ordinal)
+left join told t using (ordinal)
+order by i.ordinal;

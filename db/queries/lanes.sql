@@ -1,0 +1,137 @@
+-- Work that is due: claimed in batches, fair over tenants or endpoints, nothing locked while it is done.
+-- Parameters everywhere: $1 now, $2 lease until, $3 lease token, $4 batch, $5 share of one tenant or endpoint,
+-- $6 shard, $7 number of shards (by tenant).
+
+-- name: claim_turns
+with due as (
+    select c.distributor_id, c.id
+    from distributors d
+    cross join lateral (
+        select c.distributor_id, c.id, c.turn_due_at
+        from conversations c
+        where c.distributor_id = d.id and c.turn_due_at <= $1
+            and (c.turn_lease_until is null or c.turn_lease_until <= $1)
+        order by c.turn_due_at
+        limit $5
+        for update skip locked
+    ) c
+    where mod(hashtext(d.id::text)::bigint + 2147483648, $7) = $6
+    order by c.turn_due_at
+    limit $4
+)
+update conversations c
+set turn_lease_until = $2, turn_lease_token = $3, turn_attempts = c.turn_attempts + 1
+from due
+where c.distributor_id = due.distributor_id and c.id = due.id
+returning c.distributor_id, c.id as conversation_id, c.turn_generation as generation, c.turn_attempts as attempts,
+    c.turn_lease_token as lease_token;
+
+-- name: claim_sends
+with due as (
+    select m.distributor_id, m.id
+    from distributors d
+    cross join lateral (
+        select m.distributor_id, m.id, m.send_due_at
+        from messages m
+        where m.distributor_id = d.id and m.send_due_at <= $1
+            and (m.send_lease_until is null or m.send_lease_until <= $1)
+            -- One conversation's messages leave in the order in which they were written.
+            and not exists (
+                select from messages older
+                where older.distributor_id = m.distributor_id and older.conversation_id = m.conversation_id
+                    and older.send_due_at is not null and older.id < m.id
+            )
+        order by m.send_due_at
+        limit $5
+        for update skip locked
+    ) m
+    where mod(hashtext(d.id::text)::bigint + 2147483648, $7) = $6
+    order by m.send_due_at
+    limit $4
+)
+update messages m
+set send_lease_until = $2, send_lease_token = $3, send_attempts = m.send_attempts + 1
+from due
+where m.distributor_id = due.distributor_id and m.id = due.id
+returning m.distributor_id, m.id as message_id, m.send_attempts as attempts, m.send_lease_token as lease_token;
+
+-- name: claim_deliveries
+-- Writes the attempt in the same statement, before the post; $8 gives ids for the attempts.
+with due as (
+    select d.*, row_number() over () as line
+    from (
+        select d.*
+        from webhook_endpoints w
+        cross join lateral (
+            select d.distributor_id, d.endpoint_id, d.event_id, d.due_at
+            from webhook_deliveries d
+            where d.distributor_id = w.distributor_id and d.endpoint_id = w.id and d.due_at <= $1
+                and (d.lease_until is null or d.lease_until <= $1)
+                -- Where order is asked for, only the oldest unfinished event of its conversation may go.
+                and (d.ordering_key is null or not exists (
+                    select from webhook_deliveries older
+                    where older.distributor_id = d.distributor_id and older.endpoint_id = d.endpoint_id
+                        and older.ordering_key = d.ordering_key and older.due_at is not null
+                        and older.event_id < d.event_id
+                ))
+            order by d.due_at
+            limit $5
+            for update skip locked
+        ) d
+        where w.enabled and w.deleted_at is null
+            and mod(hashtext(w.distributor_id::text)::bigint + 2147483648, $7) = $6
+        order by d.due_at
+        limit $4
+    ) d
+),
+claimed as (
+    update webhook_deliveries d
+    set lease_until = $2, lease_token = $3, attempt_count = d.attempt_count + 1, updated_at = $1
+    from due
+    where d.distributor_id = due.distributor_id and d.endpoint_id = due.endpoint_id and d.event_id = due.event_id
+    returning d.distributor_id, d.endpoint_id, d.event_id, d.attempt_count, d.schedule_position, d.lease_token,
+        ($8::uuid[])[due.line] as attempt_id
+),
+attempt as (
+    insert into webhook_delivery_attempts (distributor_id, id, endpoint_id, event_id, number, started_at)
+    select distributor_id, attempt_id, endpoint_id, event_id, attempt_count, $1 from claimed
+)
+select c.distributor_id, c.endpoint_id, c.event_id, c.attempt_id, c.attempt_count as attempt_number, c.schedule_position,
+    c.lease_token, e.body::text as body, w.url, w.secrets_sealed, w.headers_sealed
+from claimed c
+join webhook_events e on e.distributor_id = c.distributor_id and e.id = c.event_id
+join webhook_endpoints w on w.distributor_id = c.distributor_id and w.id = c.endpoint_id;
+
+-- name: settle_deliveries
+-- Finishes attempts and moves their deliveries on; a lease that another worker took over settles its attempt only.
+with result as (
+    select *
+    from jsonb_to_recordset($1::jsonb) as r(
+        distributor_id uuid, endpoint_id uuid, event_id uuid, attempt_id uuid, lease_token uuid, finished_at timestamptz,
+        outcome text, status_code int, error_class text, duration_ms int, response_excerpt text,
+        status text, due_at timestamptz, schedule_position int
+    )
+),
+attempt as (
+    update webhook_delivery_attempts a
+    set outcome = r.outcome, status_code = r.status_code, error_class = r.error_class, duration_ms = r.duration_ms,
+        response_excerpt = r.response_excerpt
+    from result r
+    where a.distributor_id = r.distributor_id and a.id = r.attempt_id
+)
+update webhook_deliveries d
+set status = r.status, due_at = r.due_at, schedule_position = r.schedule_position, lease_until = null, lease_token = null,
+    updated_at = r.finished_at
+from result r
+where d.distributor_id = r.distributor_id and d.endpoint_id = r.endpoint_id and d.event_id = r.event_id
+    and d.lease_token = r.lease_token
+    -- Cancelled, or asked for again, while the post was under way: that decision stands.
+    and d.status in ('PENDING', 'RETRYING');
+
+-- name: next_due
+-- The earliest moment at which any lane has work; NULL when nothing waits.
+select least(
+    (select min(turn_due_at) from conversations where turn_due_at is not null),
+    (select min(send_due_at) from messages where send_due_at is not null),
+    (select min(due_at) from webhook_deliveries where due_at is not null)
+) as due_at;
