@@ -38,7 +38,7 @@ JSON_URL = (
     "https://gw.example.test/h?bodySHA256=015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
 )
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+texts = st.text(st.characters(codec="utf-8"), max_size=12)
 pair_lists = st.lists(st.tuples(texts.filter(bool), texts), max_size=6)
 hosts = st.sampled_from(["gw.example.test", "gw.example.test:8443", "gw.example.test:443", "10.0.0.1:8080"])
 paths = st.text("abcXYZ019-._~/%?=&", max_size=20).map(lambda tail: "/in/" + tail.rstrip("?"))
@@ -107,9 +107,9 @@ def test_with_body_hash_makes_the_url_that_twilio_calls():
 )
 def test_ports_are_tried_with_and_without(signed_url, our_url):
     request = post(FIELDS, url=our_url)
-    request.headers[TWILIO_SIGNATURE] = twilio_signature(TOKEN, signed_url, FIELDS.items())
+    signature = twilio_signature(TOKEN, signed_url, FIELDS.items())
 
-    verify_twilio(request, [TOKEN], {})
+    verify_twilio(replace(request, headers=changed(request, TWILIO_SIGNATURE, signature)), [TOKEN], {})
 
 
 @pytest.mark.parametrize(
