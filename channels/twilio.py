@@ -141,7 +141,7 @@ class TwilioAdapter:
 
 
 def status_callback(url: str, message: OutboundMessage) -> str:
-    """The callback's URL with our message's id in its query and Twilio's retries asked for in its fragment."""
+    """The callback's URL with our message's id in its query and Twilio's retries in its fragment."""
     bare = url.partition("#")[0]
     if f"{OUR_ID}=" not in bare.partition("?")[2]:
         bare += f"{'&' if '?' in bare else '?'}{OUR_ID}={message.id}"
@@ -150,9 +150,7 @@ def status_callback(url: str, message: OutboundMessage) -> str:
 
 def _request(account: ChannelAccount, message: OutboundMessage) -> dict[str, Any]:
     service = _service(account)
-    sender = (
-        {"messaging_service_sid": service} if service else {"from_": _party(message.channel, account.address)}
-    )
+    own = {"from_": _party(message.channel, account.address)}
     media = [attachment.url for attachment in message.attachments]
     return {
         "to": _party(message.channel, message.recipient),
