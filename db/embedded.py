@@ -28,11 +28,19 @@ from db.embedded_cluster import (
     copy_data_dir,
     initialise,
     locate,
+    remove_data_dir,
 )
 from db.embedded_process import GuardedProcess
 from db.errors import DataFolderError, EmbeddedDatabaseError, ServerStartError
 
-__all__ = ["EmbeddedEvent", "EmbeddedPostgres", "EventKind", "copy_data_dir", "embedded_postgres"]
+__all__ = [
+    "EmbeddedEvent",
+    "EmbeddedPostgres",
+    "EventKind",
+    "copy_data_dir",
+    "embedded_postgres",
+    "remove_data_dir",
+]
 
 HOST: Final = "127.0.0.1"
 GENTLE_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
@@ -43,7 +51,7 @@ GENTLE_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
         "listen_addresses": HOST,
         "unix_socket_directories": "",  # TCP only: a socket's path may not be longer than 107 bytes
         "logging_collector": "off",
-        "log_min_messages": "warning",
+        "log_min_messages": "log",  # ranks above "error": a refused row's values are not for the log
         "log_line_prefix": "%m [%p] ",
         "timezone": "UTC",
         "log_timezone": "UTC",
@@ -126,7 +134,8 @@ class EmbeddedPostgres:
 
     def dsn_for(self, database: str) -> str:
         """The superuser's DSN of any database of this server."""
-        return f"postgresql://{SUPERUSER}:{self._folder.password()}@{HOST}:{self.port}/{database}?sslmode=disable"
+        login = f"{SUPERUSER}:{self._folder.password()}"
+        return f"postgresql://{login}@{HOST}:{self.port}/{database}?sslmode=disable"
 
     @property
     def server_pid(self) -> int | None:
@@ -138,6 +147,8 @@ class EmbeddedPostgres:
 
         Raises PostgresNotFoundError, DataFolderError or ServerStartError; then nothing is left running.
         """
+        if self._lock:
+            raise EmbeddedDatabaseError("This EmbeddedPostgres was started already.")
         self._folder.make()
         self._lock = OwnerLock(self._folder.lock)
         try:
@@ -170,17 +181,18 @@ class EmbeddedPostgres:
 
     async def _own_or_join(self, lock: OwnerLock) -> None:
         """Become the owner if the lock is free, else wait for the owner's server; whichever comes first."""
-        for _ in range(int(START_SECONDS / POLL_SECONDS)):
-            if lock.acquire():
-                await self._launch_owned(lock)
-                return
-            if await self._answers():
-                self._tell(EventKind.JOINED, f"port {self.port}")
-                return
-            await asyncio.sleep(POLL_SECONDS)
-        raise ServerStartError(
-            f"Another process holds {self._folder.lock}, but no server answered within {START_SECONDS:.0f} s."
-        )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not lock.acquire():
+                    if await self._answers():
+                        self._tell(EventKind.JOINED, f"port {self.port}")
+                        return
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise ServerStartError(
+                f"Another process holds {self._folder.lock}, but no server answers."
+            ) from None
+        await self._launch_owned(lock)
 
     async def _launch_owned(self, lock: OwnerLock) -> None:
         """First start as the owner: makes the cluster where there is none."""
@@ -195,7 +207,6 @@ class EmbeddedPostgres:
     async def _launch(self, cluster: Cluster, lock: OwnerLock) -> None:
         """Start the postmaster on its old port, or on another when that is taken; wait until it answers."""
         clear_stale_pid(cluster)
-        self._folder.rotate_log()
         for _ in range(PORT_TRIES):
             port = _usable_port(self._folder.port())
             self._folder.keep_port(port)
@@ -211,21 +222,23 @@ class EmbeddedPostgres:
         command = [str(cluster.binaries.postgres), "-D", str(cluster.path)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        with self._folder.log.open("ab") as log:
+        with self._folder.open_log() as log:
             return GuardedProcess.spawn(
                 command, user=cluster.user, death_signal=signal.SIGINT, lock_fd=lock.fd, log=log
             )
 
     async def _comes_up(self, server: GuardedProcess) -> bool:
         """Wait until the server answers (True) or has ended (False); ServerStartError when neither comes."""
-        for _ in range(int(START_SECONDS / POLL_SECONDS)):
-            if server.ended:
-                await server.wait()
-                return False
-            if await self._answers():
-                return True
-            await asyncio.sleep(POLL_SECONDS)
-        raise ServerStartError(f"PostgreSQL did not answer within {START_SECONDS:.0f} s.")
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not server.ended:
+                    if await self._answers():
+                        return True
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise ServerStartError(f"PostgreSQL did not answer within {START_SECONDS:.0f} s.") from None
+        await server.wait()
+        return False
 
     async def _answers(self) -> bool:
         """Whether our server, which is the one that knows our password, takes connections."""

@@ -8,7 +8,6 @@ No folder that we did not make is ever given other rights.
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import pwd
 import secrets
@@ -19,7 +18,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from db.embedded_binaries import Binaries, find_binaries, machine_state_folder, usable_by
 from db.embedded_process import GuardedProcess, SystemUser
@@ -82,7 +81,19 @@ class DataFolder:
             ) from error
 
     def password(self) -> str:
-        """The superuser's password: made once, kept in a file that only the account that runs us can read."""
+        """The superuser's password, from a file that only the account that runs us can read.
+
+        Raises DataFolderError when there is none.
+        """
+        password = self._read("password")
+        if not password:
+            raise DataFolderError(
+                f"{self.path / 'password'} is missing. Mend: restore it, or delete the folder."
+            )
+        return password
+
+    def make_password(self) -> str:
+        """The password that a new cluster gets; one that was made before is kept."""
         return self._read("password") or self._write("password", secrets.token_urlsafe(32))
 
     def port(self) -> int | None:
@@ -109,16 +120,23 @@ class DataFolder:
             file.seek(max(0, self.log.stat().st_size - LOG_TAIL_BYTES))
             return file.read().decode(errors="replace").strip()
 
-    def rotate_log(self) -> None:
-        """Set a log aside that has grown large; one older one is kept."""
+    def open_log(self) -> IO[bytes]:
+        """The log for appending, for our eyes alone. A large one is set aside; one older is kept."""
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
+        return os.fdopen(
+            os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab"
+        )
 
     def _read(self, name: str) -> str:
         try:
             return (self.path / name).read_text().strip()
         except FileNotFoundError:
             return ""
+        except PermissionError as error:
+            raise DataFolderError(
+                f"{self.path} belongs to another account. Mend: run as that one."
+            ) from error
 
     def _write(self, name: str, text: str) -> str:
         """Write a whole file or nothing, readable by us alone."""
@@ -176,7 +194,7 @@ async def initialise(cluster: Cluster, lock: OwnerLock, *, durable: bool) -> Non
     staging.mkdir(mode=0o700)
     password_file = staging / "password"
     password_file.touch(mode=0o600)
-    password_file.write_text(cluster.folder.password())
+    password_file.write_text(cluster.folder.make_password())
     _give(cluster.user, staging, password_file)
     await _run_initdb(cluster, lock, staging, durable=durable)
     (staging / "cluster").rename(cluster.path)
@@ -187,7 +205,7 @@ async def _run_initdb(cluster: Cluster, lock: OwnerLock, staging: Path, *, durab
     command = [str(cluster.binaries.initdb), "-D", str(staging / "cluster"), "-U", SUPERUSER, "-E", "UTF8"]
     command += ["--auth=scram-sha-256", f"--pwfile={staging / 'password'}", *_locale(cluster.binaries)]
     command += [] if durable else ["--no-sync"]
-    with cluster.folder.log.open("ab") as log:
+    with cluster.folder.open_log() as log:
         child = GuardedProcess.spawn(
             command, user=cluster.user, death_signal=signal.SIGTERM, lock_fd=lock.fd, log=log
         )
@@ -235,9 +253,27 @@ def copy_data_dir(source: Path, target: Path) -> None:
             raise DataFolderError(f"A server runs on {source}; stop it before the folder is copied.")
         target.mkdir(parents=True)
         shutil.copy2(source / "password", target / "password")
-        made, copy = locate(DataFolder(source)), locate(DataFolder(target))
+        made, copy = locate(DataFolder(source)), locate(DataFolder(target.absolute()))
         shutil.copytree(made.path, copy.path, symlinks=True)
         _give(made.user, copy.path, *copy.path.rglob("*"))
+    finally:
+        lock.close()
+
+
+def remove_data_dir(data_dir: Path) -> None:
+    """Delete a stopped server's data folder, and the folder elsewhere that root may have had to use for it.
+
+    Raises DataFolderError while a server runs on it.
+    """
+    folder = DataFolder(data_dir.absolute())
+    lock = OwnerLock(folder.lock)
+    try:
+        if not lock.acquire():
+            raise DataFolderError(f"A server runs on {data_dir}; stop it before the folder is deleted.")
+        place = folder.place()
+        if place:
+            shutil.rmtree(place)
+        shutil.rmtree(folder.path)
     finally:
         lock.close()
 
@@ -279,7 +315,7 @@ def _service_account() -> SystemUser:
     """The account `waystation`, made if it is missing; `nobody` where accounts cannot be made."""
     for make in ([], *_account_makers(), []):
         if make:
-            subprocess.run(make, check=False, capture_output=True)  # noqa: S603 - fixed words; its effect is looked up
+            subprocess.run(make, check=False, capture_output=True)  # noqa: S603 - its effect is looked up
         with contextlib.suppress(KeyError):  # not there yet: the next way
             return _by_name(ACCOUNT)
         time.sleep(0.1 if make else 0)  # another process may be making it at this moment
@@ -313,10 +349,13 @@ def _can_enter(user: SystemUser, folder: Path) -> bool:
 
 
 def _reachable_place(folder: DataFolder) -> Path:
-    """A folder of its own in the machine's state folder, for a data folder that the account cannot reach."""
-    name = hashlib.sha256(str(folder.path).encode()).hexdigest()[:12]
-    place = machine_state_folder() / f"waystation-{name}"
-    place.mkdir(exist_ok=True)
+    """A new folder in the machine's state folder, for a data folder that the account cannot reach.
+
+    Its name is random: a name made from the path would meet an older life's data when a data folder was
+    deleted or moved away and another one is made in its place.
+    """
+    place = machine_state_folder() / f"waystation-{secrets.token_hex(6)}"
+    place.mkdir()
     place.chmod(0o711)  # ours, made a line above: may be passed through, not listed
     folder.keep_place(place)
     return place

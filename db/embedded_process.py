@@ -114,9 +114,9 @@ class GuardedProcess:
     def _on_end(self) -> None:
         self._loop.remove_reader(self._lifeline)
         os.close(self._lifeline)
+        self._ended.set()
         if self._watcher is not None:
             self._watcher.close()
-        self._ended.set()
 
 
 class _Watcher:
@@ -136,8 +136,8 @@ class _Watcher:
 
     def close(self) -> None:
         """Reap the watcher, which leaves by itself once the child has gone."""
-        self._popen.wait(REAP_SECONDS)
         os.close(self._our_end)
+        self._popen.wait(REAP_SECONDS)
 
 
 def _guarded(program: Sequence[str], user: SystemUser | None, death_signal: int) -> list[str]:
