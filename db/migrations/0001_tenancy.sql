@@ -96,11 +96,12 @@ create table idempotency_keys (
     key text not null check (length(key) between 1 and 255),
     request_hash bytea not null,
     response_status int,
-    response_body jsonb,
+    response_sealed bytea,
     created_at timestamptz not null,
     primary key (distributor_id, route, key)
 );
-comment on table idempotency_keys is 'Answers of POST requests that carried an Idempotency-Key, held for 24 hours per tenant and route.';
+comment on table idempotency_keys is 'Answers of POST requests that carried an Idempotency-Key, held for 24 hours per tenant and route; sealed, since an answer may hold a secret.';
 call protect_tenant_table('idempotency_keys');
+create index idempotency_keys_age on idempotency_keys (distributor_id, created_at);
 grant select, insert, delete on idempotency_keys to waystation_app;
-grant update (response_status, response_body) on idempotency_keys to waystation_app;
+grant update (request_hash, response_status, response_sealed, created_at) on idempotency_keys to waystation_app;
