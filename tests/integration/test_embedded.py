@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -85,9 +86,12 @@ class Witness:
     def count(self, kind: EventKind) -> int:
         return sum(event.kind is kind for event in self.events)
 
+    def reached(self, kind: EventKind, times: int) -> bool:
+        return self.count(kind) == times
 
-async def eventually(predicate: Callable[[], bool], timeout: float = 10) -> None:  # noqa: ASYNC109 - that is its job
-    async with asyncio.timeout(timeout):
+
+async def eventually(predicate: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
         while not predicate():  # noqa: ASYNC110 - processes and files have no event to wait for
             await asyncio.sleep(0.01)
 
@@ -213,7 +217,7 @@ async def test_four_processes_that_start_at_once_share_one_server(data_dir: Path
 
 @pytest.mark.parametrize("thread", ["main", "another"])
 async def test_the_server_leaves_with_a_killed_owner_and_its_rows_stay(data_dir: Path, thread: str) -> None:
-    """In a thread other than the main one there is no death signal: a watcher process does it, as on macOS."""
+    """Outside the main thread there is no death signal: a watcher process does it, as on macOS."""
     async with owner_process(data_dir, thread=thread) as owner:
         assert processes_in(data_dir / "cluster") != set()
         async with embedded_postgres(data_dir) as guest:
@@ -232,7 +236,7 @@ async def test_a_killed_postmaster_comes_back_with_its_rows(data_dir: Path) -> N
         for killed in (1, 2):
             assert server.server_pid is not None
             os.kill(server.server_pid, signal.SIGKILL)
-            await eventually(lambda seen=killed: witness.count(EventKind.READY) == 1 + seen)  # type: ignore[misc]
+            await eventually(partial(witness.reached, EventKind.READY, 1 + killed))
             assert await run(server, "select value from kept") == 42
     assert witness.count(EventKind.LOST) == 2
     assert witness.count(EventKind.RESTART_FAILED) == 0
