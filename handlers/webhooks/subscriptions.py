@@ -1,0 +1,237 @@
+"""Which events an endpoint asks for: names of types, and a filter over the body.
+
+A filter (contract §4) is compiled once, at registration, to one PostgreSQL SQL/JSON path predicate, so that
+matching happens in the statement that stores the event: ``jsonb_path_match(body, path, '{}', true)``. Rules of
+the path language that this rests on (PostgreSQL manual, "The SQL/JSON Path Language", same in 15 to 18): lax mode
+steps into arrays by itself, so a path through an array matches if any element does; an error inside ``? (...)``
+makes the element not match; ``exists`` of a filtered path is never null, so ``!`` of it is exact.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from channels.errors import InvalidInput
+from handlers.webhooks.event_types import EVERYTHING, FAMILIES, KNOWN_TYPES
+
+MAX_DEPTH = 10  # levels of $and, $or and $not
+MAX_CONDITIONS = 100  # values compared with; each costs time for every event of the tenant
+MAX_TEXT = 1_000  # characters of a path or a string
+MAX_SEGMENTS = 10
+MATCHES_ALL = "exists($)"
+_MAX_NUMBER_TEXT = 400  # characters; the largest double has 309 digits
+
+# JSON's own grammar of numbers (RFC 8259 §6): "0012" or "+52" is a code or a telephone number, not an amount.
+_NUMERIC = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_ORDERINGS: Mapping[str, str] = MappingProxyType({"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="})
+
+
+def validate_event_types(event_types: Sequence[str]) -> tuple[str, ...]:
+    """The names without repetitions; each must be a known type, ``family.*`` of a known family, or ``*``.
+
+    Raises InvalidInput for field ``event_types``, also if there is none.
+    """
+    unknown = [name for name in event_types if not _is_subscribable(name)]
+    if unknown:
+        raise InvalidInput(f"Unknown event type {_shown(unknown[0])}.", field="event_types")
+    if not event_types:
+        raise InvalidInput("Name at least one event type, or * for all.", field="event_types")
+    return tuple(dict.fromkeys(event_types))
+
+
+def _is_subscribable(name: str) -> bool:
+    family, _, rest = name.partition(".")
+    return name == EVERYTHING or name in KNOWN_TYPES or (rest == EVERYTHING and family in FAMILIES)
+
+
+def compile_filter(filter_: Any) -> str:
+    """A filter as the text of a SQL/JSON path predicate, true or false for every body, never null or an error.
+
+    Paths lead over the event's body (``data.channel``); against them stands a value, a list (any of) or an object
+    of operators. Numbers are also compared with numeric strings and the other way round. ``$ne``, ``$nin`` and
+    ``$not`` hold where the path leads nowhere. ``{}`` matches every event. Raises InvalidInput for field
+    ``filter`` if it is malformed, over a cap or names an unknown operator.
+    """
+    compiler = _Compiler()
+    return compiler.group(filter_, depth=1)
+
+
+class _Compiler:
+    """One run over one filter; counts conditions, so that nesting cannot get around the cap."""
+
+    def __init__(self) -> None:
+        self._conditions = 0
+
+    def group(self, group: Any, depth: int) -> str:
+        """An object of paths and ``$and``/``$or``/``$not``: all of them must hold."""
+        if not isinstance(group, Mapping):
+            raise _malformed("Conditions must be an object of paths.")
+        if depth > MAX_DEPTH:
+            raise _malformed(f"Conditions may not be nested deeper than {MAX_DEPTH} levels.")
+        return _all_of(self._member(key, value, depth) for key, value in group.items()) or MATCHES_ALL
+
+    def _member(self, key: Any, value: Any, depth: int) -> str:
+        if not isinstance(key, str):
+            raise _malformed("Paths must be strings.")
+        if not key.startswith("$"):
+            return self._field(_path(key), value)
+        match key:
+            case "$and":
+                return _all_of(self._groups(key, value, depth))
+            case "$or":
+                return _any_of(self._groups(key, value, depth))
+            case "$not":
+                return _negated(self.group(value, depth + 1))
+            case _:
+                raise _unknown_operator(key)
+
+    def _groups(self, key: str, value: Any, depth: int) -> list[str]:
+        if not isinstance(value, list) or not value:
+            raise _malformed(f"{key} must be a list with at least one object.")
+        return [self.group(member, depth + 1) for member in value]
+
+    def _field(self, path: str, value: Any) -> str:
+        if isinstance(value, Mapping):
+            if not value:
+                raise _malformed("An object of operators must not be empty.")
+            return _all_of(self._operator(path, name, operand) for name, operand in value.items())
+        return self._among(path, value if isinstance(value, list) else [value])
+
+    def _operator(self, path: str, name: Any, operand: Any) -> str:
+        match name:
+            case "$eq":
+                return self._among(path, [operand])
+            case "$ne":
+                return _negated(self._among(path, [operand]))
+            case "$in":
+                return self._among(path, _values(name, operand))
+            case "$nin":
+                return _negated(self._among(path, _values(name, operand)))
+            case "$gt" | "$gte" | "$lt" | "$lte":
+                return self._leaf(path, [operand], lambda value: _ordered(_ORDERINGS[name], value))
+            case "$prefix":
+                return self._leaf(path, [operand], _starts)
+            case "$exists":
+                self._count(1)
+                return _existence(path, operand)
+            case _:
+                raise _unknown_operator(name)
+
+    def _among(self, path: str, values: list[Any]) -> str:
+        return self._leaf(path, values, _equal)
+
+    def _leaf(self, path: str, values: list[Any], condition: Callable[[Any], str]) -> str:
+        """Something at the path meets the condition for one of the values."""
+        if not values:
+            raise _malformed("A list must hold at least one value.")
+        self._count(len(values))
+        return f"exists({path} ? ({' || '.join(condition(value) for value in values)}))"
+
+    def _count(self, conditions: int) -> None:
+        self._conditions += conditions
+        if self._conditions > MAX_CONDITIONS:
+            raise _malformed(f"A filter may compare with at most {MAX_CONDITIONS} values.")
+
+
+def _path(key: str) -> str:
+    """``data.channel`` as ``$."data"."channel"``."""
+    segments = key.split(".")
+    if len(key) > MAX_TEXT or len(segments) > MAX_SEGMENTS or not all(segments):
+        raise _malformed(f"{_shown(key)} is not a dotted path of at most {MAX_SEGMENTS} names.")
+    return "".join(["$", *(f".{_literal(segment)}" for segment in segments)])
+
+
+def _equal(value: Any) -> str:
+    """``@`` is the value. A number also equals its numeric string in the body, a numeric string its number."""
+    if isinstance(value, str):
+        alternative = f" || @ == {value}" if _is_numeric(value) else ""
+        return f"@ == {_literal(value)}{alternative}"
+    if _is_number(value):
+        return f"@ == {_number(value)} || @.double() == {_number(value)}"
+    if value is None or isinstance(value, bool):
+        return f"@ == {json.dumps(value)}"
+    raise _malformed("A value must be a string, a number, true, false or null.")
+
+
+def _ordered(sign: str, value: Any) -> str:
+    """``@`` stands so to the value: by number where both sides are numeric, else by code points."""
+    if _is_number(value):
+        return _ordered_number(sign, _number(value))
+    if not isinstance(value, str):
+        raise _malformed("Only strings and numbers have an order.")
+    if not _is_numeric(value):
+        return f"@ {sign} {_literal(value)}"
+    unordered = f"(@.double() {sign} {value}) is unknown"  # the body has no number here
+    return f"{_ordered_number(sign, value)} || ({unordered} && @ {sign} {_literal(value)})"
+
+
+def _ordered_number(sign: str, number: str) -> str:
+    return f"@ {sign} {number} || @.double() {sign} {number}"
+
+
+def _starts(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _malformed("$prefix takes a string.")
+    return f"@ starts with {_literal(value)}"
+
+
+def _existence(path: str, wanted: Any) -> str:
+    if not isinstance(wanted, bool):
+        raise _malformed("$exists takes true or false.")
+    return f"exists({path})" if wanted else _negated(f"exists({path})")
+
+
+def _values(name: str, operand: Any) -> list[Any]:
+    if not isinstance(operand, list):
+        raise _malformed(f"{name} takes a list.")
+    return operand
+
+
+def _literal(text: str) -> str:
+    """A jsonpath string literal: JSON's escapes are a subset of its own, and all but ASCII is escaped."""
+    if len(text) > MAX_TEXT or _UNSTORABLE.search(text):
+        raise _malformed(f"A text may have {MAX_TEXT} characters, and neither NUL nor a lone surrogate.")
+    return json.dumps(text)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_numeric(text: str) -> bool:
+    return len(text) <= _MAX_NUMBER_TEXT and _NUMERIC.fullmatch(text) is not None
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value) or len(text := repr(value)) > _MAX_NUMBER_TEXT:
+        raise _malformed("A number must be finite and of a common size.")
+    return text
+
+
+def _all_of(predicates: Iterable[str]) -> str:
+    return " && ".join(f"({predicate})" for predicate in predicates)
+
+
+def _any_of(predicates: Iterable[str]) -> str:
+    return " || ".join(f"({predicate})" for predicate in predicates)
+
+
+def _negated(predicate: str) -> str:
+    return f"!({predicate})"
+
+
+def _unknown_operator(name: Any) -> InvalidInput:
+    return _malformed(f"Unknown operator {_shown(name)}.")
+
+
+def _malformed(message: str) -> InvalidInput:
+    return InvalidInput(message, field="filter")
+
+
+def _shown(name: Any) -> str:
+    """A name of the integrator's own, short enough for a message."""
+    return json.dumps(str(name)[:60])
