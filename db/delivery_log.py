@@ -1,0 +1,54 @@
+"""The log of webhook deliveries and their attempts, and the second chance of one."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from db.named_sql import load_statements
+from db.rows import AttemptRecord, DeliveryRecord, DeliveryState
+from db.tenant import Connection
+
+_SQL = load_statements("delivery_log")
+
+
+async def list_deliveries(
+    connection: Connection,
+    before: tuple[UUID, UUID],
+    *,
+    endpoint_id: UUID | None,
+    status: str | None,
+    event_type: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+) -> Sequence[DeliveryRecord]:
+    """By event, the newest first; ``before`` is (event, delivery), ``until`` is exclusive."""
+    rows = await connection.fetch(
+        _SQL["list_deliveries"], *before, endpoint_id, status, event_type, since, until, limit
+    )
+    return [DeliveryRecord(**row) for row in rows]
+
+
+async def read_delivery(connection: Connection, delivery_id: UUID) -> DeliveryRecord | None:
+    row = await connection.fetchrow(_SQL["read_delivery"], delivery_id)
+    return DeliveryRecord(**row) if row else None
+
+
+async def list_attempts(
+    connection: Connection, deliveries: Sequence[DeliveryRecord]
+) -> Sequence[AttemptRecord]:
+    """All attempts of these deliveries, by number."""
+    endpoints = [delivery.endpoint_id for delivery in deliveries]
+    events = [delivery.event_id for delivery in deliveries]
+    return [AttemptRecord(**row) for row in await connection.fetch(_SQL["list_attempts"], endpoints, events)]
+
+
+async def lock_delivery(connection: Connection, delivery_id: UUID) -> DeliveryState | None:
+    """What decides on another try, the delivery locked until the transaction ends."""
+    row = await connection.fetchrow(_SQL["lock_delivery"], delivery_id)
+    return DeliveryState(**row) if row else None
+
+
+async def redeliver(connection: Connection, delivery: DeliveryState, now: datetime) -> None:
+    """Makes it wait again, due now, with the whole schedule before it."""
+    await connection.execute(_SQL["redeliver"], delivery.endpoint_id, delivery.event_id, now)

@@ -1,0 +1,92 @@
+"""A tenant's webhook endpoints as it manages them; deleted ones stay as rows for their deliveries' sake."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from db.named_sql import load_statements
+from db.rows import EndpointRecord
+from db.tenant import Connection
+
+_SQL = load_statements("endpoints")
+
+
+async def list_endpoints(connection: Connection, before: UUID, limit: int) -> Sequence[EndpointRecord]:
+    """Newest first."""
+    return [EndpointRecord(**row) for row in await connection.fetch(_SQL["list_endpoints"], before, limit)]
+
+
+async def read_endpoint(connection: Connection, endpoint_id: UUID) -> EndpointRecord | None:
+    row = await connection.fetchrow(_SQL["read_endpoint"], endpoint_id)
+    return EndpointRecord(**row) if row else None
+
+
+async def lock_endpoint(connection: Connection, endpoint_id: UUID) -> EndpointRecord | None:
+    """The endpoint, locked against other changes until the transaction ends."""
+    row = await connection.fetchrow(_SQL["lock_endpoint"], endpoint_id)
+    return EndpointRecord(**row) if row else None
+
+
+async def insert_endpoint(connection: Connection, endpoint: EndpointRecord, filter_path: str | None) -> None:
+    """Stores a new endpoint; ``filter_path`` is the filter as a JSON path predicate."""
+    await connection.execute(
+        _SQL["insert_endpoint"],
+        endpoint.id,
+        endpoint.name,
+        endpoint.url,
+        endpoint.event_types,
+        endpoint.filter,
+        filter_path,
+        endpoint.headers_sealed,
+        endpoint.secrets_sealed,
+        endpoint.ordering,
+        endpoint.created_at,
+        endpoint.updated_at,
+    )
+
+
+async def update_endpoint(connection: Connection, endpoint: EndpointRecord, filter_path: str | None) -> None:
+    """Writes every field that may change."""
+    await connection.execute(
+        _SQL["update_endpoint"],
+        endpoint.id,
+        endpoint.name,
+        endpoint.url,
+        endpoint.event_types,
+        endpoint.filter,
+        filter_path,
+        endpoint.headers_sealed,
+        endpoint.secrets_sealed,
+        endpoint.ordering,
+        endpoint.enabled,
+        endpoint.disabled_reason,
+        endpoint.updated_at,
+    )
+
+
+async def delete_endpoint(connection: Connection, endpoint_id: UUID, now: datetime) -> bool:
+    """Whether there was such an endpoint."""
+    return await connection.fetchval(_SQL["delete_endpoint"], endpoint_id, now) is not None
+
+
+async def cancel_waiting(connection: Connection, endpoint_id: UUID, now: datetime) -> None:
+    """Cancels all deliveries that still wait for the endpoint."""
+    await connection.execute(_SQL["cancel_waiting"], endpoint_id, now)
+
+
+async def record_test_event(
+    connection: Connection,
+    endpoint_id: UUID,
+    *,
+    event_id: UUID,
+    event_type: str,
+    body: Mapping[str, Any],
+    now: datetime,
+) -> UUID:
+    """Stores an event with one delivery, to this endpoint, due now; the delivery's id."""
+    delivery_id = await connection.fetchval(
+        _SQL["record_test_event"], endpoint_id, event_id, event_type, body, now
+    )
+    assert isinstance(delivery_id, UUID)
+    return delivery_id

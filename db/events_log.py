@@ -1,0 +1,33 @@
+"""The events of a tenant, as they happened."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from db.named_sql import load_statements
+from db.rows import EventRecord
+from db.tenant import Connection
+
+_SQL = load_statements("events_log")
+
+
+async def list_events(
+    connection: Connection,
+    before: UUID,
+    *,
+    event_type: str | None,
+    conversation_id: UUID | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+) -> Sequence[EventRecord]:
+    """Newest first; ``until`` is exclusive."""
+    rows = await connection.fetch(
+        _SQL["list_events"], before, event_type, conversation_id, since, until, limit
+    )
+    return [EventRecord(**row) for row in rows]
+
+
+async def read_event(connection: Connection, event_id: UUID) -> EventRecord | None:
+    row = await connection.fetchrow(_SQL["read_event"], event_id)
+    return EventRecord(**row) if row else None

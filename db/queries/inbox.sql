@@ -1,0 +1,95 @@
+-- name: list_conversations
+select c.id, c.channel, c.channel_account_id, c.status, lower(c.handoff) as handoff, c.language, c.customer_id,
+    customer.business_name as customer_name, contact.address as contact_address,
+    contact.display_name as contact_name, c.unread_count, c.last_message_at, c.created_at
+from conversations c
+join customer_contacts contact on contact.distributor_id = c.distributor_id and contact.id = c.contact_id
+left join customers customer on customer.distributor_id = c.distributor_id and customer.id = c.customer_id
+where c.distributor_id = (select get_current_distributor_id())
+    and (c.last_message_at, c.id) < ($1, $2)
+    and ($3::text is null or c.channel = $3)
+    and ($4::text is null or c.status = $4)
+    and ($5::boolean is null or (c.unread_count > 0) = $5)
+    and ($6::uuid is null or c.customer_id = $6)
+    and ($7::text is null
+        or position(lower($7) in lower(concat_ws(' ', contact.address, contact.display_name, customer.business_name))) > 0)
+order by c.last_message_at desc, c.id desc
+limit $8;
+
+-- name: read_conversation
+select c.id, c.channel, c.channel_account_id, c.status, lower(c.handoff) as handoff, c.language, c.customer_id,
+    customer.business_name as customer_name, contact.address as contact_address,
+    contact.display_name as contact_name, c.unread_count, c.last_message_at, c.created_at
+from conversations c
+join customer_contacts contact on contact.distributor_id = c.distributor_id and contact.id = c.contact_id
+left join customers customer on customer.distributor_id = c.distributor_id and customer.id = c.customer_id
+where c.distributor_id = (select get_current_distributor_id()) and c.id = $1;
+
+-- name: change_conversation
+-- Gives back how the hand-off stood before; a field that is null stays as it is.
+with before as (
+    select id, lower(handoff) as handoff from conversations
+    where distributor_id = (select get_current_distributor_id()) and id = $1
+    for no key update
+)
+update conversations c
+set status = coalesce($2, c.status), handoff = coalesce(upper($3), c.handoff)
+from before
+where c.distributor_id = (select get_current_distributor_id()) and c.id = before.id
+returning before.handoff;
+
+-- name: mark_read
+update conversations set unread_count = 0 where id = $1 returning id;
+
+-- name: list_messages
+select id, conversation_id, channel, direction, type, status, text, metadata, provider_message_id, error_code,
+    customer_id, ai_processed, created_at, updated_at
+from messages
+where conversation_id = $1 and id < $2
+order by id desc
+limit $3;
+
+-- name: read_message
+select id, conversation_id, channel, direction, type, status, text, metadata, provider_message_id, error_code,
+    customer_id, ai_processed, created_at, updated_at
+from messages where id = $1;
+
+-- name: list_attachments
+select message_id, id, url, content_type, filename
+from attachments
+where message_id = any($1::uuid[])
+order by position, id;
+
+-- name: list_statuses
+select status, provider_status, error_code, applied, occurred_at
+from message_status_events
+where message_id = $1
+order by id;
+
+-- name: read_analysis
+select id, status, engine, engine_version, model, intent, language, confidence, extracted_data, error_class,
+    input_tokens, output_tokens, cost_micro_usd, processing_ms, created_at
+from ai_responses where message_id = $1;
+
+-- name: list_customers
+select c.id, c.business_name, c.customer_code, c.status, c.created_at, c.updated_at
+from customers c
+where c.distributor_id = (select get_current_distributor_id()) and c.id < $1
+    and ($2::text is null or c.status = $2)
+    and ($3::text is null
+        or position(lower($3) in lower(concat_ws(' ', c.business_name, c.customer_code))) > 0
+        or exists (
+            select from customer_contacts contact
+            where contact.distributor_id = c.distributor_id and contact.customer_id = c.id
+                and position(lower($3) in lower(concat_ws(' ', contact.address, contact.display_name))) > 0))
+order by c.id desc
+limit $4;
+
+-- name: read_customer
+select id, business_name, customer_code, status, created_at, updated_at from customers where id = $1;
+
+-- name: list_contacts
+select customer_id, id, channel, address, display_name, opted_out_at, last_inbound_at, created_at
+from customer_contacts
+where customer_id = any($1::uuid[])
+order by id;
