@@ -5,7 +5,8 @@
 OLDEST_PYTHON="3, 11"
 OLDEST_PIP="22, 3"  # the first with --python
 
-say() { printf '%s\n' "$*" >&2; }
+# Each argument becomes a line.
+say() { printf '%s\n' "$@" >&2; }
 
 fail() {
     say "$@"
@@ -21,7 +22,7 @@ numbers = pip.__version__.split('.')[:2]
 sys.exit(tuple(map(int, numbers)) < ($OLDEST_PIP))" 2>/dev/null
 }
 
-has_ensurepip() { "$1" -c "import ensurepip" 2>/dev/null; }
+has_ensurepip() { "$1" -c "import ensurepip; ensurepip.version()" 2>/dev/null; }
 
 # Sets PYTHON_FOUND to the first Python >= 3.11 that can install packages, or fails with what to do about it.
 # The variable PYTHON names the only one to try.
@@ -37,7 +38,7 @@ find_python() {
         fail "$without_pip has neither pip 22.3 or newer nor ensurepip." \
             "Mend: apt-get install python3-pip (Debian, Ubuntu), or '$without_pip -m pip install --upgrade pip'."
     fi
-    fail "Waystation needs Python 3.11 or newer; found: $("${PYTHON:-python3}" --version 2>&1 || true)." \
+    fail "Waystation needs Python 3.11 or newer; found: $("${PYTHON:-python3}" --version 2>/dev/null || echo none)." \
         "Mend: apt-get install python3 python3-pip (Debian, Ubuntu) or brew install python (macOS)," \
         "or name one: make PYTHON=/path/to/python3.12 setup"
 }
@@ -49,6 +50,11 @@ make_venv() {
     else
         "$PYTHON_FOUND" -m venv --clear "$1"
     fi
+}
+
+# Whether FOLDER is a virtual environment that can be filled as it is.
+can_be_filled() {
+    is_new_enough "$1/bin/python" && { has_pip "$PYTHON_FOUND" || "$1/bin/python" -c "import pip" 2>/dev/null; }
 }
 
 # pip_into FOLDER ARGUMENTS…: run pip on that virtual environment, whatever the user's own pip settings say of places.
