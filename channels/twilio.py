@@ -20,6 +20,7 @@ from channels.base import (
     SendReceipt,
 )
 from channels.errors import OutcomeUnknown, ProviderUnavailable
+from channels.forms import form_pairs, form_text, query_of
 from channels.signatures import verify_twilio
 from channels.twilio_api import TIMEOUT, TWILIO_API, Transport, api_session, rest_client
 from channels.twilio_credentials import secret_values, tokens_in_force, valid_credentials
@@ -143,7 +144,7 @@ class TwilioAdapter:
 def status_callback(url: str, message: OutboundMessage) -> str:
     """The callback's URL with our message's id in its query and Twilio's retries in its fragment."""
     bare = url.partition("#")[0]
-    if f"{OUR_ID}=" not in bare.partition("?")[2]:
+    if OUR_ID not in form_text(form_pairs(query_of(bare))):
         bare += f"{'&' if '?' in bare else '?'}{OUR_ID}={message.id}"
     return bare + CALLBACK_RETRIES
 

@@ -89,8 +89,7 @@ class Transport(AsyncHttpClient):
             self._base_url + uri.removeprefix(TWILIO_API),
             params=_pairs(params) if params else None,
             data=aiohttp.FormData(_pairs(data)) if data else None,
-            headers=headers,
-            auth=aiohttp.BasicAuth(*auth) if auth else None,
+            headers={**(headers or {}), **_authorisation(auth)},
             timeout=self._timeout,
             allow_redirects=False,
         ) as response:
@@ -98,6 +97,10 @@ class Transport(AsyncHttpClient):
             if response.status >= REDIRECT:
                 raise error_of_answer(response.status, response.headers, text, creates=method == "POST")
             return response.status, text
+
+
+def _authorisation(auth: tuple[str, str] | None) -> dict[str, str]:
+    return {"Authorization": aiohttp.encode_basic_auth(*auth)} if auth else {}
 
 
 def _lost(*, creates: bool) -> GatewayError:

@@ -1,0 +1,147 @@
+"""A customer writes to a number of the sandbox: the message is kept and posted to the gateway, signed, as
+Twilio does.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.dev.sandbox_calls import WHATSAPP, Caller
+from gateway.dev.sandbox_rules import ADDRESS, keyword_of
+from gateway.dev.sandbox_state import API_VERSION, Media, SandboxMessage, SandboxState
+
+
+class MalformedOrder(Exception):
+    """The order for an inbound message is not of the documented form."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundOrder:
+    """An inbound message to be made up. ``lost``: Twilio's record has it, the gateway is never called."""
+
+    url: str
+    account_sid: str
+    sender: str
+    recipient: str
+    body: str = ""
+    media: Sequence[Mapping[str, str]] = ()  # {content_type, url} or {content_type, content_base64}
+    fields: Mapping[str, str] = field(default_factory=dict)  # added to the form, or put in a field's place
+    advanced_opt_out: bool = False
+    lost: bool = False
+
+
+def order_of(asked: Any, accounts: Mapping[str, str]) -> InboundOrder:
+    """The order in a JSON body: ``url, account_sid, from, to`` and more; raises MalformedOrder."""
+    if not isinstance(asked, dict) or asked.get("account_sid") not in accounts:
+        raise MalformedOrder("account_sid: no account of this sandbox")
+    for name in ("from", "to"):
+        if not ADDRESS.fullmatch(str(asked.get(name))):
+            raise MalformedOrder(f"{name}: no address")
+    return InboundOrder(
+        url=str(asked.get("url", "")),
+        account_sid=asked["account_sid"],
+        sender=asked["from"],
+        recipient=asked["to"],
+        body=str(asked.get("body", "")),
+        media=asked.get("media", ()),
+        fields=asked.get("fields", {}),
+        advanced_opt_out=bool(asked.get("advanced_opt_out")),
+        lost=bool(asked.get("lost")),
+    )
+
+
+async def receive(state: SandboxState, caller: Caller, order: InboundOrder, origin: str) -> dict[str, Any]:
+    """Keeps and posts the message; says its sid and what the gateway answered (the last try, status 0 for
+    none).
+    """
+    message = _keep(state, order)
+    fields = {**_form(state, order, message, origin), **order.fields}
+    if order.lost:
+        return {"message_sid": message.sid, "status": None, "body": "", "tries": 0}
+    answers = await caller.post(order.account_sid, order.url, fields)
+    return {
+        "message_sid": message.sid,
+        "status": answers[-1].status,
+        "body": answers[-1].body,
+        "tries": len(answers),
+    }
+
+
+def _keep(state: SandboxState, order: InboundOrder) -> SandboxMessage:
+    now = state.clock()
+    message = SandboxMessage(
+        account_sid=order.account_sid,
+        sid=str(order.fields.get("MessageSid") or state.new_sid("MM" if order.media else "SM")),
+        to=order.recipient,
+        sender=order.sender,
+        body=order.body,
+        created=now,
+        sent=now,
+        direction="inbound",
+        status="received",
+    )
+    state.messages.append(message)
+    _note_consent(state, order)
+    return message
+
+
+def _note_consent(state: SandboxState, order: InboundOrder) -> None:
+    """Twilio itself blocks a number that sent STOP (SMS only), until START."""
+    pair = (order.sender, order.recipient)
+    keyword = None if order.sender.startswith(WHATSAPP) else keyword_of(order.body)
+    if keyword == "STOP":
+        state.opted_out.add(pair)
+    elif keyword == "START":
+        state.opted_out.discard(pair)
+
+
+def _form(state: SandboxState, order: InboundOrder, message: SandboxMessage, origin: str) -> dict[str, str]:
+    fields = {
+        "SmsMessageSid": message.sid,
+        "NumMedia": str(len(order.media)),
+        "SmsSid": message.sid,
+        "SmsStatus": "received",
+        "Body": order.body,
+        "To": order.recipient,
+        "NumSegments": "1",
+        "MessageSid": message.sid,
+        "AccountSid": order.account_sid,
+        "From": order.sender,
+        "ApiVersion": API_VERSION,
+    }
+    keyword = keyword_of(order.body) if order.advanced_opt_out else None
+    consent = {"OptOutType": keyword} if keyword else {}
+    return {**fields, **_channel_fields(order), **consent, **_media_fields(state, order, message, origin)}
+
+
+def _channel_fields(order: InboundOrder) -> dict[str, str]:
+    if not order.sender.startswith(WHATSAPP):
+        return {
+            "ToCountry": "US",
+            "ToState": "",
+            "FromCountry": "US",
+            "FromState": "CA",
+            "FromCity": "",
+            "ToZip": "",
+        }
+    number = order.sender.removeprefix(WHATSAPP).removeprefix("+")
+    kind = order.media[0]["content_type"].partition("/")[0] if order.media else "text"
+    return {"ProfileName": "Sandbox customer", "WaId": number, "MessageType": kind}
+
+
+def _media_fields(
+    state: SandboxState, order: InboundOrder, message: SandboxMessage, origin: str
+) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for index, item in enumerate(order.media):
+        fields[f"MediaContentType{index}"] = item["content_type"]
+        fields[f"MediaUrl{index}"] = item.get("url") or origin + _host(state, order, message, item)
+    return fields
+
+
+def _host(state: SandboxState, order: InboundOrder, message: SandboxMessage, item: Mapping[str, str]) -> str:
+    sid = state.new_sid("ME")
+    content = base64.b64decode(item["content_base64"], validate=True)
+    state.media[sid] = Media(order.account_sid, item["content_type"], content)
+    return f"{message.uri}/Media/{sid}"
