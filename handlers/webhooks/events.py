@@ -46,7 +46,7 @@ _PUBLIC_ID = re.compile(r"evt_[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened in a tenant; ``conversation_id`` orders deliveries to endpoints that ask for it.
+    """Something that happened in a tenant; ``conversation_id`` orders deliveries where that is asked for.
 
     Raises ValueError unless ``data`` is of the type's model in EVENT_MODELS and ``occurred_at`` is aware.
     """
@@ -68,7 +68,7 @@ class Event:
 def event_row(event: Event, first_wait: float) -> dict[str, Any]:
     """What ``record_events(jsonb)`` takes for one event: JSON values only, ready for a serializer.
 
-    ``first_wait`` (seconds) is the first of the retry schedule; ``due_at`` lies so much after ``occurred_at``.
+    ``first_wait`` (seconds), the first of the retry schedule, lies between ``occurred_at`` and ``due_at``.
     """
     due_at = event.occurred_at + timedelta(seconds=first_wait)
     return {

@@ -1,16 +1,17 @@
 """Which events an endpoint asks for: names of types, and a filter over the body.
 
 A filter (contract §4) is compiled once, at registration, to one PostgreSQL SQL/JSON path predicate, so that
-matching happens in the statement that stores the event: ``jsonb_path_match(body, path, '{}', true)``. Rules of
-the path language that this rests on (PostgreSQL manual, "The SQL/JSON Path Language", same in 15 to 18): lax mode
-steps into arrays by itself, so a path through an array matches if any element does; an error inside ``? (...)``
-makes the element not match; ``exists`` of a filtered path is never null, so ``!`` of it is exact.
+matching happens in the statement that stores the event: ``jsonb_path_match(body, path, '{}', true)``. Rules
+of the path language that this rests on (PostgreSQL manual, "The SQL/JSON Path Language", same in 15 to 18):
+lax mode steps into arrays by itself, so a path through an array matches if any element does; an error inside
+``? (...)`` makes the element not match; ``exists`` of a filtered path is never null, so ``!`` of it is exact.
 """
 
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -22,12 +23,13 @@ MAX_CONDITIONS = 100  # values compared with; each costs time for every event of
 MAX_TEXT = 1_000  # characters of a path or a string
 MAX_SEGMENTS = 10
 MATCHES_ALL = "exists($)"
-_MAX_NUMBER_TEXT = 400  # characters; the largest double has 309 digits
+_MAX_BITS = 1023  # of an integer: what a double holds
+_MAX_NUMBER_TEXT = 400  # characters of a numeric string
 
 # JSON's own grammar of numbers (RFC 8259 §6): "0012" or "+52" is a code or a telephone number, not an amount.
 _NUMERIC = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-_ORDERINGS: Mapping[str, str] = MappingProxyType({"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="})
+_OPPOSITES: Mapping[str, str] = MappingProxyType({"$ne": "$eq", "$nin": "$in"})
 
 
 def validate_event_types(event_types: Sequence[str]) -> tuple[str, ...]:
@@ -49,15 +51,15 @@ def _is_subscribable(name: str) -> bool:
 
 
 def compile_filter(filter_: Any) -> str:
-    """A filter as the text of a SQL/JSON path predicate, true or false for every body, never null or an error.
+    """A filter as the text of a SQL/JSON path predicate, true or false for every body: never null, no error.
 
-    Paths lead over the event's body (``data.channel``); against them stands a value, a list (any of) or an object
-    of operators. Numbers are also compared with numeric strings and the other way round. ``$ne``, ``$nin`` and
-    ``$not`` hold where the path leads nowhere. ``{}`` matches every event. Raises InvalidInput for field
-    ``filter`` if it is malformed, over a cap or names an unknown operator.
+    Paths lead over the event's body (``data.channel``); against them stands a value, a list (any of) or an
+    object of operators. Numbers are also compared with numeric strings and the other way round. ``$ne``,
+    ``$nin`` and ``$not`` hold where the path leads nowhere; ``null`` equals only a null that is there. ``{}``
+    matches every event. Raises InvalidInput for field ``filter`` if it is malformed, over a cap or names an
+    unknown operator.
     """
-    compiler = _Compiler()
-    return compiler.group(filter_, depth=1)
+    return _Compiler().group(filter_, depth=1)
 
 
 class _Compiler:
@@ -99,30 +101,21 @@ class _Compiler:
             if not value:
                 raise _malformed("An object of operators must not be empty.")
             return _all_of(self._operator(path, name, operand) for name, operand in value.items())
-        return self._among(path, value if isinstance(value, list) else [value])
+        return self._leaf(path, value if isinstance(value, list) else [value], _equal)
 
     def _operator(self, path: str, name: Any, operand: Any) -> str:
         match name:
-            case "$eq":
-                return self._among(path, [operand])
-            case "$ne":
-                return _negated(self._among(path, [operand]))
+            case "$ne" | "$nin":
+                return _negated(self._operator(path, _OPPOSITES[name], operand))
             case "$in":
-                return self._among(path, _values(name, operand))
-            case "$nin":
-                return _negated(self._among(path, _values(name, operand)))
-            case "$gt" | "$gte" | "$lt" | "$lte":
-                return self._leaf(path, [operand], lambda value: _ordered(_ORDERINGS[name], value))
-            case "$prefix":
-                return self._leaf(path, [operand], _starts)
+                return self._leaf(path, _values(operand), _equal)
             case "$exists":
                 self._count(1)
                 return _existence(path, operand)
+            case str() if name in _CONDITIONS:
+                return self._leaf(path, [operand], _CONDITIONS[name])
             case _:
                 raise _unknown_operator(name)
-
-    def _among(self, path: str, values: list[Any]) -> str:
-        return self._leaf(path, values, _equal)
 
     def _leaf(self, path: str, values: list[Any], condition: Callable[[Any], str]) -> str:
         """Something at the path meets the condition for one of the values."""
@@ -146,7 +139,7 @@ def _path(key: str) -> str:
 
 
 def _equal(value: Any) -> str:
-    """``@`` is the value. A number also equals its numeric string in the body, a numeric string its number."""
+    """``@`` is the value; a number also equals the body's numeric string, a numeric string its number."""
     if isinstance(value, str):
         alternative = f" || @ == {value}" if _is_numeric(value) else ""
         return f"@ == {_literal(value)}{alternative}"
@@ -185,9 +178,9 @@ def _existence(path: str, wanted: Any) -> str:
     return f"exists({path})" if wanted else _negated(f"exists({path})")
 
 
-def _values(name: str, operand: Any) -> list[Any]:
+def _values(operand: Any) -> list[Any]:
     if not isinstance(operand, list):
-        raise _malformed(f"{name} takes a list.")
+        raise _malformed("$in and $nin take a list.")
     return operand
 
 
@@ -207,9 +200,23 @@ def _is_numeric(text: str) -> bool:
 
 
 def _number(value: float) -> str:
-    if not math.isfinite(value) or len(text := repr(value)) > _MAX_NUMBER_TEXT:
+    # Beyond a double's range Python refuses to turn an integer into text or a float.
+    bounded = value.bit_length() <= _MAX_BITS if isinstance(value, int) else math.isfinite(value)
+    if not bounded:
         raise _malformed("A number must be finite and of a common size.")
-    return text
+    return repr(value)
+
+
+_CONDITIONS: Mapping[str, Callable[[Any], str]] = MappingProxyType(
+    {
+        "$eq": _equal,
+        "$gt": partial(_ordered, ">"),
+        "$gte": partial(_ordered, ">="),
+        "$lt": partial(_ordered, "<"),
+        "$lte": partial(_ordered, "<="),
+        "$prefix": _starts,
+    }
+)
 
 
 def _all_of(predicates: Iterable[str]) -> str:

@@ -1,0 +1,249 @@
+"""One attempt to deliver an event, and what follows from it.
+
+Rules: Standard Webhooks spec 1.0.0, "Webhook sending": only 2xx is success, no redirect is followed, 410
+means that the receiver is gone for good, ``Retry-After`` is honoured; retry schedule of contract §2.
+"""
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from http import HTTPStatus
+from importlib import metadata
+from typing import Protocol
+from uuid import UUID
+
+from channels.errors import EgressBlocked, Temporary
+from handlers.runtime import Clock, RetrySchedule
+from handlers.webhooks.events import public_event_id
+from handlers.webhooks.headers import is_reserved
+from handlers.webhooks.signing import EndpointSecret, active_secrets, signature_headers
+
+MAX_EXCERPT_BYTES = 4_096
+MAX_RETRY_AFTER = 86_400.0  # seconds
+JITTER = 0.2  # of every wait but 0, to either side
+DELIVERY_HEADER = "webhook-delivery"  # of a response; ``disable`` asks for no more deliveries
+_DELAY_SECONDS = re.compile(r"[0-9]+")
+_ALWAYS_CAPPED_DIGITS = 9
+
+
+def _version() -> str:
+    try:
+        return metadata.version("waystation")
+    except metadata.PackageNotFoundError:  # run from the source tree, not installed
+        return "source"
+
+
+USER_AGENT = f"Waystation/{_version()}"
+
+
+class Outcome(StrEnum):
+    """What an attempt's row says once it is finished; until then the row says ``unknown``."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+class ErrorClass(StrEnum):
+    """Why an attempt failed, as integrators read it."""
+
+    DNS = "dns"
+    REFUSED = "refused"
+    RESET = "reset"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    PROTOCOL = "protocol"
+    EGRESS_BLOCKED = "egress_blocked"
+    STATUS = "status"  # the receiver answered, but not 2xx
+
+
+class DeliveryStatus(StrEnum):
+    """A delivery's life (contract §4)."""
+
+    PENDING = "PENDING"
+    SUCCESS = "SUCCESS"
+    RETRYING = "RETRYING"
+    EXHAUSTED = "EXHAUSTED"
+    CANCELLED = "CANCELLED"
+
+
+class DisableReason(StrEnum):
+    """Why a receiver's answer disables its endpoint."""
+
+    GONE = "gone"  # 410
+    RECEIVER_ASKED = "receiver_asked"  # ``webhook-delivery: disable``
+
+
+class EgressAnswer(Protocol):
+    """What the guarded client gives back; ``body_excerpt`` is the start of the body, not decompressed."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def body_excerpt(self) -> bytes: ...
+
+
+class Egress(Protocol):
+    """The guarded client: posts without following redirects, within its own time-outs and caps."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> EgressAnswer:
+        """Raises EgressBlocked, or a Temporary with ``error_class``, one of ErrorClass or ``blocked``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDelivery:
+    """A delivery under our lease: ``body`` is posted byte for byte, ``schedule_position`` is how many attempts
+    of the schedule have failed. What may hold a secret does not print.
+    """
+
+    distributor_id: UUID
+    endpoint_id: UUID
+    event_id: UUID
+    attempt_id: UUID
+    attempt_number: int
+    schedule_position: int
+    lease_token: UUID
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
+    secrets: tuple[EndpointSecret, ...] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """What an attempt came to. ``retry_after`` is in seconds from ``ended_at``, at most 24 h."""
+
+    outcome: Outcome
+    started_at: datetime
+    ended_at: datetime
+    status_code: int | None = None
+    error_class: ErrorClass | None = None
+    excerpt: str = field(default="", repr=False)
+    retry_after: float | None = None
+    disable_reason: DisableReason | None = None
+
+    @property
+    def duration_ms(self) -> int:
+        # A wall clock may be set back while a request runs.
+        return max(0, round((self.ended_at - self.started_at).total_seconds() * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of the delivery; ``due_at`` only while RETRYING. With ``disable_reason`` the endpoint is
+    disabled and its waiting deliveries are cancelled.
+    """
+
+    status: DeliveryStatus
+    due_at: datetime | None
+    schedule_position: int
+    disable_reason: DisableReason | None = None
+
+
+async def attempt(egress: Egress, delivery: ClaimedDelivery, clock: Clock) -> AttemptResult:
+    """Signs and posts a delivery once. A failure on the way or at the receiver is a result, not an error.
+
+    Raises InvalidInput if no secret of the endpoint is in force: a delivery is never sent unsigned.
+    """
+    started_at = clock()
+    headers = request_headers(delivery, started_at)
+    try:
+        answer = await egress.post(delivery.url, headers, delivery.body)
+    except EgressBlocked:
+        return AttemptResult(Outcome.FAILURE, started_at, clock(), error_class=ErrorClass.EGRESS_BLOCKED)
+    except Temporary as error:
+        return AttemptResult(Outcome.FAILURE, started_at, clock(), error_class=_error_class(error))
+    return _judge(answer, started_at, clock())
+
+
+def request_headers(delivery: ClaimedDelivery, now: datetime) -> dict[str, str]:
+    """All headers of an attempt at ``now``: the endpoint's own, then ours, which they cannot override."""
+    custom = {name: value for name, value in delivery.headers.items() if not is_reserved(name)}
+    secrets = active_secrets(delivery.secrets, now)
+    return {
+        **custom,
+        "content-type": "application/json",
+        "user-agent": USER_AGENT,
+        **signature_headers(public_event_id(delivery.event_id), int(now.timestamp()), delivery.body, secrets),
+    }
+
+
+def _error_class(error: Temporary) -> ErrorClass:
+    name = getattr(error, "error_class", ErrorClass.PROTOCOL)
+    return ErrorClass.EGRESS_BLOCKED if name == "blocked" else ErrorClass(name)
+
+
+def _judge(answer: EgressAnswer, started_at: datetime, ended_at: datetime) -> AttemptResult:
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    succeeded = HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
+    redirected = HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST
+    return AttemptResult(
+        outcome=Outcome.SUCCESS if succeeded else Outcome.FAILURE,
+        started_at=started_at,
+        ended_at=ended_at,
+        status_code=answer.status,
+        error_class=None if succeeded else ErrorClass.STATUS,
+        # What a redirecting server says is not the receiver's; showing it would help to probe networks.
+        excerpt="" if redirected else excerpt_of(answer.body_excerpt),
+        retry_after=None if succeeded else retry_after_seconds(headers.get("retry-after"), ended_at),
+        disable_reason=_disable_reason(answer.status, headers),
+    )
+
+
+def _disable_reason(status: int, headers: Mapping[str, str]) -> DisableReason | None:
+    if status == HTTPStatus.GONE:
+        return DisableReason.GONE
+    if headers.get(DELIVERY_HEADER, "").strip().lower() == "disable":
+        return DisableReason.RECEIVER_ASKED
+    return None
+
+
+def excerpt_of(body: bytes) -> str:
+    """The start of a response as storable text of at most 4 KiB in UTF-8; what is not text becomes U+FFFD."""
+    text = body[:MAX_EXCERPT_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd")
+    return text.encode()[:MAX_EXCERPT_BYTES].decode("utf-8", "ignore")
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """``Retry-After`` (RFC 9110 §10.2.3: seconds or an HTTP date) as seconds from ``now``, 0 to 24 h; None if
+    there is none or it is malformed.
+    """
+    text = (value or "").strip()
+    if _DELAY_SECONDS.fullmatch(text):
+        return MAX_RETRY_AFTER if len(text) > _ALWAYS_CAPPED_DIGITS else min(float(text), MAX_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):  # not a date: as if the header were absent
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # asctime's form has no zone; HTTP is GMT
+    return min(max((aware - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+def decide(
+    result: AttemptResult, schedule: RetrySchedule, position: int, now: datetime, rng: random.Random
+) -> Settlement:
+    """What becomes of a delivery after an attempt at ``position`` (0 for the first) that ended at ``now``.
+
+    n waits mean n attempts: after the n-th failed one the delivery is EXHAUSTED, and at once if the receiver
+    wants no more. Else it is due after the next wait, with jitter, and not before ``Retry-After`` is over.
+    """
+    following = position + 1
+    if result.outcome is Outcome.SUCCESS:
+        return Settlement(DeliveryStatus.SUCCESS, None, position, result.disable_reason)
+    if result.disable_reason is not None or following >= len(schedule.waits):
+        return Settlement(DeliveryStatus.EXHAUSTED, None, following, result.disable_reason)
+    wait = max(jittered_wait(schedule, following, rng), result.retry_after or 0.0)
+    return Settlement(DeliveryStatus.RETRYING, now + timedelta(seconds=wait), following)
+
+
+def jittered_wait(schedule: RetrySchedule, position: int, rng: random.Random) -> float:
+    """The seconds to wait before the attempt at ``position``: the schedule's ±20 %, exactly 0 for 0."""
+    return schedule.waits[position] * rng.uniform(1 - JITTER, 1 + JITTER)

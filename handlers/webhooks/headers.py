@@ -1,0 +1,68 @@
+"""Custom headers of an endpoint: what an integrator may add to every delivery, and what stays ours."""
+
+import re
+from collections.abc import Mapping
+
+from channels.errors import InvalidInput
+
+MAX_HEADERS = 20
+MAX_NAME = 100  # characters
+MAX_VALUE = 2_000  # characters
+RESERVED_PREFIX = "webhook-"
+# Ours by Standard Webhooks, or framing and connection control (RFC 9110 §7.6.1, RFC 9112 §6).
+RESERVED_NAMES = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")  # RFC 9110 §5.5 without obs-text
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a header is ours to set, in whatever case it is written."""
+    return name.lower() in RESERVED_NAMES or name.lower().startswith(RESERVED_PREFIX)
+
+
+def validate_custom_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers as stored; raises InvalidInput for field ``headers``.
+
+    Refused are reserved names, names that are no token, one name in two cases, values that are empty or hold
+    CR, LF, NUL, other control characters or anything but ASCII, and more than 20 headers. The message never
+    repeats a value.
+    """
+    if len(headers) > MAX_HEADERS:
+        raise _refused(f"At most {MAX_HEADERS} headers may be added.")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise _refused("A header may be named only once.")
+    for name, value in headers.items():
+        _check(name, value)
+    return dict(headers)
+
+
+def _check(name: str, value: str) -> None:
+    if len(name) > MAX_NAME or _TOKEN.fullmatch(name) is None:
+        raise _refused("A header's name must be a token of at most 100 characters.")
+    if is_reserved(name):
+        raise _refused(f"The header {name} is set by the gateway.")
+    if len(value) > MAX_VALUE or _VALUE.fullmatch(value) is None:
+        raise _refused(f"The value of {name} must be printable ASCII of at most {MAX_VALUE} characters.")
+
+
+def _refused(message: str) -> InvalidInput:
+    return InvalidInput(message, field="headers")
