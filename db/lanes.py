@@ -94,12 +94,6 @@ async def settle_deliveries(connection: Connection, results: Sequence[dict[str, 
     await connection.execute(_SQL["settle_deliveries"], list(results))
 
 
-async def next_due(connection: Connection) -> datetime | None:
-    """When the next work of any lane is due; a moment in the past means now."""
-    moment: datetime | None = await connection.fetchval(_SQL["next_due"])
-    return moment
-
-
 def _arguments(terms: ClaimTerms, now: datetime, token: UUID) -> tuple[object, ...]:
     shard = terms.shard
     return now, now + terms.lease, token, terms.batch, terms.share, shard.index, shard.count

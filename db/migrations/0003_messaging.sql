@@ -122,6 +122,7 @@ create table messages (
     send_due_at timestamptz,
     send_attempts int not null default 0,
     send_started_at timestamptz,
+    sent_at timestamptz,
     send_lease_until timestamptz,
     send_lease_token uuid,
     created_at timestamptz not null,
@@ -135,6 +136,7 @@ create table messages (
 );
 comment on table messages is 'Every message in or out. Outbound ones are rows first: the send lane sends what is due.';
 comment on column messages.turn_message_id is 'On a reply: the last inbound message of the burst it answers; one reply per burst.';
+comment on column messages.sent_at is 'When the provider was first known to have taken the message; message.sent is told once.';
 comment on column messages.send_started_at is 'When the running attempt left; still set on a later claim means its outcome is unknown.';
 create unique index messages_provider_id on messages (distributor_id, channel_account_id, provider_message_id) where provider_message_id is not null;
 create unique index messages_one_reply on messages (distributor_id, turn_message_id) where turn_message_id is not null;
@@ -145,7 +147,7 @@ create index messages_send_due on messages (distributor_id, send_due_at) where s
 create index messages_send_order on messages (distributor_id, conversation_id, id) where send_due_at is not null;
 call protect_tenant_table('messages');
 grant select, insert on messages to waystation_app, waystation_worker;
-grant update (status, status_rank, provider_message_id, error_code, ai_processed, send_due_at, send_attempts, send_started_at, send_lease_until, send_lease_token, updated_at)
+grant update (status, status_rank, provider_message_id, error_code, ai_processed, send_due_at, send_attempts, send_started_at, sent_at, send_lease_until, send_lease_token, updated_at)
     on messages to waystation_app, waystation_worker;
 call allow_worker('messages', array['select', 'insert', 'update']);
 

@@ -179,7 +179,7 @@ with input as (
         ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
         headers jsonb, body text, received_at timestamptz, status_event_id uuid, message_id uuid,
         provider_message_id text, status text, status_rank int, provider_status text, error_code text,
-        changed_event jsonb, failed_event jsonb
+        sent_event jsonb, changed_event jsonb, failed_event jsonb
     )
 ),
 mapped as (
@@ -200,7 +200,7 @@ stored_event as (
 ),
 -- Our own id, which the callback's address carries, wins; it must be a message that this account sent.
 told as (
-    select f.*, m.id as known_message_id, m.status_rank as known_rank, m.conversation_id, m.customer_id, m.channel, m.text, m.status as known_status
+    select f.*, m.id as known_message_id, m.status_rank as known_rank, m.conversation_id, m.customer_id, m.channel, m.type, m.text, m.status as known_status, m.sent_at as known_sent_at
     from fresh f
     join messages m
         on m.distributor_id = f.distributor_id and m.channel_account_id = f.channel_account_id
@@ -217,7 +217,8 @@ updated as (
         status = h.status, status_rank = h.status_rank, error_code = h.error_code, updated_at = h.received_at,
         provider_message_id = coalesce(m.provider_message_id, h.provider_message_id),
         -- A callback proves that the provider took the message: there is nothing left to send.
-        send_due_at = null, send_started_at = null
+        send_due_at = null, send_started_at = null,
+        sent_at = coalesce(m.sent_at, case when h.status in ('SENT', 'DELIVERED', 'READ') then h.received_at end)
     from highest h
     where m.distributor_id = h.distributor_id and m.id = h.known_message_id and m.status_rank < h.status_rank
     returning m.distributor_id, m.id, h.ordinal
@@ -236,12 +237,16 @@ event as (
             '{body,data}',
             (e.event #> '{body,data}') || jsonb_build_object(
                 'customer_id', t.customer_id, 'conversation_id', t.conversation_id, 'message_id', t.known_message_id,
-                'channel', t.channel, 'text', t.text, 'previous_status', t.known_status
-            )
+                'channel', t.channel, 'type', t.type, 'text', t.text
+            ) || e.more
         ) as event
     from told t
     join updated u on u.ordinal = t.ordinal
-    cross join lateral (values (1, t.changed_event), (2, t.failed_event)) as e(position, event)
+    cross join lateral (
+        values (1, case when t.known_sent_at is null then t.sent_event end, '{}'::jsonb),
+            (2, t.changed_event, jsonb_build_object('previous', t.known_status)),
+            (3, t.failed_event, '{}'::jsonb)
+    ) as e(position, event, more)
     where e.event is not null
 ),
 recorded as materialized (

@@ -127,11 +127,3 @@ where d.distributor_id = r.distributor_id and d.endpoint_id = r.endpoint_id and 
     and d.lease_token = r.lease_token
     -- Cancelled, or asked for again, while the post was under way: that decision stands.
     and d.status in ('PENDING', 'RETRYING');
-
--- name: next_due
--- The earliest moment at which any lane has work; NULL when nothing waits.
-select least(
-    (select min(turn_due_at) from conversations where turn_due_at is not null),
-    (select min(send_due_at) from messages where send_due_at is not null),
-    (select min(due_at) from webhook_deliveries where due_at is not null)
-) as due_at;

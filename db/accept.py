@@ -1,0 +1,53 @@
+"""Stores what providers posted: one set-based statement per flush of messages and one per flush of statuses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Record
+
+from db.named_sql import load_statements
+from db.tenant import Connection
+
+_SQL = load_statements("accept")
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedMessage:
+    """What became of one item: stored now, or known already."""
+
+    message_id: UUID | None
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedStatus:
+    """What became of one status: ``message_id`` is None where no message of this account is meant."""
+
+    message_id: UUID | None
+    duplicate: bool
+    applied: bool
+
+
+async def accept_messages(connection: Connection, items: Sequence[dict[str, Any]]) -> list[AcceptedMessage]:
+    """Dedupes and stores inbound messages with contact, customer, conversation, events and deliveries.
+
+    ``items`` are the objects that ``handlers.inbound`` builds; the answer is in their order. Once this returns (outside a
+    transaction of the caller's) new and duplicate alike are durable.
+    """
+    rows = await connection.fetch(_SQL["accept_messages"], _numbered(items))
+    return [AcceptedMessage(row["message_id"], row["duplicate"]) for row in rows]
+
+
+async def accept_statuses(connection: Connection, items: Sequence[dict[str, Any]]) -> list[AcceptedStatus]:
+    """Dedupes statuses, records each and applies those that rise above what the message has."""
+    return [_status(row) for row in await connection.fetch(_SQL["accept_statuses"], _numbered(items))]
+
+
+def _numbered(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**item, "ordinal": ordinal} for ordinal, item in enumerate(items)]
+
+
+def _status(row: Record) -> AcceptedStatus:
+    return AcceptedStatus(row["message_id"], row["duplicate"], row["applied"])

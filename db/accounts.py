@@ -1,0 +1,36 @@
+"""Channel accounts by id, before a tenant is known."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from db.named_sql import load_statements
+from db.tenant import Connection
+
+_SQL = load_statements("accounts")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """A channel account; its credentials are sealed with ``seal_context``."""
+
+    id: UUID
+    distributor_id: UUID
+    channel: str
+    provider: str
+    address: str
+    credentials_sealed: bytes
+    settings: dict[str, Any]
+    updated_at: datetime
+
+
+def seal_context(distributor_id: UUID, account_id: UUID) -> str:
+    """What an account's sealed credentials are bound to."""
+    return f"channel_accounts:{distributor_id}:{account_id}"
+
+
+async def find_account(connection: Connection, account_id: UUID) -> AccountRow | None:
+    """The account, unless it is unknown or deleted; takes a worker's connection."""
+    row = await connection.fetchrow(_SQL["find_account"], account_id)
+    return AccountRow(**row) if row else None

@@ -1,0 +1,6 @@
+-- The lookup that comes before a tenant is known, on the closed list of db/tenant.py.
+
+-- name: find_account
+select id, distributor_id, channel, provider, address, credentials_sealed, settings, updated_at
+from channel_accounts
+where id = $1 and deleted_at is null;

@@ -1,0 +1,93 @@
+-- Outbound messages: queued by a turn or a person, sent by the send lane.
+
+-- name: find_reply_target
+select c.id as conversation_id, c.channel_account_id, c.customer_id, c.channel, k.address, k.opted_out_at, k.last_inbound_at
+from conversations c
+join customer_contacts k on k.distributor_id = c.distributor_id and k.id = c.contact_id
+where c.distributor_id = get_current_distributor_id() and c.id = $1;
+
+-- name: queue_message
+insert into messages
+    (distributor_id, id, conversation_id, channel_account_id, customer_id, channel, direction, type, status, status_rank, text,
+     ai_processed, ai_skip_reason, turn_message_id, send_due_at, created_at, updated_at)
+select get_current_distributor_id(), $2, c.id, c.channel_account_id, c.customer_id, c.channel, 'OUTBOUND', $3, 'QUEUED', $4, $5,
+    true, 'outbound', $6, $7, $7, $7
+from conversations c
+where c.distributor_id = get_current_distributor_id() and c.id = $1
+on conflict (distributor_id, turn_message_id) where turn_message_id is not null do nothing
+returning id;
+
+-- name: touch_conversation
+update conversations
+set last_message_at = greatest(last_message_at, $2)
+where distributor_id = get_current_distributor_id() and id = $1;
+
+-- name: insert_attachments
+insert into attachments (distributor_id, id, message_id, position, url, content_type, filename, created_at)
+select get_current_distributor_id(), a.id, $1, a.position, a.url, a.content_type, a.filename, $3
+from jsonb_to_recordset($2::jsonb) as a(id uuid, position int, url text, content_type text, filename text);
+
+-- name: list_attachments
+select url, content_type, filename
+from attachments
+where distributor_id = get_current_distributor_id() and message_id = $1
+order by position;
+
+-- name: find_send
+-- No row when the lease went to another worker or a callback settled the message meanwhile. Locks the contact, so that
+-- a STOP and a send are one after the other.
+select m.id as message_id, m.conversation_id, m.channel_account_id, m.customer_id, m.channel, m.type, m.status, m.text, m.send_attempts as attempts,
+    m.send_started_at as started_at, k.address, k.opted_out_at, k.last_inbound_at,
+    a.provider, a.address as account_address, a.credentials_sealed, a.settings as account_settings, a.deleted_at as account_deleted_at
+from messages m
+join conversations c on c.distributor_id = m.distributor_id and c.id = m.conversation_id
+join customer_contacts k on k.distributor_id = c.distributor_id and k.id = c.contact_id
+join channel_accounts a on a.distributor_id = m.distributor_id and a.id = m.channel_account_id
+where m.distributor_id = get_current_distributor_id() and m.id = $1 and m.send_lease_token = $2 and m.send_due_at is not null
+for share of k;
+
+-- name: start_send
+-- Committed before the request leaves: if nothing is heard of it, the next claim asks the provider first.
+update messages
+set status = 'SENDING', status_rank = greatest(status_rank, $3), send_started_at = coalesce(send_started_at, $4), updated_at = $4
+where distributor_id = get_current_distributor_id() and id = $1 and send_lease_token = $2;
+
+-- name: settle_send
+-- A status only rises; whatever it was, the attempt is over.
+with before as (
+    select m.id, m.sent_at, m.status_rank
+    from messages m
+    where m.distributor_id = get_current_distributor_id() and m.id = $1 and m.send_lease_token = $2
+    for update
+)
+update messages m
+set status = case when m.status_rank < $4 then $3 else m.status end,
+    status_rank = greatest(m.status_rank, $4),
+    provider_message_id = coalesce(m.provider_message_id, $5),
+    error_code = case when m.status_rank < $4 then $6 else m.error_code end,
+    sent_at = coalesce(m.sent_at, $7),
+    send_due_at = $8, send_started_at = null, send_lease_until = null, send_lease_token = null, updated_at = $9
+from before
+where m.distributor_id = get_current_distributor_id() and m.id = before.id
+returning m.id, m.conversation_id, m.customer_id, m.channel, m.type, m.text, m.status,
+    before.status_rank < $4 as applied, before.sent_at is null and m.sent_at is not null as first_sent;
+
+-- name: postpone_send
+-- The outcome is still unknown (send_started_at stays) or nothing left this machine ($4: it is cleared).
+update messages
+set send_due_at = $3, send_started_at = case when $4 then null else send_started_at end,
+    send_lease_until = null, send_lease_token = null, updated_at = $5
+where distributor_id = get_current_distributor_id() and id = $1 and send_lease_token = $2;
+
+-- name: insert_status_event
+insert into message_status_events (distributor_id, id, message_id, status, provider_status, error_code, applied, occurred_at)
+values (get_current_distributor_id(), $1, $2, $3, $4, $5, true, $6);
+
+-- name: list_known_provider_ids
+-- Ids that are other messages', so that two messages of the same words are never taken for one.
+select provider_message_id
+from messages
+where distributor_id = get_current_distributor_id() and conversation_id = $1 and id <> $2
+    and provider_message_id is not null and direction = 'OUTBOUND'
+order by id desc
+limit 200;

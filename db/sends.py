@@ -1,0 +1,170 @@
+"""Outbound messages: queued, started, settled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from db.named_sql import load_statements
+from db.tenant import Connection
+
+_SQL = load_statements("sends")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTarget:
+    """Whom a message to a conversation goes to."""
+
+    conversation_id: UUID
+    channel_account_id: UUID
+    customer_id: UUID | None
+    channel: str
+    address: str
+    opted_out_at: datetime | None
+    last_inbound_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendRow:
+    """A message under this worker's lease, its recipient's consent and its account (credentials sealed)."""
+
+    message_id: UUID
+    conversation_id: UUID
+    channel_account_id: UUID
+    customer_id: UUID | None
+    channel: str
+    type: str
+    status: str
+    text: str
+    attempts: int
+    started_at: datetime | None
+    address: str
+    opted_out_at: datetime | None
+    last_inbound_at: datetime | None
+    provider: str
+    account_address: str
+    credentials_sealed: bytes
+    account_settings: dict[str, Any]
+    account_deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SettledSend:
+    """A message after an attempt: whether its status moved, and whether it is known to be sent for the first time."""
+
+    id: UUID
+    conversation_id: UUID
+    customer_id: UUID | None
+    channel: str
+    type: str
+    text: str
+    status: str
+    applied: bool
+    first_sent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentRow:
+    """A file of a message."""
+
+    url: str
+    content_type: str
+    filename: str | None
+
+
+async def find_reply_target(connection: Connection, conversation_id: UUID) -> ReplyTarget | None:
+    """Whom a conversation is with."""
+    row = await connection.fetchrow(_SQL["find_reply_target"], conversation_id)
+    return ReplyTarget(**row) if row else None
+
+
+async def queue_message(
+    connection: Connection,
+    conversation_id: UUID,
+    message_id: UUID,
+    *,
+    type: str,  # noqa: A002 - the column's name
+    status_rank: int,
+    text: str,
+    turn_message_id: UUID | None,
+    now: datetime,
+) -> bool:
+    """Stores a QUEUED message that is due now; False if the turn was answered before (one reply per burst)."""
+    arguments = (conversation_id, message_id, type, status_rank, text, turn_message_id, now)
+    inserted = await connection.fetchval(_SQL["queue_message"], *arguments)
+    await connection.execute(_SQL["touch_conversation"], conversation_id, now)
+    return inserted is not None
+
+
+async def insert_attachments(
+    connection: Connection, message_id: UUID, attachments: Sequence[dict[str, Any]], now: datetime
+) -> None:
+    """Stores a message's files: objects of id, position, url, content_type, filename."""
+    if attachments:
+        await connection.execute(_SQL["insert_attachments"], message_id, list(attachments), now)
+
+
+async def list_attachments(connection: Connection, message_id: UUID) -> list[AttachmentRow]:
+    """A message's files in their order."""
+    return [AttachmentRow(**row) for row in await connection.fetch(_SQL["list_attachments"], message_id)]
+
+
+async def find_send(connection: Connection, message_id: UUID, lease_token: UUID) -> SendRow | None:
+    """What is to be sent, or None when the lease is lost or nothing is left to send."""
+    row = await connection.fetchrow(_SQL["find_send"], message_id, lease_token)
+    return SendRow(**row) if row else None
+
+
+async def start_send(connection: Connection, message_id: UUID, lease_token: UUID, *, rank: int, now: datetime) -> None:
+    """Marks that an attempt is about to leave."""
+    await connection.execute(_SQL["start_send"], message_id, lease_token, rank, now)
+
+
+async def settle_send(
+    connection: Connection,
+    message_id: UUID,
+    lease_token: UUID,
+    *,
+    status: str,
+    rank: int,
+    provider_message_id: str | None,
+    error_code: str | None,
+    sent_at: datetime | None,
+    due_at: datetime | None,
+    now: datetime,
+) -> SettledSend | None:
+    """Ends an attempt; None when the lease is another worker's by now."""
+    row = await connection.fetchrow(
+        _SQL["settle_send"], message_id, lease_token, status, rank, provider_message_id, error_code, sent_at, due_at, now
+    )
+    return SettledSend(**row) if row else None
+
+
+async def postpone_send(
+    connection: Connection, message_id: UUID, lease_token: UUID, *, due_at: datetime, nothing_left: bool, now: datetime
+) -> None:
+    """Puts an attempt off; ``nothing_left`` says that the provider cannot have taken it."""
+    await connection.execute(_SQL["postpone_send"], message_id, lease_token, due_at, nothing_left, now)
+
+
+async def insert_status_event(
+    connection: Connection,
+    event_id: UUID,
+    message_id: UUID,
+    *,
+    status: str,
+    provider_status: str,
+    error_code: str | None,
+    now: datetime,
+) -> None:
+    """Adds to a message's status history."""
+    await connection.execute(
+        _SQL["insert_status_event"], event_id, message_id, status, provider_status, error_code, now
+    )
+
+
+async def list_known_provider_ids(connection: Connection, conversation_id: UUID, message_id: UUID) -> frozenset[str]:
+    """The provider's ids of the conversation's other messages of ours."""
+    rows = await connection.fetch(_SQL["list_known_provider_ids"], conversation_id, message_id)
+    return frozenset(row["provider_message_id"] for row in rows)

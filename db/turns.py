@@ -1,0 +1,161 @@
+"""What a turn reads and leaves behind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from db.named_sql import load_statements
+from db.tenant import Connection
+
+_SQL = load_statements("turns")
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRow:
+    """A conversation under this worker's lease, with its contact and the tenant's settings."""
+
+    conversation_id: UUID
+    channel_account_id: UUID
+    customer_id: UUID | None
+    contact_id: UUID
+    channel: str
+    language: str | None
+    handoff: str
+    generation: int
+    lease_token: UUID
+    address: str
+    opted_out_at: datetime | None
+    time_zone: str
+    locale: str
+    currency: str
+    auto_reply: str
+    ai_confidence_threshold: Decimal
+    catalogue_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class BurstMessage:
+    """An inbound message that awaits its turn."""
+
+    id: UUID
+    type: str
+    text: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueRow:
+    """An active product."""
+
+    id: UUID
+    sku: str
+    name: str
+    unit: str
+    unit_price: Decimal | None
+    brand: str | None
+    aliases: list[str]
+    pack_size: int | None
+    max_quantity: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseRow:
+    """The record of one engine's answer (or failure) for a burst."""
+
+    id: UUID
+    message_id: UUID
+    conversation_id: UUID
+    status: str
+    engine: str
+    engine_version: str
+    model: str | None
+    intent: str | None
+    language: str | None
+    confidence: Decimal | None
+    extracted_data: dict[str, Any]
+    error_class: str | None
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost_micro_usd: int
+    request_id: str | None
+    processing_ms: int
+    created_at: datetime
+
+
+async def find_turn(connection: Connection, conversation_id: UUID, lease_token: UUID) -> TurnRow | None:
+    """The turn's context, or None when the lease is another worker's by now."""
+    row = await connection.fetchrow(_SQL["find_turn"], conversation_id, lease_token)
+    return TurnRow(**row) if row else None
+
+
+async def list_burst(connection: Connection, conversation_id: UUID, limit: int) -> list[BurstMessage]:
+    """The messages that await their turn, oldest first."""
+    return [BurstMessage(**row) for row in await connection.fetch(_SQL["list_burst"], conversation_id, limit)]
+
+
+async def lock_turn(connection: Connection, conversation_id: UUID) -> tuple[int, UUID | None]:
+    """Locks the conversation for this transaction; its generation and lease token as they are now."""
+    row = await connection.fetchrow(_SQL["lock_turn"], conversation_id)
+    assert row is not None, "a conversation under lease is never deleted"
+    return row["generation"], row["lease_token"]
+
+
+async def finish_turn(
+    connection: Connection,
+    conversation_id: UUID,
+    message_ids: Sequence[UUID],
+    *,
+    language: str | None,
+    handoff: str | None,
+    now: datetime,
+) -> None:
+    """Ends the turn: its messages are processed and nothing is due, unless more of the burst waits."""
+    await connection.execute(_SQL["mark_processed"], list(message_ids), now)
+    await connection.execute(_SQL["finish_turn"], conversation_id, language, handoff, now)
+    await connection.execute(_SQL["continue_turn"], conversation_id, now)
+
+
+async def release_turn(connection: Connection, conversation_id: UUID, lease_token: UUID, not_before: datetime) -> None:
+    """Gives the lease back; the turn is due again when its burst is quiet, not before ``not_before``."""
+    await connection.execute(_SQL["release_turn"], conversation_id, lease_token, not_before)
+
+
+async def save_response(connection: Connection, row: ResponseRow) -> None:
+    """Keeps the one current response of a message; what retries consumed adds up."""
+    await connection.execute(
+        _SQL["save_response"],
+        row.id,
+        row.message_id,
+        row.conversation_id,
+        row.status,
+        row.engine,
+        row.engine_version,
+        row.model,
+        row.intent,
+        row.language,
+        row.confidence,
+        row.extracted_data,
+        row.error_class,
+        row.input_tokens,
+        row.cached_tokens,
+        row.output_tokens,
+        row.cost_micro_usd,
+        row.request_id,
+        row.processing_ms,
+        row.created_at,
+    )
+
+
+async def set_opted_out(connection: Connection, contact_id: UUID, now: datetime) -> tuple[str, str | None] | None:
+    """Records the wish not to be written to; address and name, or None if it was known."""
+    row = await connection.fetchrow(_SQL["set_opted_out"], contact_id, now)
+    return (row["address"], row["display_name"]) if row else None
+
+
+async def list_catalogue(connection: Connection) -> list[CatalogueRow]:
+    """The tenant's active products."""
+    return [CatalogueRow(**row) for row in await connection.fetch(_SQL["list_catalogue"])]

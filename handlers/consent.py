@@ -1,0 +1,46 @@
+"""Who may be written to: opt-out words, and the gate in front of every send."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from channels.base import Channel, ConsentChange
+from channels.errors import OptedOut, WindowClosed
+
+# Carriers' words for SMS (CTIA; Twilio's "Default opt-out keywords") and what es and pt speakers send. A message must
+# be the word alone: "cancel 2 boxes" is an order's change.
+_OUT_EVERYWHERE = frozenset({"stop", "stopall", "unsubscribe", "optout", "revoke", "baja", "parar", "sair", "descadastrar"})
+_OUT_WORDS: Mapping[Channel, frozenset[str]] = MappingProxyType(
+    {
+        # Twilio itself blocks the number on these when they come as SMS, so they mean the same to us. Over WhatsApp
+        # "cancel" is about an order.
+        Channel.SMS: _OUT_EVERYWHERE | {"cancel", "end", "quit"},
+        Channel.WHATSAPP: _OUT_EVERYWHERE,
+        Channel.EMAIL: _OUT_EVERYWHERE,
+    }
+)
+_IN_WORDS = frozenset({"start", "unstop", "alta", "voltar"})
+WHATSAPP_WINDOW = timedelta(hours=24)
+
+
+def consent_change(channel: Channel, text: str, told: ConsentChange | None = None) -> ConsentChange | None:
+    """What a message says about consent: the provider's own word first, else a keyword that stands alone."""
+    if told is not None:
+        return told
+    word = text.strip().strip(".!¡").strip().casefold()
+    if word in _OUT_WORDS[channel]:
+        return ConsentChange.OUT
+    return ConsentChange.IN if word in _IN_WORDS else None
+
+
+def check_may_send(
+    channel: Channel, *, opted_out_at: datetime | None, last_inbound_at: datetime | None, now: datetime
+) -> None:
+    """Raises OptedOut, or WindowClosed where WhatsApp's 24 hours since the customer's last message are over.
+
+    Source: WhatsApp Business Messaging Policy; Twilio error 63016.
+    """
+    if opted_out_at is not None:
+        raise OptedOut
+    if channel is Channel.WHATSAPP and (last_inbound_at is None or now - last_inbound_at >= WHATSAPP_WINDOW):
+        raise WindowClosed

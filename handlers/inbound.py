@@ -1,0 +1,216 @@
+"""What a provider posted, made into what the accept statements store: ids, events and when a turn is due."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from channels.base import (
+    ChannelAccount,
+    ConsentChange,
+    InboundMessage,
+    InboundRequest,
+    MessageStatus,
+    StatusUpdate,
+)
+from db import accept
+from handlers.consent import consent_change
+from handlers.runtime import Runtime
+from handlers.statuses import status_rank
+from handlers.webhooks.event_types import EventType
+from handlers.webhooks.events import EVENT_MODELS, Event, event_row
+from handlers.webhooks.payloads import AttachmentData, Payload, storable_text
+
+# A burst may go on for so many quiet periods before its turn is due all the same.
+CAP_FACTOR = 5
+_PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+_NOBODY = UUID(int=0)  # stands where only the accept statement knows the id
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A verified post: who it is for, what it said byte for byte, and when it came."""
+
+    account: ChannelAccount
+    request: InboundRequest
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _NewIds:
+    """Ids for what the message may create; those of things that exist already are dropped by the statement."""
+
+    message: UUID
+    contact: UUID
+    customer: UUID
+    conversation: UUID
+
+
+async def accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedMessage]:
+    """Stores messages in one statement; raises DatabaseUnavailable. Afterwards each is durable, new or duplicate."""
+    async with runtime.database.worker_statements() as connection:
+        return await accept.accept_messages(connection, items)
+
+
+async def accept_statuses(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedStatus]:
+    """Stores statuses in one statement; raises DatabaseUnavailable."""
+    async with runtime.database.worker_statements() as connection:
+        return await accept.accept_statuses(connection, items)
+
+
+def message_item(runtime: Runtime, posted: Posted, message: InboundMessage, quiet_seconds: float) -> Item:
+    """One message as the accept statement takes it; ``quiet_seconds`` is how long its burst must be quiet."""
+    ids = _NewIds(runtime.new_id(), runtime.new_id(), runtime.new_id(), runtime.new_id())
+    consent = consent_change(message.channel, message.text, message.consent)
+    skip_reason = _skip_reason(message, consent)
+    return {
+        **_posted_item(runtime, posted, message.provider_key),
+        **_message_fields(message, ids),
+        "attachments": _attachment_rows(runtime, message),
+        "consent": consent,
+        "ai_skip_reason": skip_reason,
+        **_turn_times(posted.received_at, quiet_seconds, wanted=skip_reason is None),
+        **_message_events(runtime, posted, message, ids, consent),
+    }
+
+
+def _posted_item(runtime: Runtime, posted: Posted, provider_key: str) -> Item:
+    return {
+        "distributor_id": posted.account.distributor_id,
+        "channel_account_id": posted.account.id,
+        "provider_key": storable_text(provider_key),
+        "inbound_event_id": runtime.new_id(),
+        "headers": _kept_headers(posted.request.headers),
+        "body": base64.b64encode(posted.request.body).decode(),
+        "received_at": posted.received_at.isoformat(),
+    }
+
+
+def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: storable_text(value) for name, value in headers.items() if name.casefold() not in _PRIVATE_HEADERS
+    }
+
+
+def _message_fields(message: InboundMessage, ids: _NewIds) -> Item:
+    return {
+        "message_id": ids.message,
+        "contact_id": ids.contact,
+        "customer_id": ids.customer,
+        "conversation_id": ids.conversation,
+        "channel": message.channel,
+        "address": storable_text(message.sender),
+        "profile_name": storable_text(message.profile_name),
+        "type": message.type,
+        "text": storable_text(message.text),
+        "metadata": dict(message.metadata),
+        "reply_to_provider_id": message.reply_to_provider_id,
+        "thread_key": "",
+    }
+
+
+def _attachment_rows(runtime: Runtime, message: InboundMessage) -> list[Item]:
+    return [
+        {
+            "id": runtime.new_id(),
+            "position": position,
+            "url": attachment.url,
+            "content_type": attachment.content_type,
+            "filename": attachment.filename,
+        }
+        for position, attachment in enumerate(message.attachments, 1)
+    ]
+
+
+def _skip_reason(message: InboundMessage, consent: ConsentChange | None) -> str | None:
+    """Why no turn follows: a word about consent is never an order, and the provider answers it itself."""
+    if consent is not None:
+        return "opt_out" if consent is ConsentChange.OUT else "opt_in"
+    return "help" if message.metadata.get("opt_out_type") == "HELP" else None
+
+
+def _turn_times(received_at: datetime, quiet_seconds: float, *, wanted: bool) -> Item:
+    if not wanted:
+        return {"turn_due_at": None, "turn_cap_at": None}
+    quiet = timedelta(seconds=quiet_seconds)
+    return {
+        "turn_due_at": (received_at + quiet).isoformat(),
+        "turn_cap_at": (received_at + quiet * CAP_FACTOR).isoformat(),
+    }
+
+
+def _message_events(
+    runtime: Runtime, posted: Posted, message: InboundMessage, ids: _NewIds, consent: ConsentChange | None
+) -> Item:
+    """The events that may come of a message; the statement records those whose cause really happens."""
+    party = {"customer_id": ids.customer, "conversation_id": ids.conversation, "channel": message.channel}
+    named = {**party, "address": message.sender, "display_name": message.profile_name}
+    received = {
+        **party,
+        "message_id": ids.message,
+        "type": message.type,
+        "text": message.text,
+        "address": message.sender,
+        "attachments": tuple(
+            AttachmentData(content_type=file.content_type, filename=file.filename) for file in message.attachments
+        ),
+    }
+    changed = EventType.CUSTOMER_OPTED_OUT if consent is ConsentChange.OUT else EventType.CUSTOMER_OPTED_IN
+    return {
+        "received_event": _event(runtime, posted, EventType.MESSAGE_RECEIVED, received),
+        "conversation_event": _event(runtime, posted, EventType.CONVERSATION_CREATED, party),
+        "customer_event": _event(runtime, posted, EventType.CUSTOMER_CREATED, named),
+        "consent_event": _event(runtime, posted, changed, named) if consent else None,
+    }
+
+
+def _event(runtime: Runtime, posted: Posted, event_type: EventType, data: Mapping[str, Any]) -> Item:
+    payload: Payload = EVENT_MODELS[event_type].model_validate(data)
+    event = Event(runtime.new_id(), posted.account.distributor_id, event_type, payload, posted.received_at)
+    return event_row(event, runtime.webhook_schedule.first_wait)
+
+
+def status_item(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
+    """One status as the accept statement takes it."""
+    return {
+        **_posted_item(runtime, posted, status_key(update)),
+        "status_event_id": runtime.new_id(),
+        "message_id": update.message_id,
+        "provider_message_id": update.provider_message_id,
+        "status": update.status,
+        "status_rank": status_rank(posted.account.channel, update.status),
+        "provider_status": update.provider_status,
+        "error_code": update.error_code,
+        **_status_events(runtime, posted, update),
+    }
+
+
+def status_key(update: StatusUpdate) -> str:
+    """The dedupe key of a status: providers give it no id of its own, so what it says is its name."""
+    return f"status:{update.provider_message_id}:{update.provider_status}:{update.error_code or ''}"
+
+
+def _status_events(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
+    common = {
+        # The statement lays the message's own ids, type and text over these.
+        "message_id": _NOBODY,
+        "conversation_id": _NOBODY,
+        "customer_id": None,
+        "channel": posted.account.channel,
+        "type": "TEXT",
+        "text": "",
+        "status": update.status,
+    }
+    sent = update.status in {MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ}
+    with_error = {**common, "error_code": update.error_code}
+    with_id = {**common, "provider_message_id": update.provider_message_id}
+    failed = update.status is MessageStatus.FAILED
+    return {
+        "sent_event": _event(runtime, posted, EventType.MESSAGE_SENT, with_id) if sent else None,
+        "changed_event": _event(runtime, posted, EventType.MESSAGE_STATUS_CHANGED, with_error),
+        "failed_event": _event(runtime, posted, EventType.MESSAGE_FAILED, with_error) if failed else None,
+    }
