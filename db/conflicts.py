@@ -10,7 +10,7 @@ from db.errors import Conflict
 
 @contextmanager
 def unique_or_conflict(message: str) -> Iterator[None]:
-    """Turns a breach of a unique rule inside the block into Conflict(``message``); the driver's text names values."""
+    """Turns a breach of a unique rule into Conflict(``message``), since the driver's text names values."""
     try:
         yield
     except asyncpg.UniqueViolationError:

@@ -12,6 +12,16 @@ from db.tenant import Connection
 _SQL = load_statements("endpoints")
 
 
+def secrets_context(distributor_id: UUID, endpoint_id: UUID) -> str:
+    """What an endpoint's sealed secrets are bound to."""
+    return f"webhook_endpoints.secrets:{distributor_id}:{endpoint_id}"
+
+
+def headers_context(distributor_id: UUID, endpoint_id: UUID) -> str:
+    """What an endpoint's sealed custom headers are bound to."""
+    return f"webhook_endpoints.headers:{distributor_id}:{endpoint_id}"
+
+
 async def list_endpoints(connection: Connection, before: UUID, limit: int) -> Sequence[EndpointRecord]:
     """Newest first."""
     return [EndpointRecord(**row) for row in await connection.fetch(_SQL["list_endpoints"], before, limit)]

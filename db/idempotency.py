@@ -33,7 +33,7 @@ async def claim_key(
 ) -> bool:
     """Whether the key is this transaction's now; False where an answer stands under it since ``oldest``.
 
-    Waits up to ``wait_seconds`` for another transaction that holds the key; raises Conflict if it goes on longer.
+    Waits up to ``wait_seconds`` for another transaction that holds the key; raises Conflict after that.
     """
     await connection.execute(_SQL["limit_wait"], f"{int(wait_seconds * 1000)}ms")
     try:

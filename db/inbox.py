@@ -45,16 +45,16 @@ async def read_conversation(connection: Connection, conversation_id: UUID) -> Co
 async def change_conversation(
     connection: Connection, conversation_id: UUID, *, status: str | None, handoff: str | None
 ) -> str | None:
-    """How the hand-off stood before; None if there is no such conversation. A value of None changes nothing."""
+    """How the hand-off stood before, None if there is no such conversation. A None given changes nothing."""
     before: str | None = await connection.fetchval(
         _SQL["change_conversation"], conversation_id, status, handoff
     )
     return before
 
 
-async def mark_read(connection: Connection, conversation_id: UUID) -> bool:
-    """Whether there is such a conversation; nothing in it is unread any more."""
-    return await connection.fetchval(_SQL["mark_read"], conversation_id) is not None
+async def mark_read(connection: Connection, conversation_id: UUID) -> None:
+    """Nothing in the conversation is unread any more."""
+    await connection.execute(_SQL["mark_read"], conversation_id)
 
 
 async def list_messages(

@@ -49,7 +49,7 @@ async def delete_product(connection: Connection, product_id: UUID) -> bool:
 async def upsert_products(
     connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime
 ) -> ImportCounts:
-    """Stores rows (each with an id for a new one, each sku once) by sku; a field that is absent keeps its value."""
+    """Stores rows by sku, each sku once, each with an id if it is new; an absent field keeps its value."""
     row = await connection.fetchrow(_SQL["upsert_products"], rows, now)
     assert row is not None
     return ImportCounts(**row)

@@ -46,7 +46,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """What stands under an idempotency key; the status and the sealed answer are None while it is worked on."""
+    """What stands under an idempotency key; status and sealed answer are None while it is worked on."""
 
     request_hash: bytes
     response_status: int | None

@@ -39,7 +39,7 @@ where c.distributor_id = (select get_current_distributor_id()) and c.id = before
 returning before.handoff;
 
 -- name: mark_read
-update conversations set unread_count = 0 where id = $1 returning id;
+update conversations set unread_count = 0 where id = $1 and unread_count > 0;
 
 -- name: list_messages
 select id, conversation_id, channel, direction, type, status, text, metadata, provider_message_id, error_code,
