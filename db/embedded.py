@@ -27,6 +27,7 @@ from db.embedded_cluster import (
     clear_stale_pid,
     copy_data_dir,
     initialise,
+    listening_port,
     locate,
     remove_data_dir,
 )
@@ -57,7 +58,8 @@ GENTLE_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
         "log_timezone": "UTC",
     }
 )
-START_SECONDS: Final = 60.0  # the longest that a start may take, recovery after a crash included
+JOIN_SECONDS: Final = 60.0  # the longest wait for another process's server
+START_SECONDS: Final = 300.0  # the longest that a start of ours may take, recovery after a crash included
 POLL_SECONDS: Final = 0.02  # between two looks at a server that is starting
 TAKE_OVER_SECONDS: Final = 0.5  # between two looks whether the owner is still there
 STOP_PATIENCE_SECONDS: Final = 10.0
@@ -153,8 +155,10 @@ class EmbeddedPostgres:
         self._lock = OwnerLock(self._folder.lock)
         try:
             await self._own_or_join(self._lock)
-        except BaseException:
+        except BaseException as error:
             await self.stop()
+            if isinstance(error, OSError):  # a full disk, no more processes
+                raise ServerStartError(f"The embedded PostgreSQL did not start: {error}") from error
             raise
         self._supervisor = asyncio.create_task(self._supervise(self._lock), name="embedded-postgres")
         return self
@@ -182,7 +186,7 @@ class EmbeddedPostgres:
     async def _own_or_join(self, lock: OwnerLock) -> None:
         """Become the owner if the lock is free, else wait for the owner's server; whichever comes first."""
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(JOIN_SECONDS):
                 while not lock.acquire():
                     if await self._answers():
                         self._tell(EventKind.JOINED, f"port {self.port}")
@@ -242,14 +246,14 @@ class EmbeddedPostgres:
 
     async def _answers(self) -> bool:
         """Whether our server, which is the one that knows our password, takes connections."""
-        if self._folder.port() is None:
+        if listening_port(self._folder) is None:
             return False
         try:
             connection = await asyncpg.connect(self.dsn, timeout=5)
-        except (OSError, asyncpg.CannotConnectNowError, asyncpg.InvalidPasswordError, TimeoutError):
-            return False  # not up yet, still recovering, or a stranger on the port
         except asyncpg.TooManyConnectionsError:
             return True
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False  # its pid file is a dead server's, or it is going down at this moment
         await connection.close()
         return True
 

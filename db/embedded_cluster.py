@@ -28,6 +28,8 @@ SUPERUSER: Final = "postgres"
 ACCOUNT: Final = "waystation"  # the account that root makes for the server
 LAST_RESORT_ACCOUNT: Final = "nobody"
 BUILTIN_LOCALES_SINCE: Final = 17
+PID_FILE_PORT_LINE: Final = 3  # counted from 0, as in PostgreSQL's src/include/utils/pidfile.h
+PID_FILE_STATUS_LINE: Final = 7
 LOG_LIMIT_BYTES: Final = 10_000_000
 LOG_TAIL_BYTES: Final = 1_500
 
@@ -223,6 +225,20 @@ def _locale(binaries: Binaries) -> list[str]:
     if binaries.major >= BUILTIN_LOCALES_SINCE:
         return ["--locale-provider=builtin", "--locale=C.UTF-8"]
     return ["--no-locale"] if sys.platform == "darwin" else ["--locale=C.UTF-8"]
+
+
+def listening_port(folder: DataFolder) -> int | None:
+    """The port of a server that says in its pid file that it is ready; None while there is no such server.
+
+    Asked before any connection, so that our password is never offered to a stranger on our old port.
+    """
+    pid_file = (folder.place() or folder.path) / "cluster" / "postmaster.pid"
+    try:
+        lines = pid_file.read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    ready = len(lines) > PID_FILE_STATUS_LINE and lines[PID_FILE_STATUS_LINE].strip() == "ready"
+    return int(lines[PID_FILE_PORT_LINE]) if ready else None
 
 
 def clear_stale_pid(cluster: Cluster) -> None:
