@@ -1,7 +1,7 @@
-"""A stand-in of an integrator: takes webhooks, verifies them with the public library, and can be told to fail.
+"""A stand-in of an integrator: takes webhooks, verifies them with the public library, fails when told to.
 
-Routes: ``POST /hook[/name]`` takes a webhook; ``GET /received`` lists what came (``?id=`` and ``?type=`` pick),
-``DELETE /received`` forgets it; ``POST /faults`` scripts the next answers, ``DELETE /faults`` drops the rest;
+Routes: ``POST /hook[/name]`` takes a webhook; ``GET /received`` lists what came (``?id=`` and ``?type=``
+pick), ``DELETE /received`` forgets it; ``POST /faults`` scripts answers, ``DELETE /faults`` drops the rest;
 ``POST /secret`` sets the secrets. For the demo and development on loopback only: nothing asks who calls.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
 
 MAX_KEPT = 10_000  # deliveries; the oldest are forgotten beyond it
 MAX_BODY_BYTES = 1_048_576
@@ -41,13 +41,14 @@ class Fault(BaseModel):
     times: int = Field(default=1, ge=1, le=1_000)
     mode: FaultMode = FaultMode.STATUS
     status: int = Field(default=500, ge=200, le=599)
-    retry_after: str | None = Field(default=None, description="Seconds or an HTTP date.")
+    retry_after: int | str | None = Field(default=None, description="Seconds or an HTTP date.")
     headers: dict[str, str] = Field(default_factory=dict, description="Such as `webhook-delivery`.")
     seconds: float = Field(default=60.0, gt=0, le=600, description="How long to hang.")
 
     @property
     def answer_headers(self) -> dict[str, str]:
-        return self.headers | ({"Retry-After": self.retry_after} if self.retry_after else {})
+        after = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return self.headers | after
 
 
 class _Secrets(BaseModel):
@@ -117,10 +118,10 @@ class Receiver:
         self.set_secrets(secrets)
 
     def set_secrets(self, secrets: Iterable[str]) -> None:
-        """Takes the place of all earlier ones; raises ValueError, naming none, if one is malformed or empty."""
+        """Replaces all earlier ones; raises ValueError, naming none, if one is malformed or empty."""
         try:
             self._verifiers = tuple(Webhook(secret) for secret in secrets)
-        except Exception:  # noqa: BLE001 - the library raises bare and various errors, some with the secret
+        except (EmptyWebhookSecretError, ValueError):
             raise ValueError("a secret must be whsec_ and base64") from None
 
     def script(self, fault: Fault) -> None:
@@ -131,7 +132,7 @@ class Receiver:
         self._faults.clear()
 
     def take(self, hook: str, headers: Mapping[str, str], body: bytes) -> tuple[bool, Fault | None]:
-        """Keeps a webhook; gives back whether it is genuine and which fault it meets. A forged one meets none."""
+        """Keeps a webhook; gives back whether it is genuine and which fault it meets (a forged one: none)."""
         verified = self._verify(headers, body)
         fault = self._faults.popleft() if verified and self._faults else None
         answer = _named(fault) if verified else str(web.HTTPForbidden.status_code)
@@ -218,7 +219,8 @@ async def _hook(request: web.Request) -> web.Response:
 async def _fail(request: web.Request, receiver: Receiver, fault: Fault) -> web.Response:
     match fault.mode:
         case FaultMode.STATUS:
-            return web.Response(status=fault.status, headers=fault.answer_headers, text="A scripted answer.")
+            text = "A scripted failure." if fault.status >= web.HTTPBadRequest.status_code else None
+            return web.Response(status=fault.status, headers=fault.answer_headers, text=text)
         case FaultMode.HANG:
             await _hang(receiver, fault.seconds)
         case FaultMode.CLOSE if request.transport is not None:

@@ -100,8 +100,8 @@ class Egress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """A delivery under our lease: ``body`` is posted byte for byte, ``schedule_position`` is how many attempts
-    of the schedule have failed. What may hold a secret does not print.
+    """A delivery under our lease. ``body`` is posted byte for byte; ``schedule_position`` counts the attempts
+    of the schedule that failed. What may hold a secret does not print.
     """
 
     distributor_id: UUID

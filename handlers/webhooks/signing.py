@@ -89,8 +89,8 @@ def active_secrets(secrets: Iterable[EndpointSecret], now: datetime) -> tuple[st
 def rotate(
     secrets: Sequence[EndpointSecret], now: datetime, overlap: timedelta, new: str
 ) -> tuple[EndpointSecret, ...]:
-    """The secrets after ``new`` took over, new first; the others sign until ``now`` + ``overlap`` or their own
-    earlier end.
+    """The secrets after ``new`` took over, new first; the others sign until ``now`` + ``overlap`` or their
+    own earlier end.
 
     So a second rotation does not cut the first one's overlap short. What no longer signs is dropped, and the
     oldest beyond MAX_SECRETS. Raises InvalidInput for a malformed ``new``.

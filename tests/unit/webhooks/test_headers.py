@@ -1,0 +1,82 @@
+"""Custom headers: what an integrator may add and what stays ours."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channels.errors import InvalidInput
+from handlers.webhooks.headers import MAX_HEADERS, is_reserved, validate_custom_headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer abc"},
+        {"X-Tenant": "a b\tc", "x-other": "!~"},
+        {f"x-{number}": "1" for number in range(MAX_HEADERS)},
+    ],
+)
+def test_ordinary_headers_are_taken(headers):
+    assert validate_custom_headers(headers) == headers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "webhook-id",
+        "Webhook-Signature",
+        "WEBHOOK-ANYTHING",
+        "Host",
+        "content-length",
+        "Transfer-Encoding",
+        "Content-Type",
+        "connection",
+        "User-Agent",
+        "te",
+        "Upgrade",
+        "",
+        "a b",
+        "a:b",
+        "ñ",
+        "a\r\nb",
+        "a\0",
+        "x" * 101,
+    ],
+)
+def test_reserved_and_malformed_names_are_refused(name):
+    with pytest.raises(InvalidInput) as caught:
+        validate_custom_headers({name: "v"})
+
+    assert caught.value.field == "headers"
+
+
+@pytest.mark.parametrize(
+    "value", ["", " ", " a", "a ", "a\r\nb: c", "a\nb", "a\rb", "a\0b", "a\x7fb", "ñ", "a" * 2001]
+)
+def test_values_that_could_split_a_request_are_refused_and_not_repeated(value):
+    with pytest.raises(InvalidInput) as caught:
+        validate_custom_headers({"x-a": value})
+
+    assert caught.value.field == "headers"
+    assert len(value) < 3 or value not in str(caught.value)
+
+
+def test_one_name_in_two_cases_and_too_many_are_refused():
+    with pytest.raises(InvalidInput, match="only once"):
+        validate_custom_headers({"X-A": "1", "x-a": "2"})
+    with pytest.raises(InvalidInput, match="At most"):
+        validate_custom_headers({f"x-{number}": "1" for number in range(MAX_HEADERS + 1)})
+
+
+@given(st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=3))
+def test_whatever_is_taken_is_safe_on_the_wire(headers):
+    try:
+        taken = validate_custom_headers(headers)
+    except InvalidInput:
+        return
+    wire = "".join(f"{name}: {value}\r\n" for name, value in taken.items())
+
+    assert wire.isascii()
+    assert wire.count("\r") == wire.count("\n") == len(taken)
+    assert not any(map(is_reserved, taken))
