@@ -11,7 +11,8 @@ GatewayError
 ├── Temporary              the same try may work later
 │   ├── Throttled
 │   ├── ProviderUnavailable
-│   └── OutcomeUnknown
+│   ├── OutcomeUnknown
+│   └── DeliveryFault      a request to an address that a tenant named got no answer; says of which kind
 ├── Permanent              the same try will never work
 │   ├── InvalidRecipient
 │   ├── ContentRefused
@@ -20,11 +21,15 @@ GatewayError
     ├── BudgetExceeded
     ├── OptedOut
     ├── WindowClosed
-    └── EgressBlocked
+    ├── EgressBlocked
+    ├── UrlNotAllowed
+    └── HeaderNotAllowed
 
 A class's docstring is its default message. Messages never hold a secret, a customer's text or an expected
 signature.
 """
+
+from enum import StrEnum
 
 
 class GatewayError(Exception):
@@ -118,6 +123,28 @@ class OutcomeUnknown(Temporary):
     code = "outcome_unknown"
 
 
+class FaultClass(StrEnum):
+    """Why a request to a tenant's address got no usable answer."""
+
+    DNS = "dns"
+    REFUSED = "refused"
+    RESET = "reset"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    BLOCKED = "blocked"
+    PROTOCOL = "protocol"
+
+
+class DeliveryFault(Temporary):
+    """The other side gave no usable answer."""
+
+    code = "delivery_fault"
+
+    def __init__(self, error_class: FaultClass) -> None:
+        super().__init__(f"The other side gave no usable answer: {error_class}.")
+        self.error_class = error_class
+
+
 class Permanent(GatewayError):
     """A fault that will not pass."""
 
@@ -170,3 +197,16 @@ class EgressBlocked(PolicyError):
     """The target address may not be reached from here."""
 
     code = "egress_blocked"
+    error_class = FaultClass.BLOCKED
+
+
+class UrlNotAllowed(PolicyError):
+    """The URL is of a form, or resolves to an address, that is not allowed."""
+
+    code = "url_not_allowed"
+
+
+class HeaderNotAllowed(PolicyError):
+    """A request header is of a form, or has a name, that is not allowed."""
+
+    code = "header_not_allowed"

@@ -14,7 +14,7 @@ import aiohttp
 import jsonschema
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer, unused_port
+from aiohttp.test_utils import BaseTestServer, TestClient, TestServer, unused_port
 
 from channels.base import (
     Attachment,
@@ -61,7 +61,7 @@ class Stage:
     """A sandbox, a gateway's URL that keeps what it is posted, and an adapter between them."""
 
     sandbox: TestClient[web.Request, web.Application]
-    gateway: TestServer
+    gateway: BaseTestServer[web.Application]
     adapter: TwilioAdapter
     clock: FakeClock
     posts: list[InboundRequest] = field(default_factory=list)
@@ -518,7 +518,7 @@ async def test_faults_can_be_taken_back_and_accounts_added(stage):
     other = {"account_sid": "AC" + "7" * 32, "auth_token": "other-token"}
     assert await (await stage.sandbox.post("/sandbox/accounts", json=other)).json() == {"accounts": 2}
 
-    receipt = await stage.adapter.send(account(**other), stage.message())
+    receipt = await stage.adapter.send(account(Channel.SMS, **other), stage.message())
 
     path = f"/2010-04-01/Accounts/{other['account_sid']}/Messages/{receipt.provider_message_id}.json"
     own, foreign = (
