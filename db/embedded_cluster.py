@@ -75,7 +75,7 @@ class DataFolder:
         """Create the folder with what is missing above it; DataFolderError when it is not ours to use."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(self._open(self.lock, os.O_RDWR))
         except OSError as error:
             raise DataFolderError(
                 f"The embedded PostgreSQL's folder {self.path} cannot be used: {error.strerror}. Mend: run "
@@ -104,7 +104,8 @@ class DataFolder:
         return int(text) if text else None
 
     def keep_port(self, port: int) -> None:
-        self._write("port", str(port))
+        if port != self.port():
+            self._write("port", str(port))
 
     def place(self) -> Path | None:
         """The folder of `cluster/` where it is not the data folder itself."""
@@ -126,9 +127,7 @@ class DataFolder:
         """The log for appending, for our eyes alone. A large one is set aside; one older is kept."""
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
-        return os.fdopen(
-            os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab"
-        )
+        return os.fdopen(self._open(self.log, os.O_WRONLY | os.O_APPEND), "ab")
 
     def _read(self, name: str) -> str:
         try:
@@ -144,12 +143,27 @@ class DataFolder:
         """Write a whole file or nothing, readable by us alone."""
         staging = self.path / f"{name}.new"
         staging.unlink(missing_ok=True)
-        with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with os.fdopen(self._open(staging, os.O_WRONLY), "w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         staging.replace(self.path / name)
         return text
+
+    def _open(self, file: Path, flags: int) -> int:
+        """Open a file, or make one that only the folder's owner can read; no link leads us elsewhere.
+
+        Root may work in another account's folder: what it makes there belongs to that account.
+        """
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(file, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return os.open(file, flags)
+        if os.geteuid() == 0:
+            owner = self.path.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        return descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +190,7 @@ def locate(folder: DataFolder) -> Cluster:
     Raises DataFolderError when the cluster is another account's, PostgresNotFoundError when nothing runs it.
     """
     place = folder.place() or folder.path
-    user = _server_user(place / "cluster")
+    user = _server_user(folder.path, place / "cluster")
     if user and not (place / "cluster").exists() and not _can_enter(user, place):
         place = _reachable_place(folder)
     binaries = find_binaries(_made_by(place / "cluster"))
@@ -307,16 +321,15 @@ def _serves(pid: int, cluster_path: Path) -> bool:
     return str(cluster_path) in shown.stdout
 
 
-def _server_user(cluster_path: Path) -> SystemUser | None:
-    """The account for the server: None when we are not root; else the cluster's owner or a new one."""
-    owner = cluster_path.stat().st_uid if cluster_path.exists() else None
-    if os.geteuid() != 0:
-        if owner not in {None, os.geteuid()}:
-            raise DataFolderError(
-                f"{cluster_path} belongs to account {owner}. Mend: run as that account or as root."
-            )
-        return None
-    return _by_uid(owner) if owner else _service_account()
+def _server_user(data_dir: Path, cluster_path: Path) -> SystemUser | None:
+    """The account for the server: None when we are not root; else the data's owner, or one for the purpose."""
+    us, made = os.geteuid(), cluster_path.exists()
+    owner = (cluster_path if made else data_dir).stat().st_uid
+    if us == 0:
+        return _by_uid(owner) if owner else _service_account()
+    if made and owner != us:
+        raise DataFolderError(f"{cluster_path} belongs to account {owner}. Mend: run as that one or as root.")
+    return None
 
 
 def _by_uid(uid: int) -> SystemUser:

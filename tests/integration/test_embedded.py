@@ -345,6 +345,15 @@ async def test_root_gives_the_server_another_account_and_no_folder_other_rights(
 
 
 @only_as_root
+async def test_root_leaves_another_accounts_folder_to_that_account(data_dir: Path) -> None:
+    data_dir.mkdir(parents=True)
+    os.chown(data_dir, NOBODY.uid, NOBODY.gid)
+    async with embedded_postgres(data_dir, settings=FAST):
+        pass
+    assert {file.stat().st_uid for file in data_dir.iterdir()} == {NOBODY.uid}
+
+
+@only_as_root
 async def test_root_puts_the_cluster_where_the_other_account_can_reach_it(closed_dir: Path) -> None:
     async with embedded_postgres(closed_dir, settings=FAST) as server:
         await run(server, "create table kept as select 42 as value")
