@@ -322,7 +322,7 @@ def _serves(pid: int, cluster_path: Path) -> bool:
 
 
 def _server_user(data_dir: Path, cluster_path: Path) -> SystemUser | None:
-    """The account for the server: None when we are not root; else the data's owner, or one for the purpose."""
+    """The account for the server: None when we are not root; else the data's owner, or a new one."""
     us, made = os.geteuid(), cluster_path.exists()
     owner = (cluster_path if made else data_dir).stat().st_uid
     if us == 0:
