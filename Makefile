@@ -8,8 +8,7 @@ export PYTHON
 .PHONY: help setup demo run test lint lock
 
 help: ## what can be made
-	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-7s %s\n' "$$name" "$$text"; done
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv from the lock file; quick when nothing changed
 	@scripts/setup runtime
