@@ -18,11 +18,11 @@ from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_reqrep import ClientResponse
 from aiohttp.connector import AddrInfoType, Connection
-from aiohttp.resolver import DefaultResolver
 from aiohttp.tracing import Trace
 
 from channels.errors import DeliveryFault, EgressBlocked, FaultClass, GatewayError, UrlNotAllowed
 from channels.networks import AddressPolicy, Network
+from channels.resolving import PoolResolver
 from channels.targets import Target, check_headers, target_of
 
 BODY_CAP = 64 * 1024
@@ -101,7 +101,7 @@ class EgressClient:
         self._policy = AddressPolicy(allow)
         self._body_cap = body_cap
         self._monotonic = monotonic
-        self._resolver = _JudgingResolver(resolver or DefaultResolver(), self._policy, monotonic)
+        self._resolver = _JudgingResolver(resolver or PoolResolver(), self._policy, monotonic)
         self._session = aiohttp.ClientSession(
             connector=_Connector(self._policy, self._resolver, ssl_context, connections, monotonic),
             cookie_jar=aiohttp.DummyCookieJar(),  # tenants share the session, they must not share cookies
@@ -237,7 +237,10 @@ class _JudgingResolver(AbstractResolver):
 
 
 class _Connector(TCPConnector):
-    """Judges each address at the moment of dialling, and each connection, new or used again, by its peer."""
+    """Judges each address at the moment of dialling; a connection that is used again has been judged then.
+
+    Scheme and host are part of a connection's key, so none made for the allow list's sake serves another target.
+    """
 
     def __init__(
         self,
@@ -269,9 +272,6 @@ class _Connector(TCPConnector):
         attempt.connect = self._monotonic() - started
         peer = connection.transport.get_extra_info("peername") if connection.transport else None
         attempt.address = str(peer[0]) if peer else ""
-        if not self._policy.permits(attempt.address, listed_only=attempt.listed_only):
-            connection.close()
-            raise _refusal(attempt)
         return connection
 
     def _socket(self, candidate: AddrInfoType) -> socket.socket:

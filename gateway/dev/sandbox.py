@@ -11,6 +11,7 @@ import base64
 import binascii
 import hmac
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -70,6 +71,18 @@ def build_sandbox(
         ]
     )
     return app
+
+
+@asynccontextmanager
+async def running_sandbox(app: web.Application, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serves a sandbox on a port of its own (0: any free one) and gives its base URL."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield f"http://{host}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 async def _caller(app: web.Application) -> AsyncIterator[None]:
@@ -239,10 +252,16 @@ async def _unscript(request: web.Request) -> web.Response:
 
 async def _admit(request: web.Request) -> web.Response:
     asked = await _object(request)
-    request.app[STATE].accounts[str(asked["account_sid"])] = str(asked["auth_token"])
+    named = asked.get("account_sid"), asked.get("auth_token")
+    if not all(isinstance(value, str) and value for value in named):
+        return web.json_response({"error": "account_sid and auth_token are needed"}, status=422)
+    request.app[STATE].accounts[str(named[0])] = str(named[1])
     return web.json_response({"accounts": len(request.app[STATE].accounts)})
 
 
 async def _object(request: web.Request) -> dict[str, Any]:
-    asked = await request.json()
+    try:
+        asked = await request.json()
+    except ValueError:
+        return {}
     return asked if isinstance(asked, dict) else {}

@@ -120,8 +120,9 @@ def _life(message: SandboxMessage) -> tuple[str, ...]:
 def _overrides(fragment: str) -> tuple[int, frozenset[str]]:
     """How many tries, and after which faults: ``rc`` retries by policy ``rp``; by default one, for ``ct``."""
     named = parse_qs(fragment)
-    retries = int(named.get("rc", ["1"])[0])
-    return 1 + min(retries, 5), frozenset(named.get("rp", ["ct"])[0].split(","))
+    asked = named.get("rc", [""])[0]
+    retries = min(int(asked), 5) if asked.isdecimal() else 1
+    return 1 + retries, frozenset(named.get("rp", ["ct"])[0].split(","))
 
 
 def _is_repeated(status: int, policies: frozenset[str]) -> bool:

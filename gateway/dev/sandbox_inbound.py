@@ -3,6 +3,7 @@ Twilio does.
 """
 
 import base64
+import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,11 +45,33 @@ def order_of(asked: Any, accounts: Mapping[str, str]) -> InboundOrder:
         sender=asked["from"],
         recipient=asked["to"],
         body=str(asked.get("body", "")),
-        media=asked.get("media", ()),
-        fields=asked.get("fields", {}),
+        media=_media_of(asked.get("media", [])),
+        fields=_texts_of(asked.get("fields", {})),
         advanced_opt_out=bool(asked.get("advanced_opt_out")),
         lost=bool(asked.get("lost")),
     )
+
+
+def _media_of(asked: Any) -> Sequence[Mapping[str, str]]:
+    items = [_texts_of(item) for item in asked] if isinstance(asked, list) else [{}]
+    for item in items:
+        if "content_type" not in item or not item.keys() & {"url", "content_base64"}:
+            raise MalformedOrder("media: each item has content_type, and url or content_base64")
+        _content(item)
+    return items
+
+
+def _texts_of(asked: Any) -> Mapping[str, str]:
+    if not isinstance(asked, dict):
+        raise MalformedOrder("fields, and each item of media, must be an object")
+    return {str(name): str(value) for name, value in asked.items()}
+
+
+def _content(item: Mapping[str, str]) -> bytes:
+    try:
+        return base64.b64decode(item.get("content_base64", ""), validate=True)
+    except binascii.Error:
+        raise MalformedOrder("media: content_base64 is not base64") from None
 
 
 async def receive(state: SandboxState, caller: Caller, order: InboundOrder, origin: str) -> dict[str, Any]:
@@ -142,6 +165,5 @@ def _media_fields(
 
 def _host(state: SandboxState, order: InboundOrder, message: SandboxMessage, item: Mapping[str, str]) -> str:
     sid = state.new_sid("ME")
-    content = base64.b64decode(item["content_base64"], validate=True)
-    state.media[sid] = Media(order.account_sid, item["content_type"], content)
+    state.media[sid] = Media(order.account_sid, item["content_type"], _content(item))
     return f"{message.uri}/Media/{sid}"

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from channels.egress import EgressClient, EgressTimeouts
 from channels.errors import DeliveryFault, EgressBlocked, FaultClass, HeaderNotAllowed, UrlNotAllowed
 from channels.networks import AddressPolicy, networks_of
+from channels.resolving import PoolResolver
 
 LOOPBACK = networks_of(["127.0.0.0/8", "::1/128"])
 QUICK = EgressTimeouts(total=0.4, connect=0.3)
@@ -363,7 +364,7 @@ async def test_an_answer_with_all_that_is_kept_of_it():
     assert b"busy" not in repr(response).encode()
 
 
-async def test_connections_are_used_again_and_still_judged():
+async def test_connections_are_used_again():
     async def twice(server, reader, writer):
         for _ in range(2):
             await head_of(server, reader)
@@ -582,6 +583,17 @@ async def test_a_server_without_tls():
 async def test_a_handshake_that_never_ends():
     async with Server(silent) as server:
         assert await fault(server, scheme="https") is FaultClass.TIMEOUT
+
+
+async def test_the_systems_resolver():
+    resolver = PoolResolver()
+    found = await resolver.resolve("localhost", 443, socket.AF_UNSPEC)
+    with pytest.raises(OSError, match=r".+"):
+        await resolver.resolve("nowhere.invalid", 443)
+    await resolver.close()
+
+    assert {answer["host"] for answer in found} <= {"127.0.0.1", "::1"}
+    assert found
 
 
 # the policy as a table

@@ -1,5 +1,6 @@
 """The Twilio adapter against the sandbox over real HTTP, and both against the provider's own description."""
 
+import asyncio
 import base64
 import json
 from contextlib import asynccontextmanager
@@ -41,7 +42,8 @@ from channels.registry import build_adapters
 from channels.signatures import TWILIO_SIGNATURE
 from channels.twilio import TwilioAdapter, status_callback
 from channels.twilio_api import Transport, rest_client
-from gateway.dev.sandbox import STATE, build_sandbox
+from gateway.dev.sandbox import STATE, build_sandbox, running_sandbox
+from gateway.dev.sandbox_rules import FAULTS
 from tests.fakes import FakeClock
 from tests.unit.channels.twilio_cases import ACCOUNT_SID, OUR_MESSAGE, TOKEN, account
 
@@ -61,7 +63,7 @@ class Stage:
     """A sandbox, a gateway's URL that keeps what it is posted, and an adapter between them."""
 
     sandbox: TestClient[web.Request, web.Application]
-    gateway: BaseTestServer[web.Application]
+    gateway: BaseTestServer
     adapter: TwilioAdapter
     clock: FakeClock
     posts: list[InboundRequest] = field(default_factory=list)
@@ -508,6 +510,18 @@ async def test_the_back_door_refuses_what_it_does_not_know(stage):
     assert (await stage.sandbox.post("/sandbox/faults", json={"fault": "500", "times": "x"})).status == 422
     assert (await stage.sandbox.post("/sandbox/inbound", json={"account_sid": "AC0"})).status == 422
     assert (await stage.sandbox.post("/sandbox/inbound", data=b"no json")).status == 422
+    assert (await stage.sandbox.post("/sandbox/faults", data=b"no json")).status == 422
+    assert (await stage.sandbox.post("/sandbox/accounts", json={"account_sid": "AC1"})).status == 422
+    good = {"account_sid": ACCOUNT_SID, "from": CUSTOMER, "to": "+15550002222"}
+    wrongs: list[dict[str, Any]] = [
+        {"media": 5},
+        {"media": [5]},
+        {"media": [{"content_type": "image/png"}]},
+        {"media": [{"content_type": "image/png", "content_base64": "?"}]},
+        {"fields": []},
+    ]
+    for wrong in wrongs:
+        assert (await stage.sandbox.post("/sandbox/inbound", json=good | wrong)).status == 422
     bad_sender = {"account_sid": ACCOUNT_SID, "from": "x", "to": CUSTOMER}
     assert (await stage.sandbox.post("/sandbox/inbound", json=bad_sender)).status == 422
 
@@ -529,6 +543,64 @@ async def test_faults_can_be_taken_back_and_accounts_added(stage):
     assert (await stage.sandbox.get(path, headers=foreign)).status == 404
     assert (await stage.sandbox.get(path)).status == 401
     assert (await stage.sandbox.get(path, headers={"Authorization": "Basic !"})).status == 401
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"To": ""}, 21604),
+        ({"To": "not a number"}, 21211),
+        ({"From": ""}, 21603),
+        ({"From": "not a number"}, 21212),
+        ({"From": "whatsapp:+15550002222"}, 21910),
+        ({"MessagingServiceSid": "MG1"}, 21705),
+        ({"Body": ""}, 21602),
+        ({"Body": "x" * 1601}, 21617),
+        ({"MediaUrl": "ftp://files.example.test/1"}, 21620),
+        ({"MediaUrl": "https://[nonsense/1"}, 21620),
+        ({"StatusCallback": "https://under_score.example.test/"}, 21609),
+    ],
+)
+async def test_what_twilio_refuses_the_sandbox_refuses(stage, changes, code):
+    form = {"To": CUSTOMER, "From": "+15550002222", "Body": "hi", **changes}
+
+    path = MESSAGES.format(AccountSid=ACCOUNT_SID)
+    answer = await stage.sandbox.post(path, data=form, headers=basic(ACCOUNT_SID, TOKEN))
+
+    assert (answer.status, (await answer.json())["code"]) == (400, code)
+
+
+async def test_more_than_ten_files_are_refused(stage):
+    files = [Attachment(f"https://files.example.test/{n}.jpg", "image/jpeg") for n in range(11)]
+
+    with pytest.raises(ContentRefused):
+        await stage.adapter.send(account(), stage.message(files=files))
+
+
+async def test_a_sandbox_runs_on_a_port_of_its_own():
+    app = build_sandbox({ACCOUNT_SID: TOKEN}, new_id=lambda: UUID(int=7), clock=FakeClock())
+    async with running_sandbox(app) as url:
+        adapter = TwilioAdapter(url)
+        message = OutboundMessage(OUR_MESSAGE, Channel.SMS, CUSTOMER, "hi", "")
+        receipt = await adapter.send(account(), message)
+        await adapter.aclose()
+
+    assert receipt.provider_message_id == "SM" + UUID(int=7).hex
+
+
+async def test_stopping_cuts_what_hangs():
+    app = build_sandbox({ACCOUNT_SID: TOKEN}, new_id=lambda: UUID(int=7), clock=FakeClock())
+    app[STATE].faults.append(FAULTS["hang"])
+    async with running_sandbox(app) as url:
+        adapter = TwilioAdapter(url)
+        message = OutboundMessage(OUR_MESSAGE, Channel.SMS, CUSTOMER, "hi", "")
+        sending = asyncio.create_task(adapter.send(account(), message))
+        while not app[STATE].messages:  # noqa: ASYNC110 - the sandbox has no event for it
+            await asyncio.sleep(0)
+
+    with pytest.raises(OutcomeUnknown):
+        await sending
+    await adapter.aclose()
 
 
 async def test_the_list_is_filtered_by_party_and_date(stage):

@@ -217,6 +217,16 @@ def test_tokens_may_be_rotated():
     refused(request, [])
 
 
+def test_a_post_of_countless_fields_is_refused_before_it_is_read():
+    refused(replace(post(FIELDS), body=b"a&" * 500_000))
+
+
+def test_urls_that_are_not_utf8():
+    raw = "https://gw.example.test/in/\udcff"  # how a server shows the byte FF of a request line
+    refused(replace(post(FIELDS), url=raw))
+    refused(replace(post(FIELDS), url="https://gw.example.test/in/" + chr(0xD800)))
+
+
 def test_an_empty_secret_signs_nothing():
     """Not configured must never mean: signed with the empty string."""
     request = post(FIELDS, token="")
