@@ -150,9 +150,11 @@ async def save_response(connection: Connection, row: ResponseRow) -> None:
     )
 
 
-async def set_opted_out(connection: Connection, contact_id: UUID, now: datetime) -> tuple[str, str | None] | None:
-    """Records the wish not to be written to; address and name, or None if it was known."""
-    row = await connection.fetchrow(_SQL["set_opted_out"], contact_id, now)
+async def set_opted_out(
+    connection: Connection, conversation_id: UUID, now: datetime
+) -> tuple[str, str | None] | None:
+    """Records that the conversation's contact wants no messages; address and name, or None if it was known."""
+    row = await connection.fetchrow(_SQL["set_opted_out"], conversation_id, now)
     return (row["address"], row["display_name"]) if row else None
 
 

@@ -6,6 +6,9 @@ from aiohttp import web
 
 from channels.base import ChannelAdapter
 from channels.egress import EgressClient
+from db.wake import Notifier
+from gateway.acceptor import Acceptor
+from gateway.accounts import AccountDirectory
 from gateway.settings import Settings
 from handlers.runtime import Runtime
 
@@ -13,3 +16,6 @@ SETTINGS = web.AppKey("settings", Settings)
 RUNTIME = web.AppKey("runtime", Runtime)
 ADAPTERS: web.AppKey[Mapping[str, ChannelAdapter]] = web.AppKey("adapters", Mapping)  # type: ignore[type-abstract]
 EGRESS = web.AppKey("egress", EgressClient)
+ACCEPTOR = web.AppKey("acceptor", Acceptor)
+ACCOUNTS = web.AppKey("accounts", AccountDirectory)
+NOTIFIER = web.AppKey("notifier", Notifier)

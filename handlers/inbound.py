@@ -20,8 +20,8 @@ from handlers.consent import consent_change
 from handlers.runtime import Runtime
 from handlers.statuses import status_rank
 from handlers.webhooks.event_types import EventType
-from handlers.webhooks.events import EVENT_MODELS, Event, event_row
-from handlers.webhooks.payloads import AttachmentData, Payload, storable_text
+from handlers.webhooks.outbox import new_event_row
+from handlers.webhooks.payloads import AttachmentData, storable_text
 
 # A burst may go on for so many quiet periods before its turn is due all the same.
 CAP_FACTOR = 5
@@ -169,9 +169,9 @@ def _message_events(
 
 
 def _event(runtime: Runtime, posted: Posted, event_type: EventType, data: Mapping[str, Any]) -> Item:
-    payload: Payload = EVENT_MODELS[event_type].model_validate(data)
-    event = Event(runtime.new_id(), posted.account.distributor_id, event_type, payload, posted.received_at)
-    return event_row(event, runtime.webhook_schedule.first_wait)
+    return new_event_row(
+        runtime, posted.account.distributor_id, event_type, data, occurred_at=posted.received_at
+    )
 
 
 def status_item(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:

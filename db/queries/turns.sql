@@ -70,7 +70,11 @@ on conflict (distributor_id, message_id) do update set
 -- name: set_opted_out
 update customer_contacts
 set opted_out_at = $2, consent_changed_at = $2
-where distributor_id = get_current_distributor_id() and id = $1 and opted_out_at is null
+where distributor_id = get_current_distributor_id() and opted_out_at is null
+    and id = (
+        select c.contact_id from conversations c
+        where c.distributor_id = get_current_distributor_id() and c.id = $1
+    )
 returning address, display_name;
 
 -- name: list_catalogue

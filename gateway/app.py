@@ -1,0 +1,48 @@
+"""The HTTP side as one aiohttp application, built from services that somebody else opened."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from gateway import keys
+from gateway.acceptor import Acceptor
+from gateway.accounts import AccountDirectory
+from gateway.api import add_api_routes
+from gateway.health import live, ready
+from gateway.inbound import add_inbound_routes
+from gateway.metrics import show_metrics
+from gateway.middleware import MIDDLEWARES
+from gateway.services import Services
+
+# The largest body of any route, an import of products; each route has its own, smaller cap.
+LARGEST_BODY = 10 * 1024 * 1024
+
+
+def build_app(services: Services) -> web.Application:
+    """All routes; the caller serves it. Nothing is opened here but the acceptor and the notifier's task."""
+    app = web.Application(middlewares=MIDDLEWARES, client_max_size=LARGEST_BODY)
+    app[keys.SETTINGS] = services.settings
+    app[keys.RUNTIME] = services.runtime
+    app[keys.ADAPTERS] = services.adapters
+    app[keys.EGRESS] = services.egress
+    app[keys.NOTIFIER] = services.notifier
+    app[keys.ACCEPTOR] = Acceptor(services.runtime, services.notifier)
+    app[keys.ACCOUNTS] = AccountDirectory(services.runtime)
+    app.cleanup_ctx.append(_notifying)
+    app.router.add_get("/live", live)
+    app.router.add_get("/ready", ready)
+    app.router.add_get("/metrics", show_metrics)
+    add_inbound_routes(app)
+    add_api_routes(app)
+    return app
+
+
+async def _notifying(app: web.Application) -> AsyncIterator[None]:
+    task = asyncio.create_task(app[keys.NOTIFIER].run(), name="notifier")
+    yield
+    await app[keys.ACCEPTOR].drain()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):  # that is what we asked for
+        await task

@@ -1,0 +1,18 @@
+"""What operators watch; all names begin with waystation_."""
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+
+INBOUND = Counter("waystation_inbound_requests", "Posts of providers by answer.", ("provider", "status"))
+WORK = Counter("waystation_work", "Finished pieces of work by lane and result.", ("lane", "result"))
+WORK_SECONDS = Histogram(
+    "waystation_work_seconds",
+    "How long a piece of work took.",
+    ("lane",),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
+)
+
+
+async def show_metrics(_request: web.Request) -> web.Response:
+    """The metrics in Prometheus' text format."""
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,135 @@
+"""The composition root: settings in, everything that runs out. The only place that builds objects."""
+
+import base64
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from channels.base import ChannelAdapter
+from channels.egress import EgressClient
+from channels.registry import build_adapters
+from db.embedded import EmbeddedEvent, embedded_postgres
+from db.migrate import find_runtime_dsn, migrate
+from db.sealing import Sealer, decode_master_key
+from db.tenant import Database, open_database
+from db.wake import Notifier
+from gateway.settings import Settings, SettingsError
+from gateway.worker import Worker, WorkerTools
+from handlers.ai.engine import build_engine
+from handlers.catalogues import CatalogueCache
+from handlers.runtime import Clock, Runtime, new_uuid7, utc_now
+from handlers.turns import TurnTools
+
+HOME = Path(".waystation")
+_POOL_SIZE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAccess:
+    """The administrator's DSN (for `migrate`) and the keys that seal."""
+
+    admin_dsn: str
+    master_keys: tuple[bytes, ...]
+    embedded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the HTTP side and the workers share."""
+
+    settings: Settings
+    runtime: Runtime
+    adapters: Mapping[str, ChannelAdapter]
+    egress: EgressClient
+    notifier: Notifier
+    dsn: str
+
+    def build_worker(self) -> Worker:
+        """A worker with the configured engine; importing an engine is not free, so only workers pay for it."""
+        engine = build_engine(
+            self.settings.ai_engine,
+            api_key=_secret(self.settings.openai_api_key),
+            base_url=self.settings.openai_base_url,
+            model=self.settings.openai_model,
+        )
+        tools = WorkerTools(self.adapters, self.egress, TurnTools(engine, CatalogueCache()), self.notifier)
+        return Worker(self.runtime, tools)
+
+
+def _secret(value: object) -> str | None:
+    reveal = getattr(value, "get_secret_value", None)
+    return str(reveal()) if reveal else None
+
+
+@asynccontextmanager
+async def open_database_access(
+    settings: Settings, home: Path = HOME, on_event: Callable[[EmbeddedEvent], None] = lambda _: None
+) -> AsyncIterator[DatabaseAccess]:
+    """The configured database, or the embedded one under ``home`` for as long as the block runs.
+
+    Raises SettingsError where a DSN comes without master keys: two machines could not open each other's seals.
+    """
+    if settings.database_url is not None:
+        if not settings.master_keys:
+            raise SettingsError("WAYSTATION_MASTER_KEYS is needed with WAYSTATION_DATABASE_URL: base64 of 32 bytes")
+        yield DatabaseAccess(settings.database_url.get_secret_value(), settings.opened_master_keys, embedded=False)
+        return
+    async with embedded_postgres(home / "postgres", on_event=on_event) as server:
+        yield DatabaseAccess(server.dsn, settings.opened_master_keys or (_own_master_key(home),), embedded=True)
+
+
+def _own_master_key(home: Path) -> bytes:
+    """The key of this folder, made once. Whoever comes second reads what the first one wrote."""
+    path = home / "master.key"
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return decode_master_key(path.read_text(encoding="ascii"))
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(base64.b64encode(os.urandom(32)).decode())
+    return decode_master_key(path.read_text(encoding="ascii"))
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings,
+    home: Path = HOME,
+    *,
+    clock: Clock = utc_now,
+    on_event: Callable[[EmbeddedEvent], None] = lambda _: None,
+) -> AsyncIterator[Services]:
+    """Everything that a process needs, closed in reverse order. With the embedded database it migrates by itself;
+    with a DSN it raises SchemaOutdated for an old schema. Raises SettingsError, DatabaseError.
+    """
+    async with AsyncExitStack() as stack:
+        access = await stack.enter_async_context(open_database_access(settings, home, on_event))
+        if access.embedded:
+            await migrate(access.admin_dsn, access.master_keys)
+        dsn = await find_runtime_dsn(access.admin_dsn, access.master_keys)
+        database = await open_database(dsn, size=_POOL_SIZE)
+        stack.push_async_callback(database.close)
+        egress = EgressClient(settings.egress_allow)
+        stack.push_async_callback(egress.aclose)
+        adapters = build_adapters(twilio_api_url=settings.twilio_api_url)
+        stack.push_async_callback(_close_adapters, adapters)
+        yield Services(settings, _runtime(settings, access, database, clock), adapters, egress, Notifier(database), dsn)
+
+
+def _runtime(settings: Settings, access: DatabaseAccess, database: Database, clock: Clock) -> Runtime:
+    return Runtime(
+        database=database,
+        sealer=Sealer(access.master_keys),
+        clock=clock,
+        new_id=new_uuid7,
+        random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+        webhook_schedule=settings.webhook_schedule,
+        public_url=settings.base_url,
+    )
+
+
+async def _close_adapters(adapters: Mapping[str, ChannelAdapter]) -> None:
+    for adapter in adapters.values():
+        await adapter.aclose()

@@ -1,0 +1,211 @@
+"""Runs the lanes: turns, sends, deliveries. Any number of workers on any number of machines share the work."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+import structlog
+
+from channels.base import ChannelAdapter
+from db import lanes
+from db.errors import DatabaseUnavailable
+from db.lanes import ClaimedDeliveryRow, ClaimedSend, ClaimedTurn, ClaimTerms, Shard
+from db.wake import Notifier, listening
+from gateway.batching import Batcher
+from gateway.metrics import WORK, WORK_SECONDS
+from handlers.deliveries import FinishedDelivery, deliver, settle
+from handlers.outbound import send_message
+from handlers.runtime import Runtime
+from handlers.turns import TurnTools, run_turn
+from handlers.webhooks.delivery import Egress
+
+Claimed = TypeVar("Claimed", ClaimedTurn, ClaimedSend, ClaimedDeliveryRow)
+
+POLL_SECONDS = 0.25
+DRAIN_SECONDS = 25.0
+_AWAY_SECONDS = 1.0
+# A lease must outlast the longest attempt: an engine's 20 s, a provider's 10 s, a receiver's 15 s, each with a margin.
+TURN_LEASE = timedelta(seconds=45)
+SEND_LEASE = timedelta(seconds=20)
+DELIVERY_LEASE = timedelta(seconds=30)
+_log = structlog.get_logger("waystation.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Lane(Generic[Claimed]):
+    """One kind of work: how to claim up to so many pieces, how to do one, and how many at once."""
+
+    name: str
+    claim: Callable[[int], Awaitable[Sequence[Claimed]]]
+    handle: Callable[[Claimed], Awaitable[str]]
+    concurrency: int
+
+
+class LaneRunner(Generic[Claimed]):
+    """Claims as much as there is room for, and starts it; sleeps until woken or until the next poll."""
+
+    def __init__(self, lane: Lane[Claimed]) -> None:
+        self._lane = lane
+        self._running: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """There may be work."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Works until ``stop``; what was started is finished by then, within the drain time."""
+        while not self._stopping:
+            self._wake.clear()
+            claimed = await self._claim()
+            for item in claimed:
+                self._start(item)
+            if not claimed:
+                with contextlib.suppress(TimeoutError):  # the poll
+                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+        await self._drain()
+
+    def stop(self) -> None:
+        """Claims nothing more."""
+        self._stopping = True
+        self._wake.set()
+
+    async def _claim(self) -> Sequence[Claimed]:
+        room = self._lane.concurrency - len(self._running)
+        if room <= 0:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            room = self._lane.concurrency - len(self._running)
+        try:
+            return await self._lane.claim(room)
+        except DatabaseUnavailable:
+            _log.warning("database away", lane=self._lane.name)
+            await asyncio.sleep(_AWAY_SECONDS)
+            return ()
+
+    def _start(self, item: Claimed) -> None:
+        task = asyncio.create_task(self._handle(item), name=f"{self._lane.name}-work")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _handle(self, item: Claimed) -> None:
+        """Does one piece. Whatever goes wrong, its lease runs out and it is claimed again."""
+        with WORK_SECONDS.labels(lane=self._lane.name).time():
+            try:
+                result = await self._lane.handle(item)
+            except DatabaseUnavailable:
+                result = "database_away"
+            except Exception as error:  # noqa: BLE001 - one bad row must not stop the lane
+                _log.error("work failed", lane=self._lane.name, error=type(error).__name__, where=_where(error))
+                result = "error"
+        WORK.labels(lane=self._lane.name, result=result).inc()
+
+    async def _drain(self) -> None:
+        if self._running:
+            await asyncio.wait(self._running, timeout=DRAIN_SECONDS)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+def _where(error: BaseException) -> str:
+    """File and line of an error, without its message: that could hold a customer's words."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTools:
+    """What the lanes need beside the runtime."""
+
+    adapters: Mapping[str, ChannelAdapter]
+    egress: Egress
+    turns: TurnTools
+    notifier: Notifier
+    shard: Shard = Shard()
+
+
+class Worker:
+    """The three lanes of one process."""
+
+    def __init__(self, runtime: Runtime, tools: WorkerTools) -> None:
+        self._runtime = runtime
+        self._tools = tools
+        self._settler: Batcher[FinishedDelivery, None] = Batcher(lambda items: settle(runtime, items))
+        self._runners: tuple[LaneRunner[ClaimedTurn] | LaneRunner[ClaimedSend] | LaneRunner[ClaimedDeliveryRow], ...] = (
+            LaneRunner(Lane("turn", self._claim_turns, self._turn, concurrency=4)),
+            LaneRunner(Lane("send", self._claim_sends, self._send, concurrency=20)),
+            LaneRunner(Lane("delivery", self._claim_deliveries, self._deliver, concurrency=100)),
+        )
+
+    def wake(self) -> None:
+        """There may be work in any lane."""
+        for runner in self._runners:
+            runner.wake()
+
+    async def run(self) -> None:
+        """Works until ``stop`` and drains."""
+        await asyncio.gather(*(runner.run() for runner in self._runners))
+        await self._settler.drain()
+
+    def stop(self) -> None:
+        """Claims nothing more; ``run`` returns when what was started is done."""
+        for runner in self._runners:
+            runner.stop()
+
+    def _terms(self, batch: int, share: int, lease: timedelta) -> ClaimTerms:
+        return ClaimTerms(batch=batch, share=share, lease=lease, shard=self._tools.shard)
+
+    async def _claim_turns(self, room: int) -> Sequence[ClaimedTurn]:
+        terms = self._terms(room, 2, TURN_LEASE)
+        async with self._runtime.database.worker_statements() as connection:
+            return await lanes.claim_turns(connection, terms, self._runtime.clock(), self._runtime.new_id())
+
+    async def _claim_sends(self, room: int) -> Sequence[ClaimedSend]:
+        terms = self._terms(room, 5, SEND_LEASE)
+        async with self._runtime.database.worker_statements() as connection:
+            return await lanes.claim_sends(connection, terms, self._runtime.clock(), self._runtime.new_id())
+
+    async def _claim_deliveries(self, room: int) -> Sequence[ClaimedDeliveryRow]:
+        terms = self._terms(room, 10, DELIVERY_LEASE)
+        attempt_ids = [self._runtime.new_id() for _ in range(room)]
+        token = self._runtime.new_id()
+        async with self._runtime.database.worker_statements() as connection:
+            return await lanes.claim_deliveries(connection, terms, self._runtime.clock(), token, attempt_ids)
+
+    async def _turn(self, claimed: ClaimedTurn) -> str:
+        result = await run_turn(self._runtime, self._tools.turns, claimed)
+        _log.info("turn", conversation=str(claimed.conversation_id), result=result)
+        self._tools.notifier.poke()
+        self.wake()
+        return result
+
+    async def _send(self, claimed: ClaimedSend) -> str:
+        result = await send_message(self._runtime, self._tools.adapters, claimed)
+        _log.info("send", message=str(claimed.message_id), result=result)
+        self._tools.notifier.poke()
+        self.wake()
+        return result
+
+    async def _deliver(self, row: ClaimedDeliveryRow) -> str:
+        finished = await deliver(self._runtime, self._tools.egress, row)
+        await self._settler.submit(finished)
+        return finished.settlement.status
+
+
+@asynccontextmanager
+async def working(worker: Worker, dsn: str) -> AsyncIterator[asyncio.Task[None]]:
+    """Runs a worker beside the block, woken by other processes' commits; drains at the end."""
+    async with listening(dsn, worker.wake):
+        task = asyncio.create_task(worker.run(), name="worker")
+        try:
+            yield task
+        finally:
+            worker.stop()
+            await task

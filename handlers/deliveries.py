@@ -1,0 +1,93 @@
+"""The delivery lane's work: open the seals, make one attempt, decide, and settle many attempts in one statement."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from db import events, lanes
+from db.endpoints import headers_context, secrets_context
+from db.lanes import ClaimedDeliveryRow
+from handlers.runtime import Runtime
+from handlers.webhooks.delivery import AttemptResult, ClaimedDelivery, DisableReason, Egress, Settlement, attempt, decide
+from handlers.webhooks.event_types import EventType
+from handlers.webhooks.outbox import tell
+from handlers.webhooks.signing import load_secrets
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedDelivery:
+    """An attempt that was made, and what follows from it."""
+
+    claimed: ClaimedDelivery
+    result: AttemptResult
+    settlement: Settlement
+
+
+async def deliver(runtime: Runtime, egress: Egress, row: ClaimedDeliveryRow) -> FinishedDelivery:
+    """Makes one attempt at a claimed delivery, whose attempt is on record already. A failure is a result, not an error."""
+    claimed = _open(runtime, row)
+    result = await attempt(egress, claimed, runtime.clock)
+    settlement = decide(
+        result, runtime.webhook_schedule, claimed.schedule_position, result.ended_at, runtime.random
+    )
+    return FinishedDelivery(claimed, result, settlement)
+
+
+def _open(runtime: Runtime, row: ClaimedDeliveryRow) -> ClaimedDelivery:
+    secrets = runtime.sealer.open_json(row.secrets_sealed, secrets_context(row.distributor_id, row.endpoint_id))
+    headers: dict[str, str] = {}
+    if row.headers_sealed is not None:
+        headers = runtime.sealer.open_json(row.headers_sealed, headers_context(row.distributor_id, row.endpoint_id))
+    return ClaimedDelivery(
+        distributor_id=row.distributor_id,
+        endpoint_id=row.endpoint_id,
+        event_id=row.event_id,
+        attempt_id=row.attempt_id,
+        attempt_number=row.attempt_number,
+        schedule_position=row.schedule_position,
+        lease_token=row.lease_token,
+        url=row.url,
+        body=row.body.encode(),
+        secrets=load_secrets(secrets),
+        headers=headers,
+    )
+
+
+async def settle(runtime: Runtime, finished: Sequence[FinishedDelivery]) -> list[None]:
+    """Records attempts and moves their deliveries on, then disables endpoints whose receivers asked for it."""
+    async with runtime.database.worker_statements() as connection:
+        await lanes.settle_deliveries(connection, [_settled_row(item) for item in finished])
+    for item in finished:
+        if item.settlement.disable_reason is not None:
+            await _disable(runtime, item.claimed, item.settlement.disable_reason)
+    return [None] * len(finished)
+
+
+def _settled_row(item: FinishedDelivery) -> dict[str, Any]:
+    claimed, result, settlement = item.claimed, item.result, item.settlement
+    return {
+        "distributor_id": claimed.distributor_id,
+        "endpoint_id": claimed.endpoint_id,
+        "event_id": claimed.event_id,
+        "attempt_id": claimed.attempt_id,
+        "lease_token": claimed.lease_token,
+        "finished_at": result.ended_at.isoformat(),
+        "outcome": result.outcome,
+        "status_code": result.status_code,
+        "error_class": result.error_class,
+        "duration_ms": result.duration_ms,
+        "response_excerpt": result.excerpt,
+        "status": settlement.status,
+        "due_at": settlement.due_at.isoformat() if settlement.due_at else None,
+        "schedule_position": settlement.schedule_position,
+    }
+
+
+async def _disable(runtime: Runtime, claimed: ClaimedDelivery, reason: DisableReason) -> None:
+    async with runtime.database.tenant(claimed.distributor_id) as connection:
+        disabled = await events.disable_endpoint(connection, claimed.endpoint_id, reason, runtime.clock())
+        if disabled is None:
+            return
+        name, _ = disabled
+        data = {"endpoint_id": claimed.endpoint_id, "name": name, "reason": reason}
+        await tell(connection, runtime, claimed.distributor_id, EventType.ENDPOINT_DISABLED, data)

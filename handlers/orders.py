@@ -1,0 +1,317 @@
+"""Orders: what a turn makes of the draft, and what people do with an order. One transaction each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+from channels.errors import InvalidInput, NotFound, WrongState
+from db import orders as rows
+from db.orders import LineRow, NewLine, OrderRow
+from db.tenant import Connection
+from handlers.ai.merge import MergedLine, merge
+from handlers.ai.types import Band, DraftLine, Extraction, Intent
+from handlers.runtime import Runtime
+from handlers.webhooks.event_types import EventType
+from handlers.webhooks.outbox import tell
+
+_LARGEST_QUANTITY = Decimal("999999999")
+
+
+class OrderChange(StrEnum):
+    """What a turn did to the conversation's order."""
+
+    NONE = "none"
+    CREATED = "created"
+    UPDATED = "updated"
+    CONFIRMED = "confirmed"
+    CONSENTED = "consented"  # the customer agreed, a person still has to look
+    CANCELLED = "cancelled"
+
+
+_EVENTS = {
+    OrderChange.CREATED: EventType.ORDER_CREATED,
+    OrderChange.UPDATED: EventType.ORDER_UPDATED,
+    OrderChange.CONFIRMED: EventType.ORDER_CONFIRMED,
+    OrderChange.CONSENTED: EventType.ORDER_UPDATED,
+    OrderChange.CANCELLED: EventType.ORDER_CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A conversation's open order with its lines."""
+
+    order: OrderRow
+    lines: tuple[LineRow, ...]
+
+    def as_extraction_input(self) -> tuple[DraftLine, ...]:
+        return tuple(DraftLine(line.sku, line.quantity) for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderOutcome:
+    """The order after a turn, if there is one, and what happened to it."""
+
+    change: OrderChange
+    draft: Draft | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderContext:
+    """Whose order a turn may make."""
+
+    distributor_id: UUID
+    conversation_id: UUID
+    customer_id: UUID | None
+    channel: str
+    currency: str
+    threshold: Decimal
+    source_message_id: UUID
+
+
+async def find_draft(connection: Connection, conversation_id: UUID) -> Draft | None:
+    """The conversation's open order, locked for this transaction."""
+    order = await rows.find_open_draft(connection, conversation_id)
+    return await _with_lines(connection, order) if order else None
+
+
+async def _with_lines(connection: Connection, order: OrderRow) -> Draft:
+    return Draft(order, tuple(await rows.list_lines(connection, order.id)))
+
+
+async def apply_extraction(
+    connection: Connection, runtime: Runtime, context: OrderContext, extraction: Extraction
+) -> OrderOutcome:
+    """Merges what was understood into the draft, in the caller's transaction, under the conversation's lock."""
+    draft = await find_draft(connection, context.conversation_id)
+    match extraction.intent:
+        case Intent.BUY | Intent.MODIFY:
+            return await _change_lines(connection, runtime, context, extraction, draft)
+        case Intent.CONFIRM if draft:
+            return await _consent(connection, runtime, context, extraction, draft)
+        case Intent.CANCEL if draft:
+            cancelled = replace(draft.order, status="CANCELLED", requires_review=False, updated_at=runtime.clock())
+            return await _store(connection, runtime, context.distributor_id, OrderChange.CANCELLED, draft.order, cancelled)
+        case _:
+            return OrderOutcome(OrderChange.NONE, draft)
+
+
+async def _change_lines(
+    connection: Connection, runtime: Runtime, context: OrderContext, extraction: Extraction, draft: Draft | None
+) -> OrderOutcome:
+    before = draft.as_extraction_input() if draft else ()
+    merged = merge(before, extraction.operations)
+    if not merged and draft is None:
+        return OrderOutcome(OrderChange.NONE, None)
+    if not merged and draft is not None:
+        emptied = replace(draft.order, status="CANCELLED", requires_review=False, updated_at=runtime.clock())
+        await rows.replace_lines(connection, draft.order.id, [])
+        return await _store(connection, runtime, context.distributor_id, OrderChange.CANCELLED, draft.order, emptied)
+    order = draft.order if draft else await _begin_order(connection, runtime, context)
+    lines = _new_lines(runtime, merged, draft, context.threshold)
+    await rows.replace_lines(connection, order.id, lines)
+    changed = _reviewed(order, lines, extraction, runtime.clock())
+    change = OrderChange.UPDATED if draft else OrderChange.CREATED
+    return await _store(connection, runtime, context.distributor_id, change, order, changed)
+
+
+async def _begin_order(connection: Connection, runtime: Runtime, context: OrderContext) -> OrderRow:
+    order_id = runtime.new_id()
+    await rows.insert_order(
+        connection,
+        order_id,
+        conversation_id=context.conversation_id,
+        customer_id=context.customer_id,
+        channel=context.channel,
+        currency=context.currency,
+        source_message_id=context.source_message_id,
+        now=runtime.clock(),
+    )
+    order = await rows.lock_order(connection, order_id)
+    assert order is not None, "it was inserted in this transaction"
+    return order
+
+
+def _new_lines(
+    runtime: Runtime, merged: Sequence[MergedLine], draft: Draft | None, threshold: Decimal
+) -> list[NewLine]:
+    known = {line.sku: line for line in draft.lines} if draft else {}
+    return [_new_line(runtime, line, known.get(line.sku), threshold) for line in merged]
+
+
+def _new_line(runtime: Runtime, line: MergedLine, known: LineRow | None, threshold: Decimal) -> NewLine:
+    """A line that the burst did not touch keeps what was known of it."""
+    if known and not line.changed:
+        return NewLine(
+            runtime.new_id(), line.sku, line.quantity, float(known.confidence), known.band, known.original_text
+        )
+    band = Band.AUTO if Decimal(str(line.confidence)) >= threshold else Band.CONFIRM
+    return NewLine(runtime.new_id(), line.sku, line.quantity, line.confidence, band, line.span)
+
+
+def _reviewed(order: OrderRow, lines: Sequence[NewLine], extraction: Extraction, now: datetime) -> OrderRow:
+    """The order with its review decision: a line under the threshold or words that matched nothing need a person."""
+    # A burst that matched something is taken as the answer to what was open before it.
+    unmatched = extraction.unmatched if extraction.operations else (*order.unmatched, *extraction.unmatched)
+    reasons = [
+        *(["low_confidence"] if any(line.band == Band.CONFIRM for line in lines) else []),
+        *(["unmatched"] if unmatched else []),
+    ]
+    return replace(
+        order,
+        status="REVIEW" if reasons else "PENDING",
+        requires_review=bool(reasons),
+        review_reasons=reasons,
+        unmatched=list(unmatched),
+        delivery_date=extraction.delivery_date or order.delivery_date,
+        confidence=min(Decimal(str(round(line.confidence, 3))) for line in lines),
+        updated_at=now,
+    )
+
+
+async def _consent(
+    connection: Connection, runtime: Runtime, context: OrderContext, extraction: Extraction, draft: Draft
+) -> OrderOutcome:
+    """The customer agrees; an order that needs a person waits for one all the same."""
+    now = runtime.clock()
+    agreed = replace(
+        draft.order,
+        delivery_date=extraction.delivery_date or draft.order.delivery_date,
+        confirmed_at=now,
+        updated_at=now,
+    )
+    if draft.order.requires_review:
+        return await _store(connection, runtime, context.distributor_id, OrderChange.CONSENTED, draft.order, agreed)
+    confirmed = replace(agreed, status="CONFIRMED")
+    return await _store(connection, runtime, context.distributor_id, OrderChange.CONFIRMED, draft.order, confirmed)
+
+
+async def _store(
+    connection: Connection,
+    runtime: Runtime,
+    distributor_id: UUID,
+    change: OrderChange,
+    before: OrderRow,
+    after: OrderRow,
+) -> OrderOutcome:
+    """Stores the head, tells what happened, and gives back the order as it is now."""
+    await rows.save_order(connection, after)
+    if change is OrderChange.CONFIRMED and after.customer_id:
+        await rows.refresh_customer_status(connection, after.customer_id, after.updated_at)
+    stored = await rows.lock_order(connection, after.id)
+    assert stored is not None, "it is locked by this transaction"
+    draft = await _with_lines(connection, stored)
+    types = [_EVENTS[change]]
+    if stored.requires_review and (not before.requires_review or change is OrderChange.CREATED):
+        types.append(EventType.ORDER_REVIEW_REQUIRED)
+    for event_type in types:
+        data = _order_data(draft)
+        await tell(connection, runtime, distributor_id, event_type, data, conversation_id=stored.conversation_id)
+    return OrderOutcome(change, draft)
+
+
+def _order_data(draft: Draft) -> dict[str, object]:
+    order = draft.order
+    return {
+        "order_id": order.id,
+        "status": order.status,
+        "conversation_id": order.conversation_id,
+        "customer_id": order.customer_id,
+        "channel": order.channel,
+        "lines": [_line_data(line) for line in draft.lines],
+        "total_amount": order.total_amount,
+        "currency": order.currency,
+        "delivery_date": order.delivery_date,
+        "requires_review": order.requires_review,
+        "review_reasons": order.review_reasons,
+        "unmatched": order.unmatched,
+    }
+
+
+def _line_data(line: LineRow) -> dict[str, object]:
+    return {
+        "sku": line.sku,
+        "product_name": line.product_name,
+        "unit": line.unit,
+        "quantity": line.quantity,
+        "unit_price": line.unit_price,
+        "line_total": line.line_total,
+    }
+
+
+async def confirm_order(runtime: Runtime, distributor_id: UUID, order_id: UUID) -> None:
+    """A person confirms an open order; raises NotFound, or WrongState for one that is not open or has no line."""
+    async with runtime.database.tenant(distributor_id) as connection:
+        draft = await _open_order(connection, order_id)
+        if not draft.lines:
+            raise WrongState("An order without lines cannot be confirmed.")
+        now = runtime.clock()
+        confirmed = replace(
+            draft.order, status="CONFIRMED", requires_review=False, confirmed_at=draft.order.confirmed_at or now, updated_at=now
+        )
+        await _store(connection, runtime, distributor_id, OrderChange.CONFIRMED, draft.order, confirmed)
+
+
+async def cancel_order(runtime: Runtime, distributor_id: UUID, order_id: UUID) -> None:
+    """A person cancels an open or confirmed order; raises NotFound or WrongState."""
+    async with runtime.database.tenant(distributor_id) as connection:
+        order = await rows.lock_order(connection, order_id)
+        if order is None:
+            raise NotFound
+        if order.status not in {"PENDING", "REVIEW", "CONFIRMED"}:
+            raise WrongState(f"An order that is {order.status} cannot be cancelled.")
+        cancelled = replace(order, status="CANCELLED", requires_review=False, updated_at=runtime.clock())
+        await _store(connection, runtime, distributor_id, OrderChange.CANCELLED, order, cancelled)
+
+
+async def patch_order_lines(
+    runtime: Runtime,
+    distributor_id: UUID,
+    order_id: UUID,
+    lines: Sequence[tuple[str, Decimal]],
+    delivery_date: date | None = None,
+) -> None:
+    """A person sets an open order's lines: (sku, quantity in the sale unit). What they set is sure.
+
+    Raises NotFound, WrongState, or InvalidInput for an unknown SKU, a SKU given twice or a quantity that is not
+    positive. An order that a person has edited needs no review any more.
+    """
+    async with runtime.database.tenant(distributor_id) as connection:
+        draft = await _open_order(connection, order_id)
+        await _check_lines(connection, lines)
+        new = [NewLine(runtime.new_id(), sku, quantity, 1.0, Band.AUTO, "") for sku, quantity in lines]
+        await rows.replace_lines(connection, order_id, new)
+        changed = replace(
+            draft.order,
+            status="PENDING",
+            requires_review=False,
+            review_reasons=[],
+            unmatched=[],
+            delivery_date=delivery_date or draft.order.delivery_date,
+            confidence=Decimal(1),
+            updated_at=runtime.clock(),
+        )
+        await _store(connection, runtime, distributor_id, OrderChange.UPDATED, draft.order, changed)
+
+
+async def _open_order(connection: Connection, order_id: UUID) -> Draft:
+    order = await rows.lock_order(connection, order_id)
+    if order is None:
+        raise NotFound
+    if order.status not in {"PENDING", "REVIEW"}:
+        raise WrongState(f"An order that is {order.status} cannot be changed.")
+    return await _with_lines(connection, order)
+
+
+async def _check_lines(connection: Connection, lines: Sequence[tuple[str, Decimal]]) -> None:
+    skus = [sku for sku, _ in lines]
+    if not lines or len(set(skus)) != len(skus):
+        raise InvalidInput("An order needs at least one line, and each SKU once.", field="lines")
+    if any(not 0 < quantity <= _LARGEST_QUANTITY for _, quantity in lines):
+        raise InvalidInput("A quantity must be above zero.", field="lines")
+    unknown = set(skus) - await rows.list_known_skus(connection, skus)
+    if unknown:
+        raise InvalidInput(f"No product has the SKU {min(unknown)}.", field="lines")
