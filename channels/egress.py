@@ -237,9 +237,9 @@ class _JudgingResolver(AbstractResolver):
 
 
 class _Connector(TCPConnector):
-    """Judges each address at the moment of dialling; a connection that is used again has been judged then.
+    """Judges each address when it is dialled; a connection used again has been judged then.
 
-    Scheme and host are part of a connection's key, so none made for the allow list's sake serves another target.
+    Scheme and host are in the key of a connection: one made for the allow list serves no other target.
     """
 
     def __init__(

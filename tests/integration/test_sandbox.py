@@ -1,10 +1,8 @@
-"""The Twilio adapter against the sandbox over real HTTP, and both against the provider's own description."""
+"""The sandbox behaves as Twilio does, by its own ways and by the provider's description."""
 
 import asyncio
 import base64
 import json
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,402 +12,37 @@ from uuid import UUID
 import aiohttp
 import jsonschema
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import BaseTestServer, TestClient, TestServer, unused_port
 
 from channels.base import (
     Attachment,
     Channel,
     InboundMessage,
-    InboundRequest,
     MessageStatus,
     OutboundMessage,
-    SentLookup,
 )
 from channels.errors import (
-    BadCredentials,
     ContentRefused,
-    GatewayError,
-    InvalidRecipient,
     OptedOut,
     OutcomeUnknown,
-    Permanent,
-    ProviderUnavailable,
-    Throttled,
-    WindowClosed,
 )
-from channels.registry import build_adapters
 from channels.signatures import TWILIO_SIGNATURE
-from channels.twilio import TwilioAdapter, status_callback
-from channels.twilio_api import Transport, rest_client
+from channels.twilio import TwilioAdapter
 from gateway.dev.sandbox import STATE, build_sandbox, running_sandbox
 from gateway.dev.sandbox_rules import FAULTS
 from tests.fakes import FakeClock
+from tests.integration.sandbox_stage import CUSTOMER, MESSAGES, SERVICE, basic, staged
 from tests.unit.channels.twilio_cases import ACCOUNT_SID, OUR_MESSAGE, TOKEN, account
 
 SPEC = Path(__file__).parents[2] / ".." / "shared" / "specs" / "twilio_messages.json"
-MESSAGES = "/2010-04-01/Accounts/{AccountSid}/Messages.json"
-SERVICE = "MG" + "ef" * 16
-SHORT = aiohttp.ClientTimeout(total=0.3, connect=0.2, sock_connect=0.2)
-CUSTOMER = "+14155550123"
-
 described = pytest.mark.skipif(
     not SPEC.exists(), reason="the provider's description is not beside this repository"
 )
-
-
-@dataclass
-class Stage:
-    """A sandbox, a gateway's URL that keeps what it is posted, and an adapter between them."""
-
-    sandbox: TestClient[web.Request, web.Application]
-    gateway: BaseTestServer
-    adapter: TwilioAdapter
-    clock: FakeClock
-    posts: list[InboundRequest] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
-    requests: list[tuple[str, str, bytes]] = field(default_factory=list)
-
-    @property
-    def state(self):
-        return self.sandbox.app[STATE]
-
-    def url(self, path: str) -> str:
-        return str(self.gateway.make_url(path))
-
-    def message(self, text="2 cases are on their way", channel=Channel.SMS, files=()):
-        return OutboundMessage(
-            OUR_MESSAGE, channel, CUSTOMER, text, self.url("/in/twilio/x/status"), tuple(files)
-        )
-
-    async def fault(self, name: str, times: int = 1, **more: Any) -> None:
-        answer = await self.sandbox.post("/sandbox/faults", json={"fault": name, "times": times, **more})
-        assert answer.status == 200
-
-    async def inbound(self, **order: Any) -> dict[str, Any]:
-        order = {
-            "url": self.url("/in/twilio/x"),
-            "account_sid": ACCOUNT_SID,
-            "from": CUSTOMER,
-            "to": "+15550002222",
-            **order,
-        }
-        answer = await self.sandbox.post("/sandbox/inbound", json=order)
-        assert answer.status == 200, await answer.text()
-        said: dict[str, Any] = await answer.json()
-        return said
-
-
-def basic(login: str, password: str) -> dict[str, str]:
-    return {"Authorization": aiohttp.encode_basic_auth(login, password)}
-
-
-@asynccontextmanager
-async def staged(limits: aiohttp.ClientTimeout | None = None):
-    clock = FakeClock()
-    posts: list[InboundRequest] = []
-    answers: list[int] = []
-    requests: list[tuple[str, str, bytes]] = []
-
-    async def take(request: web.Request) -> web.Response:
-        url = f"http://{request.host}{request.raw_path}"
-        posts.append(InboundRequest(request.method, url, request.headers, await request.read()))
-        return web.Response(status=answers.pop(0) if answers else 200, text="<Response></Response>")
-
-    @web.middleware
-    async def record(request: web.Request, handler: Any) -> web.StreamResponse:
-        requests.append((request.method, request.path_qs, await request.read()))
-        answer: web.StreamResponse = await handler(request)
-        return answer
-
-    gateway_app = web.Application()
-    gateway_app.router.add_route("*", "/in/{rest:.*}", take)
-    numbers = iter(range(1, 1_000_000))
-    app = build_sandbox({ACCOUNT_SID: TOKEN}, new_id=lambda: UUID(int=next(numbers)), clock=clock)
-    app.middlewares.append(record)
-    async with TestServer(gateway_app) as gateway, TestClient(TestServer(app)) as sandbox:
-        api_url = str(sandbox.make_url("/"))
-        adapter = TwilioAdapter(api_url, timeout=limits) if limits else TwilioAdapter(api_url)
-        yield Stage(sandbox, gateway, adapter, clock, posts, answers, requests)
-        await adapter.aclose()
 
 
 @pytest.fixture
 async def stage():
     async with staged() as stage:
         yield stage
-
-
-# sending
-
-
-async def test_a_message_is_sent_and_its_statuses_come_back_signed(stage):
-    sender = account()
-
-    receipt = await stage.adapter.send(sender, stage.message())
-    await stage.state.settle()
-
-    assert receipt.provider_message_id.startswith("SM")
-    assert receipt.provider_status == "queued"
-    updates = []
-    for request in stage.posts:
-        stage.adapter.verify(sender, request)
-        updates += stage.adapter.parse(sender, request)
-    assert [update.status for update in updates] == [MessageStatus.SENT, MessageStatus.DELIVERED]
-    assert {update.message_id for update in updates} == {OUR_MESSAGE}
-    assert {update.provider_message_id for update in updates} == {receipt.provider_message_id}
-
-
-async def test_whatsapp_is_read_too_and_media_are_repeated_fields(stage):
-    files = [Attachment(f"https://files.example.test/{n}.jpg", "image/jpeg") for n in (1, 2)]
-
-    receipt = await stage.adapter.send(account(Channel.WHATSAPP), stage.message("", Channel.WHATSAPP, files))
-    await stage.state.settle()
-
-    form = parse_qs(stage.requests[0][2].decode())
-    assert form["To"] == ["whatsapp:" + CUSTOMER]
-    assert form["From"] == ["whatsapp:+15550002222"]
-    assert form["MediaUrl"] == [file.url for file in files]
-    assert "Body" not in form
-    assert stage.state.message(ACCOUNT_SID, receipt.provider_message_id).status == "read"
-
-
-async def test_a_messaging_service_takes_the_place_of_the_sender(stage):
-    receipt = await stage.adapter.send(account(messaging_service_sid=SERVICE), stage.message())
-    await stage.state.settle()
-
-    form = parse_qs(stage.requests[0][2].decode())
-    assert form["MessagingServiceSid"] == [SERVICE]
-    assert "From" not in form
-    assert receipt.provider_status == "accepted"
-    assert len(stage.posts) == 3  # queued, sent, delivered
-
-
-async def test_the_request_is_authorised_by_the_account(stage):
-    await stage.adapter.send(account(), stage.message())
-
-    with pytest.raises(BadCredentials) as caught:
-        await stage.adapter.send(account(auth_token="another-token"), stage.message())
-
-    assert caught.value.provider_code == "20003"
-    assert len(stage.state.messages) == 1
-
-
-FAULT_CASES = [
-    ("429", Throttled, "20429", False),
-    ("503", ProviderUnavailable, "20503", False),
-    ("500", OutcomeUnknown, "20500", False),
-    ("502", OutcomeUnknown, None, False),
-    ("500_taken", OutcomeUnknown, "20500", True),
-    ("garbage", OutcomeUnknown, None, True),
-    ("drop", OutcomeUnknown, None, True),
-    ("drop_untaken", OutcomeUnknown, None, False),
-    ("21610", OptedOut, "21610", False),
-    ("63016", WindowClosed, "63016", False),
-    ("21211", InvalidRecipient, "21211", False),
-    ("21614", InvalidRecipient, "21614", False),
-    ("30007", ContentRefused, "30007", False),
-    ("63018", Throttled, "63018", False),
-    ("30410", ProviderUnavailable, "30410", False),
-    ("21606", BadCredentials, "21606", False),
-    ("99999", Permanent, "99999", False),
-]
-
-
-@pytest.mark.parametrize(("fault", "kind", "code", "taken"), FAULT_CASES, ids=[row[0] for row in FAULT_CASES])
-async def test_faults_become_typed_errors_after_one_request(stage, fault, kind, code, taken):
-    await stage.fault(fault)
-
-    with pytest.raises(GatewayError) as caught:
-        await stage.adapter.send(account(), stage.message())
-
-    assert type(caught.value) is kind
-    assert caught.value.provider_code == code
-    assert len([request for request in stage.requests if request[1].endswith("Messages.json")]) == 1
-    assert bool(stage.state.messages) is taken
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None
-    assert CUSTOMER not in str(caught.value)
-
-
-async def test_throttled_says_when_to_come_back(stage):
-    await stage.fault("429", retry_after=17)
-
-    with pytest.raises(Throttled) as caught:
-        await stage.adapter.send(account(), stage.message())
-
-    assert caught.value.retry_after == 17
-
-
-@pytest.mark.parametrize(("fault", "taken"), [("hang", True), ("hang_untaken", False)])
-async def test_no_answer_in_time_is_of_unknown_outcome(fault, taken):
-    async with staged(SHORT) as stage:
-        await stage.fault(fault)
-
-        with pytest.raises(OutcomeUnknown):
-            await stage.adapter.send(account(), stage.message())
-
-        assert bool(stage.state.messages) is taken
-
-
-async def test_a_closed_port_took_nothing():
-    adapter = TwilioAdapter(f"http://127.0.0.1:{unused_port()}")
-    message = OutboundMessage(OUR_MESSAGE, Channel.SMS, CUSTOMER, "hi", "https://gw.example.test/status")
-
-    with pytest.raises(ProviderUnavailable):
-        await adapter.send(account(), message)
-
-    await adapter.aclose()
-
-
-async def test_a_name_that_does_not_resolve_took_nothing():
-    adapter = TwilioAdapter("http://nowhere.invalid")
-    message = OutboundMessage(OUR_MESSAGE, Channel.SMS, CUSTOMER, "hi", "https://gw.example.test/status")
-
-    with pytest.raises(ProviderUnavailable):
-        await adapter.send(account(), message)
-
-    await adapter.aclose()
-
-
-async def test_twilio_s_own_checks_reach_us_as_errors(stage):
-    with pytest.raises(ContentRefused):
-        await stage.adapter.send(account(), stage.message("x" * 1601))
-    with pytest.raises(InvalidRecipient):
-        await stage.adapter.send(account(), replace(stage.message(), recipient="+1"))
-    with pytest.raises(BadCredentials):
-        await stage.adapter.send(account(), replace(stage.message(), status_url="not a url"))
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"sid": 5}',
-        b'{"sid": "nonsense"}',
-        b"{}",
-        b"[]",
-        b"",
-        b"\xff\xfe",
-        b'{"sid": "SM00000000000000000000000000000001", "date_created": 7}',
-    ],
-)
-async def test_a_success_of_an_odd_form_is_never_a_receipt(body):
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=201, body=body, content_type="application/json")
-
-    app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", answer)
-    async with TestServer(app) as server:
-        adapter = TwilioAdapter(str(server.make_url("/")))
-        message = OutboundMessage(OUR_MESSAGE, Channel.SMS, CUSTOMER, "hi", "https://gw.example.test/status")
-        with pytest.raises(OutcomeUnknown):
-            await adapter.send(account(), message)
-        with pytest.raises(ProviderUnavailable):
-            await adapter.find_sent(account(), message, FakeClock()(), frozenset())
-        await adapter.aclose()
-
-
-async def test_a_given_session_stays_open(stage):
-    async with aiohttp.ClientSession() as session:
-        adapters = build_adapters(twilio_api_url=str(stage.sandbox.make_url("/")), session=session)
-        adapter = adapters["twilio"]
-        assert isinstance(adapter, TwilioAdapter)
-        assert isinstance(adapter, SentLookup)
-
-        await adapter.send(account(), stage.message())
-        await adapter.aclose()
-
-        assert not session.closed
-
-
-def test_the_status_callback_carries_our_id_once():
-    message = OutboundMessage(OUR_MESSAGE, Channel.SMS, CUSTOMER, "hi", "")
-
-    once = status_callback("https://gw.example.test/in/twilio/x/status", message)
-
-    assert once == f"https://gw.example.test/in/twilio/x/status?message={OUR_MESSAGE}#rc=5&rp=all"
-    assert status_callback(once, message) == once
-    assert status_callback("https://h/s?a=1", message).startswith(f"https://h/s?a=1&message={OUR_MESSAGE}#")
-
-
-# the lookup
-
-
-@pytest.mark.parametrize("fault", ["drop", "garbage", "500_taken"])
-async def test_a_taken_send_is_found(stage, fault):
-    since = stage.clock()
-    await stage.fault(fault)
-    with pytest.raises(OutcomeUnknown):
-        await stage.adapter.send(account(), stage.message())
-
-    found = await stage.adapter.find_sent(account(), stage.message(), since, frozenset())
-
-    assert found is not None
-    assert found.provider_message_id == stage.state.messages[0].sid
-
-
-async def test_a_send_that_was_not_taken_is_not_found(stage):
-    since = stage.clock()
-    await stage.fault("drop_untaken")
-    with pytest.raises(OutcomeUnknown):
-        await stage.adapter.send(account(), stage.message())
-
-    assert await stage.adapter.find_sent(account(), stage.message(), since, frozenset()) is None
-
-
-@pytest.mark.parametrize("credentials", [{}, {"messaging_service_sid": SERVICE}], ids=["number", "service"])
-async def test_the_lookup_tells_messages_apart(stage, credentials):
-    sender = account(**credentials)
-    same = stage.message("the same text")
-    await stage.adapter.send(sender, same)
-    stage.clock.advance(3600)
-    since = stage.clock()
-    known = await stage.adapter.send(sender, same)
-    await stage.adapter.send(sender, stage.message("another text"))
-    await stage.adapter.send(sender, replace(same, recipient="+14155550199"))
-    await stage.inbound(body="the same text")
-
-    assert await stage.adapter.find_sent(sender, same, since, frozenset({known.provider_message_id})) is None
-
-    stage.clock.advance(1)
-    lost = await stage.adapter.send(sender, same)
-    found = await stage.adapter.find_sent(sender, same, since, frozenset({known.provider_message_id}))
-    assert found is not None
-    assert found.provider_message_id == lost.provider_message_id
-
-
-async def test_clocks_may_differ_by_seconds(stage):
-    receipt = await stage.adapter.send(account(), stage.message())
-
-    near = await stage.adapter.find_sent(
-        account(), stage.message(), stage.clock() + timedelta(seconds=4), frozenset()
-    )
-    far = await stage.adapter.find_sent(
-        account(), stage.message(), stage.clock() + timedelta(seconds=6), frozenset()
-    )
-
-    assert near is not None
-    assert near.provider_message_id == receipt.provider_message_id
-    assert far is None
-
-
-async def test_a_lookup_that_fails_is_temporary(stage):
-    await stage.adapter.aclose()
-    adapter = TwilioAdapter(f"http://127.0.0.1:{unused_port()}")
-
-    with pytest.raises(ProviderUnavailable):
-        await adapter.find_sent(account(), stage.message(), stage.clock(), frozenset())
-
-    await adapter.aclose()
-
-
-async def test_the_official_client_pages_through_the_list(stage):
-    for number in range(5):
-        await stage.adapter.send(account(), stage.message(f"text {number}"))
-    async with aiohttp.ClientSession() as session:
-        transport = Transport(session, str(stage.sandbox.make_url("/")), aiohttp.ClientTimeout(total=5))
-        listed = await rest_client(account(), transport).messages.list_async(to=CUSTOMER, page_size=2)
-
-    assert [sent.body for sent in listed] == [f"text {number}" for number in (4, 3, 2, 1, 0)]
 
 
 # the sandbox's own ways

@@ -1,0 +1,124 @@
+"""Servers and names that the tests of the guarded client share."""
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp.abc import AbstractResolver
+
+from channels.egress import EgressClient, EgressTimeouts
+from channels.errors import DeliveryFault
+from channels.networks import networks_of
+
+LOOPBACK = networks_of(["127.0.0.0/8", "::1/128"])
+QUICK = EgressTimeouts(total=0.4, connect=0.3)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+PUBLIC = "93.184.215.14"
+
+
+class Names(AbstractResolver):
+    """A resolver with scripted answers: a list of address lists, the last of them for ever."""
+
+    def __init__(self, **names):
+        self.names = {name.replace("_", "."): list(answers) for name, answers in names.items()}
+        self.asked = 0
+
+    async def resolve(self, host, port=0, family=socket.AF_INET):  # noqa: ARG002 - the base's signature
+        self.asked += 1
+        answers = self.names.get(host)
+        if answers is None:
+            raise OSError(None, "no such name")
+        addresses = answers.pop(0) if len(answers) > 1 else answers[0]
+        return [
+            {
+                "hostname": host,
+                "host": address,
+                "port": port,
+                "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
+                "proto": 0,
+                "flags": socket.AI_NUMERICHOST,
+            }
+            for address in addresses
+        ]
+
+    async def close(self):
+        self.names.clear()
+
+
+class Server:
+    """A raw TCP server with one behaviour; counts connections and keeps what it was sent."""
+
+    def __init__(self, behave, tls=None, host="127.0.0.1"):
+        self.behave, self.tls, self.host = behave, tls, host
+        self.connections = 0
+        self.received = b""
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self._serve, self.host, 0, ssl=self.tls)
+        self.port = self.server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+        await asyncio.sleep(0)
+
+    async def _serve(self, reader, writer):
+        self.connections += 1
+        try:
+            await self.behave(self, reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.received += b""  # the client went first, as it should
+        finally:
+            writer.close()
+
+    def url(self, scheme="http", host="127.0.0.1", path="/hook"):
+        return f"{scheme}://{host}:{self.port}{path}"
+
+
+async def head_of(server, reader):
+    head = await reader.readuntil(b"\r\n\r\n")
+    server.received += head
+    return head
+
+
+def says(*parts):
+    async def behave(server, reader, writer):
+        await head_of(server, reader)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+
+    return behave
+
+
+def endlessly(first, part, pause=0.0):
+    async def behave(server, reader, writer):
+        await head_of(server, reader)
+        writer.write(first)
+        while True:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pause)
+
+    return behave
+
+
+async def silent(server, reader, _):
+    server.received += await reader.read()
+
+
+@asynccontextmanager
+async def client(allow=LOOPBACK, **options):
+    egress = EgressClient(allow, **options)
+    try:
+        yield egress
+    finally:
+        await egress.aclose()
+
+
+async def fault(server, *, scheme="http", host="127.0.0.1", timeouts=QUICK, **options):
+    async with client(**options) as egress:
+        with pytest.raises(DeliveryFault) as caught:
+            await egress.post(server.url(scheme, host), {}, b"{}", timeouts=timeouts)
+    return caught.value.error_class
