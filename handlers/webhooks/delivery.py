@@ -78,7 +78,7 @@ class DisableReason(StrEnum):
 
 
 class EgressAnswer(Protocol):
-    """What the guarded client gives back; ``body_excerpt`` is the start of the body, not decompressed."""
+    """What the guarded client gives back; ``body`` is at most its cap, not decompressed."""
 
     @property
     def status(self) -> int: ...
@@ -87,7 +87,7 @@ class EgressAnswer(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
     @property
-    def body_excerpt(self) -> bytes: ...
+    def body(self) -> bytes: ...
 
 
 class Egress(Protocol):
@@ -170,8 +170,8 @@ def request_headers(delivery: ClaimedDelivery, now: datetime) -> dict[str, str]:
     secrets = active_secrets(delivery.secrets, now)
     return {
         **custom,
-        "content-type": "application/json",
-        "user-agent": USER_AGENT,
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
         **signature_headers(public_event_id(delivery.event_id), int(now.timestamp()), delivery.body, secrets),
     }
 
@@ -192,7 +192,7 @@ def _judge(answer: EgressAnswer, started_at: datetime, ended_at: datetime) -> At
         status_code=answer.status,
         error_class=None if succeeded else ErrorClass.STATUS,
         # What a redirecting server says is not the receiver's; showing it would help to probe networks.
-        excerpt="" if redirected else excerpt_of(answer.body_excerpt),
+        excerpt="" if redirected else excerpt_of(answer.body),
         retry_after=None if succeeded else retry_after_seconds(headers.get("retry-after"), ended_at),
         disable_reason=_disable_reason(answer.status, headers),
     )

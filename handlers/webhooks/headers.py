@@ -8,7 +8,7 @@ from channels.errors import InvalidInput
 MAX_HEADERS = 20
 MAX_NAME = 100  # characters
 MAX_VALUE = 2_000  # characters
-RESERVED_PREFIX = "webhook-"
+RESERVED_PREFIXES = ("webhook-", "proxy-")
 # Ours by Standard Webhooks, or framing and connection control (RFC 9110 §7.6.1, RFC 9112 §6).
 RESERVED_NAMES = frozenset(
     {
@@ -20,9 +20,6 @@ RESERVED_NAMES = frozenset(
         "expect",
         "host",
         "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
         "te",
         "trailer",
         "transfer-encoding",
@@ -36,7 +33,7 @@ _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")  # RFC 9110 §
 
 def is_reserved(name: str) -> bool:
     """Whether a header is ours to set, in whatever case it is written."""
-    return name.lower() in RESERVED_NAMES or name.lower().startswith(RESERVED_PREFIX)
+    return name.lower() in RESERVED_NAMES or name.lower().startswith(RESERVED_PREFIXES)
 
 
 def validate_custom_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -38,7 +38,7 @@ URL = "https://erp.example.test/hook?token=hush"
 class Answer:
     status: int = 204
     headers: Mapping[str, str] = field(default_factory=dict)
-    body_excerpt: bytes = b""
+    body: bytes = b""
 
 
 class Refused(Temporary):
@@ -97,8 +97,8 @@ async def test_what_is_sent_verifies_with_the_public_library():
 
     Webhook(SECRET).verify(BODY, headers)
     assert headers["webhook-id"] == "evt_0198c0de000070008000000000000001"
-    assert headers["content-type"] == "application/json"
-    assert headers["user-agent"].startswith("Waystation/")
+    assert headers["Content-Type"] == "application/json"
+    assert headers["User-Agent"].startswith("Waystation/")
 
 
 async def test_a_retry_has_the_same_id_and_a_new_timestamp_and_signature():

@@ -35,6 +35,7 @@ def test_ordinary_headers_are_taken(headers):
         "User-Agent",
         "te",
         "Upgrade",
+        "Proxy-Authorization",
         "",
         "a b",
         "a:b",
