@@ -1,6 +1,7 @@
 """The composition root: settings in, everything that runs out. The only place that builds objects."""
 
 import base64
+import contextlib
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,9 +17,10 @@ from db.migrate import find_runtime_dsn, migrate
 from db.sealing import Sealer, decode_master_key
 from db.tenant import Database, open_database
 from db.wake import Notifier
-from gateway.settings import Settings, SettingsError
+from gateway.settings import EngineName, Settings, SettingsError
 from gateway.worker import Worker, WorkerTools
 from handlers.ai.engine import build_engine
+from handlers.ai.types import AIEngine
 from handlers.catalogues import CatalogueCache
 from handlers.runtime import Clock, Runtime, new_uuid7, utc_now
 from handlers.turns import TurnTools
@@ -49,19 +51,22 @@ class Services:
 
     def build_worker(self) -> Worker:
         """A worker with the configured engine; importing an engine is not free, so only workers pay for it."""
-        engine = build_engine(
-            self.settings.ai_engine,
-            api_key=_secret(self.settings.openai_api_key),
-            base_url=self.settings.openai_base_url,
-            model=self.settings.openai_model,
-        )
-        tools = WorkerTools(self.adapters, self.egress, TurnTools(engine, CatalogueCache()), self.notifier)
+        turns = TurnTools(build_configured_engine(self.settings), CatalogueCache())
+        tools = WorkerTools(self.adapters, self.egress, turns, self.notifier)
         return Worker(self.runtime, tools)
 
 
-def _secret(value: object) -> str | None:
-    reveal = getattr(value, "get_secret_value", None)
-    return str(reveal()) if reveal else None
+def build_configured_engine(settings: Settings) -> AIEngine:
+    """The engine that the settings name; raises SettingsError where a model is asked for without a key."""
+    key = settings.openai_api_key
+    if settings.ai_engine is not EngineName.RULES and key is None:
+        raise SettingsError(f"OPENAI_API_KEY is needed with WAYSTATION_AI_ENGINE={settings.ai_engine}")
+    return build_engine(
+        settings.ai_engine,
+        api_key=key.get_secret_value() if key else None,
+        base_url=settings.openai_base_url,
+        model=settings.openai_model,
+    )
 
 
 @asynccontextmanager
@@ -82,14 +87,15 @@ async def open_database_access(
 
 
 def _own_master_key(home: Path) -> bytes:
-    """The key of this folder, made once. Whoever comes second reads what the first one wrote."""
+    """The key of this folder, made once: the file appears whole, and whoever comes second reads the first one's."""
     path = home / "master.key"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return decode_master_key(path.read_text(encoding="ascii"))
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(base64.b64encode(os.urandom(32)).decode())
+    if not path.exists():
+        draft = home / f"master.key.{os.getpid()}"
+        draft.touch(mode=0o600)
+        draft.write_text(base64.b64encode(os.urandom(32)).decode(), encoding="ascii")
+        with contextlib.suppress(FileExistsError):  # another process was quicker
+            path.hardlink_to(draft)
+        draft.unlink()
     return decode_master_key(path.read_text(encoding="ascii"))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from db.embedded import EmbeddedPostgres
+from db.embedded import EmbeddedPostgres, remove_data_dir
 from db.migrate import find_runtime_dsn, migrate
 from db.sealing import Sealer
 from db.tenant import Database, open_database
@@ -44,6 +44,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
             yield server
         finally:
             runner.run(server.stop())
+            remove_data_dir(folder / "data")
 
 
 async def _make_template(server: EmbeddedPostgres) -> None:

@@ -1,0 +1,129 @@
+"""The command line. Commands import what they need when they run, so that `--help` is quick."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from channels.errors import GatewayError
+from db.errors import DatabaseError, SchemaOutdated
+from gateway.logs import configure_logging
+from gateway.processes import run_loop
+from gateway.settings import Settings, SettingsError, read_settings, reserved_names_set
+
+app = typer.Typer(
+    name="waystation",
+    help="A multi-tenant messaging-channel webhook gateway: customers' messages become orders.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+tenants = typer.Typer(help="Distributors: the tenants.", no_args_is_help=True)
+app.add_typer(tenants, name="tenants")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+_errors = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    """Runs a command; errors that a person can mend end it with one line and exit code 1, bad usage with 2."""
+    try:
+        app()
+    except SchemaOutdated as error:
+        _fail(f"{error}", "Run `waystation migrate`.")
+    except SettingsError as error:
+        _fail(f"{error}", "The README lists every setting.")
+    except (DatabaseError, GatewayError) as error:
+        _fail(f"{error}")
+
+
+def _fail(problem: str, mend: str = "") -> None:
+    _errors.print(f"[red]error:[/red] {problem}", soft_wrap=True)
+    if mend and mend.rstrip(".").casefold() not in problem.casefold():
+        _errors.print(f"[dim]{mend}[/dim]", soft_wrap=True)
+    sys.exit(1)
+
+
+def _settings(**overrides: Any) -> Settings:
+    settings = read_settings(**{name: value for name, value in overrides.items() if value is not None})
+    configure_logging(settings.log_format)
+    for name in reserved_names_set(os.environ):
+        _errors.print(f"[yellow]note:[/yellow] {name} is set, but its channel is not part of this release.")
+    return settings
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (WAYSTATION_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (WAYSTATION_PORT).")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Job workers beside the HTTP side; 1 shares its process.")] = 0,
+) -> None:
+    """Listen for providers and for the management API."""
+    from gateway.processes import serve as serve_until_stopped  # noqa: PLC0415 - see the module's docstring
+
+    run_loop(serve_until_stopped(_settings(host=host, port=port), workers))
+
+
+@app.command()
+def work() -> None:
+    """Run job workers only: AI turns, sends, webhook deliveries. Start as many as you like, anywhere."""
+    from gateway.processes import work as work_until_stopped  # noqa: PLC0415 - see the module's docstring
+
+    run_loop(work_until_stopped(_settings()))
+
+
+@app.command()
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be applied.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the database's schema up to date. Safe to run from many places at once."""
+    from gateway.admin import migrate_database  # noqa: PLC0415 - see the module's docstring
+
+    applied = run_loop(migrate_database(_settings(), dry_run=dry_run))
+    if as_json:
+        print(json.dumps({"applied": applied, "dry_run": dry_run}))
+    elif not applied:
+        print("The schema is up to date.")
+    else:
+        print(f"{'Would apply' if dry_run else 'Applied'}: {', '.join(applied)}")
+
+
+@tenants.command("create")
+def create_tenant(
+    name: Annotated[str, typer.Option(help="The distributor's name.")],
+    time_zone: Annotated[str, typer.Option(help="IANA time zone that its customers' days count in.")] = "UTC",
+    locale: Annotated[str, typer.Option(help="Language of its customers: es, en or pt.")] = "es",
+    currency: Annotated[str, typer.Option(help="ISO 4217 code of its prices.")] = "USD",
+    as_json: AsJson = False,
+) -> None:
+    """Create a distributor with its default settings and a first API key, which is shown once."""
+    from gateway.admin import create_distributor  # noqa: PLC0415 - see the module's docstring
+
+    created = run_loop(
+        create_distributor(_settings(), name=name, time_zone=time_zone, locale=locale, currency=currency)
+    )
+    if as_json:
+        print(json.dumps(created))
+        return
+    print(f"distributor  {created['distributor_id']}")
+    print(f"api key      {created['api_key']}")
+    print("The key is shown this once; only its hash is kept.")
+
+
+@app.command()
+def extract(
+    catalogue: Annotated[Path, typer.Option(help="Catalogues by vertical, as JSON.")],
+    messages: Annotated[Path, typer.Option(help="One burst per line, as JSON lines.")],
+    out: Annotated[Path, typer.Option(help="Where predictions go, as JSON lines.")],
+    engine: Annotated[str, typer.Option(help="rules, openai or hybrid.")] = "rules",
+) -> None:
+    """Extract orders from a file of messages; no database is needed."""
+    from gateway.admin import extract_to_file  # noqa: PLC0415 - see the module's docstring
+
+    count = run_loop(extract_to_file(_settings(ai_engine=engine), catalogue, messages, out))
+    _errors.print(f"{count} bursts → {out}")
