@@ -190,6 +190,10 @@ class ChannelAdapter(Protocol):
         """Hands one message to the provider; raises Temporary, Permanent or PolicyError."""
         ...
 
+    async def aclose(self) -> None:
+        """Lets go of the connections that the adapter made for itself."""
+        ...
+
 
 @runtime_checkable
 class SentLookup(Protocol):

@@ -8,6 +8,8 @@ GatewayError
 │   ├── NotFound
 │   ├── WrongState
 │   └── InvalidInput
+│       ├── UrlNotAllowed
+│       └── HeaderNotAllowed
 ├── Temporary              the same try may work later
 │   ├── Throttled
 │   ├── ProviderUnavailable
@@ -21,9 +23,7 @@ GatewayError
     ├── BudgetExceeded
     ├── OptedOut
     ├── WindowClosed
-    ├── EgressBlocked
-    ├── UrlNotAllowed
-    └── HeaderNotAllowed
+    └── EgressBlocked
 
 A class's docstring is its default message. Messages never hold a secret, a customer's text or an expected
 signature.
@@ -87,6 +87,24 @@ class InvalidInput(Rejected):
         super().__init__(message)
         self.field = field
         self.code = code or type(self).code
+
+
+class UrlNotAllowed(InvalidInput):
+    """The URL is of a form, or resolves to an address, that is not allowed."""
+
+    code = "url_not_allowed"
+
+    def __init__(self, message: str | None = None, *, field: str = "url") -> None:
+        super().__init__(message, field=field)
+
+
+class HeaderNotAllowed(InvalidInput):
+    """A request header has a name or a value that is not allowed."""
+
+    code = "header_not_allowed"
+
+    def __init__(self, message: str | None = None, *, field: str = "headers") -> None:
+        super().__init__(message, field=field)
 
 
 class Temporary(GatewayError):
@@ -198,15 +216,3 @@ class EgressBlocked(PolicyError):
 
     code = "egress_blocked"
     error_class = FaultClass.BLOCKED
-
-
-class UrlNotAllowed(PolicyError):
-    """The URL is of a form, or resolves to an address, that is not allowed."""
-
-    code = "url_not_allowed"
-
-
-class HeaderNotAllowed(PolicyError):
-    """A request header is of a form, or has a name, that is not allowed."""
-
-    code = "header_not_allowed"

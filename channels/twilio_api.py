@@ -18,6 +18,7 @@ from channels.twilio_errors import error_of_answer
 TWILIO_API = "https://api.twilio.com"
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5, sock_connect=5)
 REDIRECT = 300
+NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 # an empty mapping would make the client read the process's environment instead
 NO_ENVIRONMENT = {"TWILIO_EDGE": "", "TWILIO_REGION": ""}
 SILENT = logging.getLogger("channels.twilio_api")
@@ -67,9 +68,9 @@ class Transport(AsyncHttpClient):
         creates = method == "POST"
         try:
             status, text = await self._exchange(method, uri, params, data, headers, auth)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            raise ProviderUnavailable from None  # the request never left
-        except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
+        except NEVER_LEFT:
+            raise ProviderUnavailable from None
+        except (aiohttp.ClientError, TimeoutError):
             raise _lost(creates=creates) from None
         if not _is_object(text):
             raise _lost(creates=creates)
@@ -93,7 +94,7 @@ class Transport(AsyncHttpClient):
             timeout=self._timeout,
             allow_redirects=False,
         ) as response:
-            text = await response.text()
+            text = await response.text(errors="replace")
             if response.status >= REDIRECT:
                 raise error_of_answer(response.status, response.headers, text, creates=method == "POST")
             return response.status, text

@@ -1,5 +1,6 @@
 """The guarded client: a canary on loopback that nothing may reach, and what comes back of an answer."""
 
+import asyncio
 import gzip
 
 import pytest
@@ -169,6 +170,33 @@ async def test_connections_are_used_again():
             assert (await egress.post(server.url(), {}, b"{}")).address == "127.0.0.1"
 
     assert server.connections == 1
+
+
+async def test_the_next_address_is_tried():
+    names = Names(inside=[["127.0.0.2", "::1", "127.0.0.1"]])
+    async with Server(says(OK)) as server, client(resolver=names) as egress:
+        response = await egress.post(server.url(host="inside"), {}, b"{}", timeouts=QUICK)
+
+    assert response.address == "127.0.0.1"
+
+
+async def test_a_lookup_serves_several_exchanges():
+    names = Names(inside=[["127.0.0.1"]])
+    async with Server(says(OK)) as server, client(resolver=names) as egress:
+        posts = (egress.post(server.url(host="inside"), {}, b"{}") for _ in range(5))
+        answers = await asyncio.gather(*posts)
+
+    assert {answer.status for answer in answers} == {200}
+    assert names.asked == 1
+
+
+async def test_a_refused_lookup_refuses_all_that_wait_for_it():
+    names = Names(hook_example_test=[["10.0.0.1"]])
+    async with client(allow=(), resolver=names) as egress:
+        posts = (egress.post("https://hook.example.test/", {}, b"{}", timeouts=QUICK) for _ in range(5))
+        answers = await asyncio.gather(*posts, return_exceptions=True)
+
+    assert {type(answer) for answer in answers} == {EgressBlocked}
 
 
 async def test_cookies_are_not_kept():

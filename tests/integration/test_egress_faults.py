@@ -119,9 +119,10 @@ async def test_a_reset():
 )
 async def test_headers_that_split_or_frame_are_refused(headers):
     async with Server(says(OK)) as server, client() as egress:
-        with pytest.raises(HeaderNotAllowed):
+        with pytest.raises(HeaderNotAllowed) as caught:
             await egress.post(server.url(), headers, b"{}")
 
+    assert (caught.value.code, caught.value.field) == ("header_not_allowed", "headers")
     assert server.connections == 0
 
 

@@ -163,8 +163,9 @@ async def test_a_closed_port_took_nothing():
     await adapter.aclose()
 
 
-async def test_a_name_that_does_not_resolve_took_nothing():
-    adapter = TwilioAdapter("http://nowhere.invalid")
+@pytest.mark.parametrize("api_url", ["http://nowhere.invalid", "http://[nonsense", "nowhere"])
+async def test_a_url_that_leads_nowhere_took_nothing(api_url):
+    adapter = TwilioAdapter(api_url)
     message = OutboundMessage(OUR_MESSAGE, Channel.SMS, CUSTOMER, "hi", "https://gw.example.test/status")
 
     with pytest.raises(ProviderUnavailable):

@@ -4,9 +4,12 @@ from ipaddress import ip_address
 
 import pytest
 from aiohttp.test_utils import unused_port
+from hypothesis import given
+from hypothesis import strategies as st
 
 from channels.errors import EgressBlocked, UrlNotAllowed
 from channels.networks import AddressPolicy, networks_of
+from channels.targets import target_of
 from tests.integration.egress_stage import LOOPBACK, PUBLIC, QUICK, Names, client
 
 # registration
@@ -77,7 +80,7 @@ async def test_urls_that_may_not_be_registered(url):
         with pytest.raises(EgressBlocked):
             await egress.post(url, {}, b"", timeouts=QUICK)
 
-    assert caught.value.code == "url_not_allowed"
+    assert (caught.value.code, caught.value.field) == ("url_not_allowed", "url")
     assert not url or url not in str(caught.value)
 
 
@@ -146,3 +149,22 @@ def test_the_allow_list_holds_for_mapped_addresses_too():
     assert policy.permits("fd00::1")
     assert not policy.permits("10.2.0.1")
     assert ip_address("10.1.2.3").is_private
+
+
+hosts = st.text("0123456789abcdefx.:[]%@/\\#?-_ ①。\uff11\u0130\u00df\u200d\ud7ff", max_size=30)
+
+
+@given(st.sampled_from(["https://", "http://", "HTTPS://", "", "https:"]), hosts, st.text(max_size=10))
+def test_any_text_is_a_target_or_not_allowed(scheme, host, tail):
+    try:
+        target = target_of(scheme + host + tail)
+    except UrlNotAllowed:
+        return
+    assert target.url.scheme in {"http", "https"}
+    assert target.host.isascii()
+    assert target.url.raw_host == target.host
+    assert (target.address is None) == (not _is_number(target.host))
+
+
+def _is_number(host):
+    return ":" in host or host.rpartition(".")[2].isdecimal()
