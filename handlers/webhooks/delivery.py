@@ -16,7 +16,7 @@ from importlib import metadata
 from typing import Protocol
 from uuid import UUID
 
-from channels.errors import EgressBlocked, Temporary
+from channels.errors import DeliveryFault, EgressBlocked, FaultClass, InvalidInput
 from handlers.runtime import Clock, RetrySchedule
 from handlers.webhooks.events import public_event_id
 from handlers.webhooks.headers import is_reserved
@@ -94,7 +94,7 @@ class Egress(Protocol):
     """The guarded client: posts without following redirects, within its own time-outs and caps."""
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> EgressAnswer:
-        """Raises EgressBlocked, or a Temporary with ``error_class``, one of ErrorClass or ``blocked``."""
+        """Raises DeliveryFault with its class, EgressBlocked, or InvalidInput for a header."""
         ...
 
 
@@ -157,10 +157,12 @@ async def attempt(egress: Egress, delivery: ClaimedDelivery, clock: Clock) -> At
     headers = request_headers(delivery, started_at)
     try:
         answer = await egress.post(delivery.url, headers, delivery.body)
-    except EgressBlocked:
+    except (EgressBlocked, InvalidInput):  # InvalidInput: a rule on headers that got stricter since
         return AttemptResult(Outcome.FAILURE, started_at, clock(), error_class=ErrorClass.EGRESS_BLOCKED)
-    except Temporary as error:
-        return AttemptResult(Outcome.FAILURE, started_at, clock(), error_class=_error_class(error))
+    except DeliveryFault as fault:
+        return AttemptResult(
+            Outcome.FAILURE, started_at, clock(), error_class=_error_class(fault.error_class)
+        )
     return _judge(answer, started_at, clock())
 
 
@@ -176,9 +178,8 @@ def request_headers(delivery: ClaimedDelivery, now: datetime) -> dict[str, str]:
     }
 
 
-def _error_class(error: Temporary) -> ErrorClass:
-    name = getattr(error, "error_class", ErrorClass.PROTOCOL)
-    return ErrorClass.EGRESS_BLOCKED if name == "blocked" else ErrorClass(name)
+def _error_class(fault: FaultClass) -> ErrorClass:
+    return ErrorClass.EGRESS_BLOCKED if fault is FaultClass.BLOCKED else ErrorClass(fault.value)
 
 
 def _judge(answer: EgressAnswer, started_at: datetime, ended_at: datetime) -> AttemptResult:

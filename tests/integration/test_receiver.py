@@ -4,13 +4,24 @@ import base64
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import pytest
 
-from gateway.dev.receiver import Receiver, build_receiver, serve_receiver
-from handlers.webhooks.signing import new_secret, signature_headers
+from channels.egress import EgressClient
+from gateway.dev.receiver import Fault, FaultMode, Receiver, build_receiver, serve_receiver, utc_now
+from handlers.webhooks.delivery import (
+    USER_AGENT,
+    ClaimedDelivery,
+    DisableReason,
+    ErrorClass,
+    Outcome,
+    attempt,
+)
+from handlers.webhooks.signing import EndpointSecret, new_secret, signature_headers
 
 SECRET, OTHER_SECRET = (new_secret(random.Random(seed).randbytes) for seed in (1, 2))
 BODY = '{"type":"order.created","data":{"text":"ñ"}}'.encode()
@@ -210,3 +221,83 @@ def test_a_malformed_secret_stops_the_build():
     for secret in ("", "whsec_", "whsec_ñ", "whsec_%"):
         with pytest.raises(ValueError, match="must be whsec_"):
             build_receiver([secret])
+
+
+@pytest.fixture
+async def egress() -> AsyncIterator[EgressClient]:
+    """The guarded client of production, allowed to reach this machine."""
+    client = EgressClient((ip_network("127.0.0.0/8"),))
+    yield client
+    await client.aclose()
+
+
+def _delivery(url: str) -> ClaimedDelivery:
+    an_id = UUID(int=7)
+    return ClaimedDelivery(
+        distributor_id=an_id,
+        endpoint_id=an_id,
+        event_id=an_id,
+        attempt_id=an_id,
+        attempt_number=1,
+        schedule_position=0,
+        lease_token=an_id,
+        url=url,
+        body=BODY,
+        secrets=(EndpointSecret(SECRET), EndpointSecret(OTHER_SECRET)),
+        headers={"Authorization": "Bearer x"},
+    )
+
+
+async def test_an_attempt_of_the_gateway_is_what_the_public_library_expects(served, egress):
+    url, receiver = served
+
+    result = await attempt(egress, _delivery(f"{url}/hook"), utc_now)
+
+    (kept,) = receiver.received
+    assert (result.outcome, result.status_code, kept.verified, kept.body) == (
+        Outcome.SUCCESS,
+        204,
+        True,
+        BODY,
+    )
+    assert kept.id == f"evt_{7:032x}"
+    assert kept.headers["authorization"] == "Bearer x"
+    assert kept.headers["user-agent"] == USER_AGENT
+    assert kept.headers["content-type"] == "application/json"
+
+
+ANSWERS = [
+    (Fault(status=503, retry_after=9), (503, ErrorClass.STATUS, "A scripted failure.", 9.0, None)),
+    (Fault(status=410), (410, ErrorClass.STATUS, "A scripted failure.", None, DisableReason.GONE)),
+    (Fault(status=307, headers={"Location": "/hook"}), (307, ErrorClass.STATUS, "", None, None)),
+    (Fault(mode=FaultMode.CLOSE), (None, ErrorClass.RESET, "", None, None)),
+]
+
+
+@pytest.mark.parametrize(("fault", "expected"), ANSWERS)
+async def test_every_scripted_answer_is_judged_and_nothing_is_sent_twice(served, egress, fault, expected):
+    url, receiver = served
+    receiver.script(fault)
+
+    result = await attempt(egress, _delivery(f"{url}/hook"), utc_now)
+
+    assert result.outcome is Outcome.FAILURE
+    assert expected == (
+        result.status_code,
+        result.error_class,
+        result.excerpt,
+        result.retry_after,
+        result.disable_reason,
+    )
+    assert len(receiver.received) == 1
+
+
+async def test_an_address_that_is_not_allowed_is_an_attempt_that_was_blocked(served):
+    url, receiver = served
+    guarded = EgressClient()
+    try:
+        result = await attempt(guarded, _delivery(f"{url}/hook"), utc_now)
+    finally:
+        await guarded.aclose()
+
+    assert (result.error_class, len(receiver.received)) == (ErrorClass.EGRESS_BLOCKED, 0)

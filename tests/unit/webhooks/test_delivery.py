@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from channels.errors import EgressBlocked, InvalidInput, Temporary
+from channels.errors import DeliveryFault, EgressBlocked, FaultClass, HeaderNotAllowed, InvalidInput
 from handlers.webhooks.delivery import (
     MAX_EXCERPT_BYTES,
     MAX_RETRY_AFTER,
@@ -39,14 +39,6 @@ class Answer:
     status: int = 204
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-
-
-class Refused(Temporary):
-    """No connection."""
-
-    def __init__(self, error_class: str) -> None:
-        super().__init__()
-        self.error_class = error_class
 
 
 class FakeEgress:
@@ -174,15 +166,10 @@ async def test_every_other_status_is_a_failure_of_class_status(status):
 @pytest.mark.parametrize(
     ("raised", "error_class"),
     [
-        (Refused("dns"), "dns"),
-        (Refused("refused"), "refused"),
-        (Refused("reset"), "reset"),
-        (Refused("tls"), "tls"),
-        (Refused("timeout"), "timeout"),
-        (Refused("protocol"), "protocol"),
-        (Refused("blocked"), "egress_blocked"),
+        *((DeliveryFault(kind), kind.value) for kind in FaultClass if kind is not FaultClass.BLOCKED),
+        (DeliveryFault(FaultClass.BLOCKED), "egress_blocked"),
         (EgressBlocked(), "egress_blocked"),
-        (Temporary(), "protocol"),
+        (HeaderNotAllowed(), "egress_blocked"),
     ],
 )
 async def test_what_goes_wrong_on_the_way_is_a_class_without_details(raised, error_class):
