@@ -1,0 +1,59 @@
+"""How sure a line is, from what can be observed: the fit of the words, slips of the pen, and how the amount was said."""
+
+from dataclasses import dataclass, field
+
+from handlers.ai.items import Item
+from handlers.ai.matching import Fit
+from handlers.ai.readings import Reading
+from handlers.ai.types import Band
+
+AUTO_THRESHOLD = 0.9
+_FIT = {Fit.EXACT: 1.0, Fit.TERM: 0.97, Fit.UNION: 0.94, Fit.RELAXED: 0.7, Fit.AMBIGUOUS: 0.4, Fit.NONE: 0.0}
+_PARTIAL = 0.75
+_CONTEXT = 0.9
+_WEAK_AMOUNT = 0.95
+_CORRECTED = 0.88
+_CHANGE = 0.93
+_HALF_SURE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A confidence between 0 and 1 with the parts it is the product of."""
+
+    value: float
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def band(self) -> Band:
+        return Band.AUTO if self.value >= AUTO_THRESHOLD else Band.CONFIRM
+
+
+def score(reading: Reading, item: Item, *, in_draft: bool) -> Score:
+    """The score of a line that the item made or changed."""
+    parts = {
+        "fit": _FIT[reading.match.fit],
+        "likeness": reading.match.likeness,
+        "words": _PARTIAL if reading.partial else 1.0,
+        "context": _CONTEXT if reading.context else 1.0,
+        "amount": _amount(reading),
+        "change": _change(item, in_draft=in_draft),
+    }
+    value = 1.0
+    for part in parts.values():
+        value *= part
+    return Score(round(value, 4), parts)
+
+
+def _amount(reading: Reading) -> float:
+    if reading.amount is None:
+        return 1.0
+    return _WEAK_AMOUNT if reading.amount.weak else 1.0
+
+
+def _change(item: Item, *, in_draft: bool) -> float:
+    if item.correction:
+        return _CORRECTED
+    if item.cue in {"instead", "replace", "replace_to"}:
+        return _CHANGE
+    return _CHANGE if in_draft and item.cue is None and not item.more and not item.denied else 1.0

@@ -1,0 +1,24 @@
+"""Makes the configured order-understanding engine; the only place that knows which engines there are."""
+
+from collections.abc import Callable, Mapping
+
+from handlers.ai.rules import RulesEngine
+from handlers.ai.types import AIEngine
+
+
+class UnknownEngine(ValueError):
+    """There is no engine of that name."""
+
+
+EngineFactory = Callable[[], AIEngine]
+
+
+def build_engine(name: str, factories: Mapping[str, EngineFactory] | None = None) -> AIEngine:
+    """The engine of that name. ``factories`` adds engines that need a client, a key or a budget; "rules" needs nothing.
+
+    Raises UnknownEngine, which names the engines that there are.
+    """
+    known: dict[str, EngineFactory] = {"rules": RulesEngine, **(factories or {})}
+    if name not in known:
+        raise UnknownEngine(f"unknown engine {name!r}; there are {', '.join(sorted(known))}")
+    return known[name]()

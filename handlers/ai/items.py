@@ -1,0 +1,247 @@
+"""Parts joined into wanted items: a product and its amount may stand in different parts or messages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from handlers.ai.matching import Fit
+from handlers.ai.numbers import Amount
+from handlers.ai.parts import Part, is_pure_size
+from handlers.ai.pieces import Role
+from handlers.ai.readings import NO_READING, Reader, Reading, Wish
+
+_RELATIVE = frozenset({"remove", "double", "triple", "half", "less", "replace", "instead"})
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing asked for: its words, the reading of them, and what is to be done with it.
+
+    ``start`` and ``end`` are token positions; ``parts`` how many parts it was joined from; ``denied`` that it is not wanted.
+    """
+
+    wish: Wish
+    reading: Reading
+    start: int
+    end: int
+    cue: str | None = None
+    more: bool = False
+    denied: bool = False
+    correction: bool = False
+    usual: bool = False
+    asked: bool = True
+    lead: Role = Role.COMMA
+    each: bool = False
+
+    @property
+    def counted(self) -> bool:
+        """Whether an amount counts the product."""
+        return any(not is_pure_size(amount) for amount in self.wish.amounts)
+
+
+def wish_of(part: Part) -> Wish:
+    """The words and amounts of a part; words before a counting amount are only "heard" where words follow it."""
+    first = next((i for i, piece in enumerate(part.pieces) if piece.amount is not None), None)
+    words = [(i, piece.word) for i, piece in enumerate(part.pieces) if piece.role is Role.WORD]
+    behind = tuple(word for i, word in words if first is not None and i > first)
+    heard = tuple(word for i, word in words if first is not None and i < first)
+    if not behind or not heard:
+        return Wish(tuple(word for _, word in words), part.units, part.amounts, part.rejected)
+    return Wish(behind, part.units, part.amounts, part.rejected, heard)
+
+
+class Assembler:
+    """Joins the parts of a burst; ``near`` are the SKUs of the open draft."""
+
+    def __init__(self, reader: Reader, near: frozenset[str]) -> None:
+        self._reader = reader
+        self._near = near
+        self._items: list[Item] = []
+        self._waiting: Part | None = None  # an amount whose product has not come yet
+        self._each: Part | None = None  # "2 of each:" holds for all products behind it
+        self._correcting = False
+
+    def assemble(self, parts: Sequence[Part], context_only: frozenset[int] = frozenset()) -> list[Item]:
+        """The items in order; parts whose start is in ``context_only`` (questions) lend words but ask for nothing."""
+        for part in parts:
+            self._take(part, asked=part.start not in context_only)
+        if self._waiting is not None:
+            self._add(self._waiting, wish_of(self._waiting), asked=True)
+        return self._items
+
+    def _take(self, part: Part, *, asked: bool) -> None:
+        part = self._with_correction(part)
+        has_words = bool(part.words or part.rejected) or (bool(part.amounts) and not part.counted)
+        if part.usual:
+            self._append(Item(Wish(), NO_READING, part.start, part.end, usual=True, asked=asked))
+        elif part.negated:
+            self._take_denied(part)
+        elif has_words and part.counted:
+            self._take_full(part, asked=asked)
+        elif part.counted:
+            self._take_amount(part, asked=asked)
+        elif has_words or part.units or part.cue in _RELATIVE:
+            self._take_words(part, asked=asked)
+
+    def _with_correction(self, part: Part) -> Part:
+        """A correcting word may stand alone ("no, espera") and holds for the part behind it."""
+        lone = not part.words and not part.amounts and not part.units
+        if lone and (part.correction or part.negated or part.cue == "set"):
+            self._correcting = True
+            return part
+        if self._correcting:
+            self._correcting = False
+            return replace(part, correction=True)
+        return part
+
+    # --- the four forms of a part --------------------------------------------------------------------------------
+
+    def _take_denied(self, part: Part) -> None:
+        if not part.words and not part.units:
+            return
+        self._add(part, wish_of(part), asked=True, denied=True)
+
+    def _take_full(self, part: Part, *, asked: bool) -> None:
+        wish, alone = wish_of(part), self._read(wish_of(part), part)
+        last = self._last()
+        if last and not last.counted and not last.denied and last.cue is None and part.lead is not Role.STOP:
+            joined = replace(wish, words=(*last.wish.words, *wish.words), units=(*last.wish.units, *wish.units))
+            together = self._read(joined, part)
+            if together.match.fit > alone.match.fit and together.entry is not None and not together.partial:
+                self._replace_last(part, joined, together)
+                return
+        if last and part.correction and last.counted and last.cue not in _RELATIVE and self._refines(last, wish, part):
+            return
+        self._add(part, wish, asked=asked)
+        if part.each:
+            self._spread(part)
+
+    def _take_amount(self, part: Part, *, asked: bool) -> None:
+        last = self._last()
+        if self._waiting is not None:
+            self._waiting = None
+        open_items = last is not None and not last.counted and not last.denied and not last.usual
+        if open_items and part.cue not in _RELATIVE:
+            self._count_open(part)
+        elif len(part.amounts) > 1 and last is not None:
+            self._add(part, wish_of(part), asked=asked)
+        elif last is not None and last.counted and last.cue not in _RELATIVE and (part.correction or part.cue == "set"):
+            self._recount(part)
+        elif part.each:
+            self._each = part
+        elif part.cue in {"replace_to", "instead", "set", "less"} or part.more or part.correction:
+            self._add(part, wish_of(part), asked=asked)
+        else:
+            self._waiting = part
+
+    def _take_words(self, part: Part, *, asked: bool) -> None:
+        wish, last = wish_of(part), self._last()
+        if self._waiting is not None and part.cue not in _RELATIVE:
+            waiting, self._waiting = self._waiting, None
+            self._add(part, replace(wish, amounts=(*waiting.amounts, *wish.amounts)), asked=asked, start=waiting.start)
+            return
+        if self._each is not None and part.cue is None:
+            self._add(part, replace(wish, amounts=(*self._each.amounts, *wish.amounts)), asked=asked)
+            return
+        if last is not None and part.cue in {None, "set"} and not last.denied and last.cue not in _RELATIVE and self._refines(last, wish, part):
+            return
+        self._add(part, wish, asked=asked)
+
+    # --- joining ----------------------------------------------------------------------------------------------------
+
+    def _refines(self, last: Item, wish: Wish, part: Part) -> bool:
+        """Whether the part says more about the last item ("the tall ones", "no, medianos"); it is then joined to it."""
+        amounts = wish.amounts or last.wish.amounts if part.correction and part.counted else (*last.wish.amounts, *wish.amounts)
+        words = (*last.wish.heard, *last.wish.words)
+        joined = Wish((*words, *wish.heard, *wish.words), (*last.wish.units, *wish.units), amounts, (*last.wish.rejected, *wish.rejected))
+        together, alone = self._read(joined, part), self._read(wish, part)
+        if together.entry is not None and not together.partial and together.match.fit is not Fit.RELAXED and self._says_more(last, together, alone):
+            self._replace_last(part, joined, together)
+            return True
+        return part.correction and self._replaces_variant(last, wish, alone, part)
+
+    def _says_more(self, last: Item, together: Reading, alone: Reading) -> bool:
+        if last.reading.entry is None:
+            return alone.entry is None or together.match.fit >= alone.match.fit
+        return alone.entry is None or alone.entry == together.entry
+
+    def _replaces_variant(self, last: Item, wish: Wish, alone: Reading, part: Part) -> bool:
+        """"Sorry, M": the correction takes the place of the last variant."""
+        counts = wish.amounts if part.counted else (*_counts(last), *wish.amounts)
+        asked = replace(wish, amounts=counts)
+        found = self._reader.read(asked, context=(*last.wish.heard, *last.wish.words), carried=last.reading.unit)
+        if found.entry is None or (alone.entry is not None and not found.context and alone.entry != last.reading.entry and not part.correction):
+            return False
+        self._replace_last(part, replace(last.wish, words=(*last.wish.words,), amounts=counts), found)
+        return True
+
+    def _count_open(self, part: Part) -> None:
+        """The amount behind a product without one; "each" counts all open products before it."""
+        open_from = len(self._items) - 1
+        while part.each and open_from > 0 and not self._items[open_from - 1].counted and not self._items[open_from - 1].denied:
+            open_from -= 1
+        for place in range(open_from, len(self._items)):
+            item = self._items[place]
+            wish = replace(item.wish, amounts=(*item.wish.amounts, *part.amounts), units=(*item.wish.units, *part.units))
+            reading = self._read(wish, part, upto=place)
+            self._items[place] = replace(item, wish=wish, reading=reading, cue=item.cue or part.cue, more=item.more or part.more, end=part.end)
+
+    def _recount(self, part: Part) -> None:
+        last = self._items[-1]
+        sizes = tuple(a for a in last.wish.amounts if a is not last.reading.amount)
+        wish = replace(last.wish, amounts=(*sizes, *part.amounts))
+        reading = self._reader.read(wish, context=self._context(len(self._items) - 1), near=self._near, carried=last.reading.unit)
+        self._items[-1] = replace(last, wish=wish, reading=reading)
+
+    def _spread(self, part: Part) -> None:
+        """"Knives and forks, 5 packs each" in one part: the open products before take the same amount."""
+        place = len(self._items) - 2
+        while place >= 0 and not self._items[place].counted and not self._items[place].denied:
+            item = self._items[place]
+            wish = replace(item.wish, amounts=part.amounts)
+            self._items[place] = replace(item, wish=wish, reading=self._read(wish, part, upto=place))
+            place -= 1
+
+    # --- the list ---------------------------------------------------------------------------------------------------
+
+    def _add(self, part: Part, wish: Wish, *, asked: bool, denied: bool = False, start: int | None = None) -> None:
+        self._append(
+            Item(
+                wish=wish,
+                reading=self._read(wish, part),
+                start=part.start if start is None else min(start, part.start),
+                end=part.end,
+                cue=part.cue,
+                more=part.more,
+                denied=denied,
+                correction=part.correction,
+                asked=asked,
+                lead=part.lead,
+                each=part.each,
+            )
+        )
+
+    def _append(self, item: Item) -> None:
+        self._items.append(item)
+
+    def _replace_last(self, part: Part, wish: Wish, reading: Reading) -> None:
+        last = self._items[-1]
+        self._items[-1] = replace(last, wish=wish, reading=reading, end=max(last.end, part.end), cue=last.cue or part.cue, more=last.more or part.more)
+
+    def _last(self) -> Item | None:
+        return self._items[-1] if self._items else None
+
+    def _read(self, wish: Wish, part: Part, upto: int | None = None) -> Reading:
+        place = len(self._items) if upto is None else upto
+        near = self._near if part.cue in _RELATIVE | {"set"} or part.negated else frozenset()
+        return self._reader.read(wish, context=self._context(place), near=near, carried=self._carried(place))
+
+    def _context(self, place: int) -> tuple[str, ...]:
+        item = self._items[place - 1] if place else None
+        return (*item.wish.heard, *item.wish.words) if item else ()
+
+    def _carried(self, place: int) -> str | None:
+        return next((i.reading.unit for i in reversed(self._items[:place]) if i.reading.unit), None)
+
+
+def _counts(item: Item) -> tuple[Amount, ...]:
+    return (item.reading.amount,) if item.reading.amount is not None else item.wish.amounts[:1]

@@ -1,0 +1,108 @@
+"""Numbers that are no quantities: telephones, addresses, money, times, invoices; and the days already read."""
+
+import re
+from collections.abc import Sequence
+
+from handlers.ai.lexicon import LEXICON
+from handlers.ai.text import Kind, Token
+
+_LONG = 6  # digits: longer numbers are telephones, folios, codes
+_PHONE_GROUPS = 3
+_MONEY = frozenset("$€£%#")
+_CURRENCIES = frozenset({"pesos", "reais", "dolares", "dollars", "euros", "usd", "mxn", "brl", "ars", "r$", "bucks"})
+_TIME_OPENERS = frozenset({"las", "as", "at", "antes", "before", "after", "despues", "depois", "until", "till", "hasta", "ate", "by", "la"})
+_STREETS = frozenset({"street", "st", "road", "rd", "avenue", "ave", "lane", "ln", "drive", "square", "blvd", "boulevard", "court", "close", "terrace", "dock"})
+
+
+def noise_positions(tokens: Sequence[Token]) -> set[int]:
+    """The positions of number tokens that count nothing."""
+    taken: set[int] = set()
+    for position, token in enumerate(tokens):
+        if token.kind is Kind.NUM and position not in taken:
+            taken |= _noise_at(tokens, position)
+    return taken
+
+
+def _noise_at(tokens: Sequence[Token], position: int) -> set[int]:
+    run = _digit_run(tokens, position)
+    digits = sum(len(re.sub(r"\D", "", tokens[i].norm)) for i in run)
+    if len(run) >= _PHONE_GROUPS or digits > _LONG or (len(run) == 2 and digits > _LONG):  # noqa: PLR2004 - "5555 0132"
+        return set(run)
+    for check in (_clock, _money, _labelled, _followed):
+        found = check(tokens, position)
+        if found:
+            return found
+    return set()
+
+
+def _digit_run(tokens: Sequence[Token], position: int) -> list[int]:
+    """Neighbouring numbers without words between them, as in a telephone number."""
+    run = [position]
+    cursor = position + 1
+    while cursor < len(tokens):
+        if tokens[cursor].kind is Kind.NUM and len(tokens[cursor].norm) > 1:
+            run.append(cursor)
+        elif tokens[cursor].norm not in {"-", ")", "("}:
+            break
+        cursor += 1
+    return run
+
+
+def _clock(tokens: Sequence[Token], position: int) -> set[int]:
+    """"10:30", "a las 6", "antes de las 8", "8 a 14 h", "11-9" behind days or opening words."""
+    if _norm(tokens, position + 1) == ":" and _is_num(tokens, position + 2) and tokens[position + 2].glued:
+        return {position, position + 1, position + 2}
+    before, earlier = _norm(tokens, position - 1), _norm(tokens, position - 2)
+    opened = before in {"las", "as", "at"} or (before == "la" and earlier == "a")
+    opened = opened or (before in _TIME_OPENERS and before not in {"la", "by"}) or (before == "de" and earlier in {"antes", "depois", "despues"})
+    if opened and _norm(tokens, position + 1) not in LEXICON.units and not _counts_word(tokens, position + 1):
+        return {position}
+    return set()
+
+
+def _counts_word(tokens: Sequence[Token], position: int) -> bool:
+    """Whether the number stands before a noun: "las 3 cajas", "at least"."""
+    if position >= len(tokens) or tokens[position].kind is not Kind.WORD:
+        return False
+    norm = tokens[position].norm
+    return norm not in LEXICON.function and norm not in LEXICON.polite and norm not in LEXICON.noise["after"] and norm not in {"tomorrow", "hoy", "manana", "amanha", "today"}
+
+
+def _money(tokens: Sequence[Token], position: int) -> set[int]:
+    before, after = _norm(tokens, position - 1), _norm(tokens, position + 1)
+    if before in _MONEY or after in {"%", "€", "$"} or after in _CURRENCIES or (after == "mil" and _norm(tokens, position + 2) in _CURRENCIES):
+        return {position}
+    return set()
+
+
+def _labelled(tokens: Sequence[Token], position: int) -> set[int]:
+    """"Tel. 744", "factura A-2210", "calle Juárez 220": a word before that numbers things."""
+    if _norm(tokens, position + 1) in LEXICON.units:
+        return set()
+    cursor = position - 1
+    for distance in range(4):
+        norm = _norm(tokens, cursor)
+        if norm in LEXICON.noise["before"] and (distance < 3 or norm in {"calle", "avenida", "av", "rua", "street"}):  # noqa: PLR2004 - "Av. Juárez 220"
+            return {position}
+        if norm in {"", "\n", "//", ","} and not (norm == "," and _norm(tokens, cursor - 2) == "rua") or _is_num(tokens, cursor):
+            return set()
+        cursor -= 1
+    return set()
+
+
+def _followed(tokens: Sequence[Token], position: int) -> set[int]:
+    """"30 personas", "8 h", "7am", "18 Dock Street"."""
+    after = _norm(tokens, position + 1)
+    if after in LEXICON.noise["after"] or (after in {"-", "a", "to"} and _is_num(tokens, position + 2) and _norm(tokens, position + 3) in LEXICON.noise["after"]):
+        return {position, position + 2} if after in {"-", "a", "to"} else {position}
+    if any(_norm(tokens, position + offset) in _STREETS for offset in (2, 3)) and _norm(tokens, position + 1) not in {",", "\n"}:
+        return {position}
+    return set()
+
+
+def _norm(tokens: Sequence[Token], position: int) -> str:
+    return tokens[position].norm if 0 <= position < len(tokens) else ""
+
+
+def _is_num(tokens: Sequence[Token], position: int) -> bool:
+    return 0 <= position < len(tokens) and tokens[position].kind is Kind.NUM

@@ -1,0 +1,296 @@
+"""The number grammar of es, en and pt: digits, words, fractions, dozens, ranges, each with the unit beside it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from handlers.ai.lexicon import LEXICON
+from handlers.ai.text import Kind, Token
+from handlers.ai.types import Language
+
+_ARTICLES = frozenset({"un", "una", "uno", "um", "uma", "a", "an", "one"})
+_AND = frozenset({"y", "e", "and", "con"})
+_OF = frozenset({"de", "of", "d", "a", "an", "the", "del"})
+_RANGE_JOINTS = frozenset({"-", "–", "a", "o", "ou", "or", "to", "u", "hasta", "ate"})
+_RANGE_OPENERS = frozenset({"entre", "between", "de", "from"})
+_THOUSAND = 1000
+_HUNDRED = 100
+_DOZEN = 12
+_RANGE_RATIO = 5  # "2 o 3" is a range; "600 o 5" is not one
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number as written, tokens ``start`` to ``end``: value, unit class and word, and what is special about it.
+
+    ``high`` closes a range; ``weak`` marks an article that may be no number; ``dozens`` counts pieces; ``vague`` has no value.
+    """
+
+    start: int
+    end: int
+    value: Decimal
+    unit: str | None = None
+    unit_at: int | None = None
+    high: Decimal | None = None
+    weak: bool = False
+    dozens: bool = False
+    vague: bool = False
+    halves: bool = False
+
+
+def parse_digits(raw: str, language: Language) -> Decimal:
+    """A written number: "1.000" is a thousand in es and pt, "1,000" in en; otherwise comma and point are decimal."""
+    grouping = "," if language is Language.EN else "."
+    if re.fullmatch(r"[1-9]\d{0,2}(?:[.,]\d{3})+", raw) and (grouping in raw or len(re.split("[.,]", raw)) > 2):  # noqa: PLR2004 - two parts
+        return Decimal(re.sub("[.,]", "", raw))
+    head, *tail = re.split("[.,]", raw)
+    return Decimal(f"{head}.{''.join(tail)}" if tail else head)
+
+
+class NumberReader:
+    """Reads amounts off a token list; one reader per burst."""
+
+    def __init__(self, tokens: Sequence[Token], language: Language) -> None:
+        self._tokens = tokens
+        self._language = language
+
+    def read_all(self, taken: set[int]) -> list[Amount]:
+        """The amounts in order; tokens in ``taken`` (dates, telephone numbers) are passed over."""
+        amounts: list[Amount] = []
+        position = 0
+        while position < len(self._tokens):
+            amount = None if position in taken else self.read(position)
+            if amount is None or any(i in taken for i in range(amount.start, amount.end)):
+                position += 1
+                continue
+            amounts.append(amount)
+            position = amount.end
+        return amounts
+
+    def read(self, position: int) -> Amount | None:
+        """The amount or range that begins at the token, or None."""
+        first = self._read_single(position)
+        opener = self._norm(position) in _RANGE_OPENERS
+        if opener:
+            first = self._read_single(position + 1)
+        if first is None:
+            return None
+        closed = self._close_range(first, opener=opener)
+        if closed is None:
+            return None if opener else first
+        return replace(closed, start=position)
+
+    def _close_range(self, first: Amount, *, opener: bool) -> Amount | None:
+        joint = self._norm(first.end)
+        if joint not in _RANGE_JOINTS and not (opener and joint in _AND):
+            return None
+        second = self._read_single(first.end + 1)
+        if second is None or first.weak or not first.value < second.value <= first.value * _RANGE_RATIO:
+            return None
+        if joint == "-" and not self._tokens[first.end].glued and not opener:
+            return None
+        return replace(second, high=second.value, value=first.value)
+
+    # --- one amount ---------------------------------------------------------------------------------------------
+
+    def _read_single(self, position: int) -> Amount | None:
+        amount = self._vague(position) or self._fraction(position) or self._plain(position) or self._bare_unit(position)
+        if amount is None:
+            return None
+        amount = self._with_half(amount)
+        amount = self._with_dozen(amount)
+        return self._with_half(self._with_unit(amount))
+
+    def _vague(self, position: int) -> Amount | None:
+        if self._norm(position) not in LEXICON.quantities["vague"] or self._norm(position) == "some":
+            return None
+        return Amount(position, position + 1, Decimal(0), vague=True)
+
+    def _fraction(self, position: int) -> Amount | None:
+        """Half and quarter with a unit or a dozen behind: "medio kilo", "half a dozen", "tres cuartos de kilo"."""
+        count, after = self._fraction_head(position)
+        if count is None:
+            return None
+        while self._norm(after) in _OF:
+            after += 1
+        if self._unit(after) is None:
+            return None
+        return Amount(position, after, count, halves=True)
+
+    def _fraction_head(self, position: int) -> tuple[Decimal | None, int]:
+        parts = LEXICON.number_parts
+        word, following = self._norm(position), self._norm(position + 1)
+        if word in parts["half"]:
+            return Decimal("0.5"), position + 1
+        if word in parts["quarter"]:
+            return Decimal("0.25"), position + 1
+        if following in {"cuarto", "cuartos", "quarter", "quarters", "quartos"} and word in LEXICON.numbers:
+            return Decimal(LEXICON.numbers[word]) / 4, position + 2
+        if word in _ARTICLES and following in {"half", "quarter"}:
+            return Decimal("0.5" if following == "half" else "0.25"), position + 2
+        return None, position
+
+    def _plain(self, position: int) -> Amount | None:
+        word = self._norm(position)
+        if word in {"x", "por"} and self._is_num(position + 1):
+            inner = self._digits(position + 1)
+            return inner and replace(inner, start=position)
+        pair = self._pair(position)
+        return pair or self._digits(position) or self._words(position)
+
+    def _pair(self, position: int) -> Amount | None:
+        start = position
+        if self._norm(position) in _ARTICLES:
+            position += 1
+        if self._norm(position) not in LEXICON.number_parts["pair"]:
+            return None
+        return Amount(start, position + 1, Decimal(2))
+
+    def _digits(self, position: int) -> Amount | None:
+        if not self._is_num(position):
+            return None
+        raw, end = self._norm(position), position + 1
+        value = self._slash_fraction(position)
+        if value is not None:
+            return Amount(position, position + 3, value, halves=True)
+        value = parse_digits(raw, self._language)
+        mixed = self._slash_fraction(end) if self._is_num(end) else None
+        if mixed is not None and not self._tokens[end].glued:
+            return Amount(position, end + 3, value + mixed, halves=True)
+        if self._is_num(end) and self._tokens[end].norm in {"0.5", "0.25", "0.75"}:
+            return Amount(position, end + 1, value + Decimal(self._tokens[end].norm), halves=True)
+        end, value = self._thousands(end, value)
+        if self._norm(end) == "x" and not self._is_num(end + 1):
+            end += 1
+        return Amount(position, end, value)
+
+    def _thousands(self, end: int, value: Decimal) -> tuple[int, Decimal]:
+        if self._norm(end) == "k" and self._tokens[end].glued:
+            return end + 1, value * _THOUSAND
+        scale = LEXICON.numbers.get(self._norm(end), 0)
+        if scale in {_HUNDRED, _THOUSAND} and self._norm(end) in {"mil", "thousand", "hundred", "milheiro", "milheiros", "millar", "millares"}:
+            return end + 1, value * scale
+        return end, value
+
+    def _slash_fraction(self, position: int) -> Decimal | None:
+        window = self._tokens[position : position + 3]
+        if len(window) < 3 or window[1].norm != "/" or not (window[1].glued and window[2].glued):  # noqa: PLR2004 - n / n
+            return None
+        numerator, denominator = window[0].norm, window[2].norm
+        if denominator not in {"2", "3", "4", "8"} or not numerator.isdigit() or int(numerator) >= int(denominator):
+            return None
+        return (Decimal(numerator) / Decimal(denominator)).quantize(Decimal("0.001")).normalize()
+
+    def _words(self, position: int) -> Amount | None:
+        """A number in words: "treinta y cinco", "two hundred", "mil e quinhentos"."""
+        total, current, end, last = 0, 0, position, 0
+        while (value := self._number_word(end)) is not None:
+            if end > position and not _follows(last, value):
+                break
+            total, current = _accumulate(total, current, value)
+            last, end = value, end + 1
+            following = self._number_word(end + 1)
+            if self._norm(end) in {"y", "e", "and"} and following is not None and _joins(last, following):
+                end += 1
+        if end == position:
+            return None
+        weak = end == position + 1 and self._norm(position) in _ARTICLES
+        return Amount(position, end, Decimal(total + current), weak=weak)
+
+    def _number_word(self, position: int) -> int | None:
+        word = self._norm(position)
+        if word == "once" and self._language is not Language.ES:
+            return None
+        if word == "dos" and self._language is Language.PT:
+            return None  # "of the"
+        if word in {"a", "an"}:
+            return 1 if self._language is Language.EN and self._article_counts(position) else None
+        return LEXICON.numbers.get(word)
+
+    def _article_counts(self, position: int) -> bool:
+        following = self._norm(position + 1)
+        return self._unit(position + 1) is not None or following in {"hundred", "thousand"} or self._is_num(position + 1)
+
+    def _bare_unit(self, position: int) -> Amount | None:
+        """"Kilo y medio", "docena de", "kilo de": a unit that counts once without a number."""
+        unit = self._unit(position)
+        if unit is None or (position and self._is_num(position - 1)):
+            return None
+        counted = unit == "dozen" or (unit == "kg" and self._norm(position + 1) in {"de", "of"} and len(self._norm(position)) > 3)  # noqa: PLR2004 - "kg de"
+        if not counted and not self._half_follows(position + 1):
+            return None
+        return Amount(position, position, Decimal(1))
+
+    # --- what follows the number --------------------------------------------------------------------------------
+
+    def _half_follows(self, position: int, *, counted: bool = False) -> int:
+        """How many tokens "y medio", "and a half", "e meia" take here; 0 if they are not here.
+
+        After a counted unit "2 kg y medio kilo de ajo" begins a new item, so a unit behind the half forbids it.
+        """
+        if self._norm(position) not in _AND:
+            return 0
+        if self._norm(position + 1) in LEXICON.number_parts["half"]:
+            return 0 if counted and self._unit(position + 2) else 2
+        return 3 if self._norm(position + 1) == "a" and self._norm(position + 2) == "half" else 0
+
+    def _with_half(self, amount: Amount) -> Amount:
+        size = self._half_follows(amount.end, counted=amount.unit is not None or amount.dozens)
+        if not size or amount.vague:
+            return amount
+        half = Decimal(6) if amount.dozens else Decimal("0.5")
+        return replace(amount, value=amount.value + half, end=amount.end + size, halves=not amount.dozens)
+
+    def _with_dozen(self, amount: Amount) -> Amount:
+        if self._unit(amount.end) != "dozen" or amount.vague:
+            return amount
+        end = amount.end + 1
+        dozen = replace(amount, value=amount.value * _DOZEN, end=end, dozens=True, weak=False, halves=False)
+        return self._with_half(dozen)
+
+    def _with_unit(self, amount: Amount) -> Amount:
+        position = amount.end
+        if self._norm(position) in {"de", "of"} and amount.dozens:
+            position += 1
+        unit = self._unit(position)
+        if unit is None or unit == "dozen" or (unit in {"g", "l", "m"} and self._shouted(position)):
+            return amount
+        return replace(amount, end=position + 1, unit=unit, unit_at=position, weak=False)
+
+    def _shouted(self, position: int) -> bool:
+        """A letter of a clothing size after a space ("1 g e 1 m") is no unit where another follows; "500 g" is."""
+        return self._norm(position) == "m" and not self._tokens[position].glued
+
+    # --- tokens -------------------------------------------------------------------------------------------------
+
+    def _norm(self, position: int) -> str:
+        return self._tokens[position].norm if 0 <= position < len(self._tokens) else ""
+
+    def _is_num(self, position: int) -> bool:
+        return 0 <= position < len(self._tokens) and self._tokens[position].kind is Kind.NUM
+
+    def _unit(self, position: int) -> str | None:
+        return LEXICON.units.get(self._norm(position))
+
+
+def _follows(last: int, value: int) -> bool:
+    """Whether a number word continues the one before without a joint: "two hundred", "thirty five", "mil doscientos"."""
+    if value in {_HUNDRED, _THOUSAND}:
+        return last < value
+    return (last >= _HUNDRED and value < last) or (20 <= last < _HUNDRED and last % 10 == 0 and value < 10)  # noqa: PLR2004 - tens and units
+
+
+def _joins(last: int, value: int) -> bool:
+    """Whether "y", "e", "and" between the two makes one number: "treinta y cinco", "cento e vinte"."""
+    if last >= _HUNDRED:
+        return value < _HUNDRED or (last >= _THOUSAND and value < _THOUSAND)
+    return 20 <= last < _HUNDRED and last % 10 == 0 and 0 < value < 10  # noqa: PLR2004 - tens and units
+
+
+def _accumulate(total: int, current: int, value: int) -> tuple[int, int]:
+    if value == _THOUSAND:
+        return total + max(current, 1) * _THOUSAND, 0
+    if value == _HUNDRED and 0 < current < 10:  # noqa: PLR2004 - "two hundred"
+        return total, current * _HUNDRED
+    return total, current + value

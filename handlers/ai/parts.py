@@ -1,0 +1,214 @@
+"""The parts of a message: what stands between commas, connectors and cues, cut so that each part holds one product."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from handlers.ai.lexicon import LEXICON
+from handlers.ai.numbers import Amount
+from handlers.ai.pieces import Piece, Role
+from handlers.ai.text import Token
+
+_PURE_SIZES = frozenset({"ml", "cl", "cm", "m", "oz", "inch"})
+_OWN_PART = frozenset({"instead", "replace", "remove", "double", "triple", "half"})
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of pieces with at most one counted product.
+
+    ``lead`` is the separator before it; ``cue`` what it does to the order; ``rejected`` words that were denied
+    ("but not the black one"); ``negated`` that all of it was denied.
+    """
+
+    pieces: tuple[Piece, ...]
+    lead: Role
+    cue: str | None = None
+    more: bool = False
+    negated: bool = False
+    rejected: tuple[str, ...] = ()
+    each: bool = False
+    correction: bool = False
+    usual: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(p.word for p in self.pieces if p.role is Role.WORD)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return tuple(p.word for p in self.pieces if p.role is Role.UNIT)
+
+    @property
+    def amounts(self) -> tuple[Amount, ...]:
+        return tuple(p.amount for p in self.pieces if p.amount is not None)
+
+    @property
+    def counted(self) -> bool:
+        """Whether an amount could be a quantity, not a size alone."""
+        return any(not is_pure_size(amount) for amount in self.amounts)
+
+    @property
+    def start(self) -> int:
+        return self.pieces[0].start
+
+    @property
+    def end(self) -> int:
+        return self.pieces[-1].end
+
+
+def is_pure_size(amount: Amount) -> bool:
+    """Whether the amount can only be a printed size ("350 ml", "30 cm")."""
+    return amount.unit in _PURE_SIZES
+
+
+class PartReader:
+    """Cuts annotated pieces into parts; ``sizes`` are the numbers printed in the catalogue."""
+
+    def __init__(self, tokens: Sequence[Token], sizes: frozenset[object]) -> None:
+        self._tokens = tokens
+        self._sizes = sizes
+
+    def read(self, pieces: Sequence[Piece]) -> list[Part]:
+        """The parts in order."""
+        return [part for lead, run in _runs(pieces) for part in self._cut(lead, run)]
+
+    def _cut(self, lead: Role, run: list[Piece]) -> Iterator[Part]:
+        for stretch in self._at_cues(run):
+            for span in self._at_amounts(stretch):
+                part = _part(lead, span)
+                if part is not None:
+                    yield part
+                    lead = Role.CUE  # cut inside a run, where nothing parts the two
+
+    # --- cues -----------------------------------------------------------------------------------------------------
+
+    def _at_cues(self, run: list[Piece]) -> Iterator[list[Piece]]:
+        current: list[Piece] = []
+        to_at = self._replacement_joint(run)
+        for position, piece in enumerate(run):
+            if to_at is not None and position == to_at:
+                yield current
+                current = [Piece(Role.CUE, piece.start, piece.start, "replace_to")]
+            elif piece.role is Role.CUE and self._begins_part(current, piece, run[position + 1 :]):
+                yield current
+                current = []
+            current.append(piece)
+        yield current
+
+    def _begins_part(self, current: list[Piece], piece: Piece, rest: list[Piece]) -> bool:
+        if not any(p.role in {Role.WORD, Role.AMOUNT} for p in current):
+            return False
+        if piece.word == "add":
+            return _complete(current) and bool(rest) and rest[0].role is Role.AMOUNT
+        if piece.word in {"set", "less"}:
+            return _complete(current)
+        if piece.word == "half" and any(p.role is Role.CUE for p in current):
+            return _complete(current)
+        return any(p.role in {Role.WORD, Role.AMOUNT} for p in rest)
+
+    def _replacement_joint(self, run: list[Piece]) -> int | None:
+        """The place of the piece behind "por", "for", "to" after a replace cue, or None."""
+        opened = next((i for i, p in enumerate(run) if p.role is Role.CUE and self._may_replace(p)), None)
+        if opened is None:
+            return None
+        for place in range(opened + 2, len(run)):
+            gap = range(run[place - 1].end, run[place].start)
+            if any(self._tokens[i].norm in _JOINTS for i in gap) and run[place].role is not Role.CUE:
+                return place
+        return None
+
+    def _may_replace(self, piece: Piece) -> bool:
+        return piece.word == "replace" or self._tokens[piece.start].norm in LEXICON.cues["replace"]
+
+    # --- amounts ---------------------------------------------------------------------------------------------------
+
+    def _at_amounts(self, run: list[Piece]) -> Iterator[list[Piece]]:
+        """Cut where a list has no commas: before each amount, or behind it where the first product leads."""
+        counts = [i for i, piece in enumerate(run) if piece.amount is not None and not self._is_size(run, i)]
+        counts = [i for n, i in enumerate(counts) if n == 0 or _has_words(run[counts[n - 1] + 1 : i])]
+        if len(counts) <= 1:
+            yield run
+            return
+        first = next(i for i, piece in enumerate(run) if piece.role in {Role.WORD, Role.AMOUNT, Role.UNIT})
+        cuts = counts[1:] if first == counts[0] else [i + 1 for i in counts[:-1]]
+        for begin, end in zip([0, *cuts], [*cuts, len(run)], strict=True):
+            yield run[begin:end]
+
+    def _is_size(self, run: list[Piece], position: int) -> bool:
+        amount = run[position].amount
+        assert amount is not None
+        if is_pure_size(amount):
+            return True
+        printed = amount.value in self._sizes and position > 0 and not amount.weak
+        behind_word = printed and run[position - 1].role in {Role.WORD, Role.UNIT}
+        return behind_word and (amount.unit in {None, "l", "g", "kg"}) and any(
+            p.amount is not None and i != position and not is_pure_size(p.amount) for i, p in enumerate(run)
+        )
+
+
+_JOINTS = LEXICON.cues["replace_to"]
+
+
+def _runs(pieces: Sequence[Piece]) -> Iterator[tuple[Role, list[Piece]]]:
+    lead, run = Role.BREAK, []
+    for piece in pieces:
+        if piece.role in {Role.COMMA, Role.STOP, Role.BREAK, Role.COLON}:
+            if run:
+                yield lead, run
+                lead, run = piece.role, []
+            elif _RANK[piece.role] > _RANK[lead]:
+                lead = piece.role
+            continue
+        run.append(piece)
+    if run:
+        yield lead, run
+
+
+_RANK = {Role.COMMA: 0, Role.COLON: 1, Role.STOP: 2, Role.BREAK: 3}
+
+
+def _complete(run: Sequence[Piece]) -> bool:
+    roles = {piece.role for piece in run}
+    return Role.WORD in roles and Role.AMOUNT in roles
+
+
+def _has_words(run: Sequence[Piece]) -> bool:
+    return any(piece.role is Role.WORD for piece in run)
+
+
+def _part(lead: Role, run: Sequence[Piece]) -> Part | None:
+    if not run:
+        return None
+    cues = [piece.word for piece in run if piece.role is Role.CUE]
+    own = [piece for piece in run if piece.role in {Role.WORD, Role.UNIT, Role.AMOUNT, Role.USUAL}]
+    part = Part(
+        pieces=tuple(own) or tuple(run),
+        lead=lead,
+        cue=_cue(cues),
+        more="add" in cues,
+        each=any(piece.role is Role.EACH for piece in run),
+        correction=any(piece.role is Role.CORRECTION for piece in run),
+        usual=any(piece.role is Role.USUAL for piece in run),
+    )
+    return _deny(part, run)
+
+
+def _cue(cues: Sequence[str]) -> str | None:
+    """The strongest cue of a part: "quita la mitad" halves, "mejor 8 más" sets."""
+    for cue in ("instead", "replace_to", "replace", "double", "triple", "half", "less", "remove", "set", "add"):
+        if cue in cues:
+            return cue
+    return None
+
+
+def _deny(part: Part, run: Sequence[Piece]) -> Part:
+    """Split the part at its negation: what stands before stays, what stands behind is denied."""
+    denial = next((i for i, piece in enumerate(run) if piece.role is Role.NOT), None)
+    if denial is None:
+        return part
+    before = [p for p in run[:denial] if p.role in {Role.WORD, Role.UNIT, Role.AMOUNT}]
+    behind = [p for p in run[denial:] if p.role in {Role.WORD, Role.UNIT, Role.AMOUNT}]
+    if not before or not behind:
+        return replace(part, negated=True)
+    rejected = tuple(p.word for p in behind if p.role is Role.WORD)
+    return replace(part, pieces=tuple(before), rejected=rejected)

@@ -1,0 +1,152 @@
+"""What each token does in an order: a word of a product, an amount, a cue, a separator, or nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from handlers.ai.catalogue import IndexedCatalogue, qualify
+from handlers.ai.lexicon import LEXICON
+from handlers.ai.numbers import Amount
+from handlers.ai.text import MESSAGE_BREAK, Kind, Token
+from handlers.ai.types import Language
+
+
+class Role(StrEnum):
+    WORD = "word"  # part of a product's description
+    UNIT = "unit"  # a unit word without a number
+    AMOUNT = "amount"
+    CUE = "cue"  # add, remove, set, replace, double, half …
+    NOT = "not"
+    EACH = "each"
+    CORRECTION = "correction"
+    USUAL = "usual"  # "the usual": an order without open quantities
+    COMMA = "comma"
+    STOP = "stop"  # the end of a sentence or line
+    BREAK = "break"  # the end of a message
+    COLON = "colon"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The tokens ``start`` to ``end`` in one role; ``word`` is the normalised word or the kind of cue."""
+
+    role: Role
+    start: int
+    end: int
+    word: str = ""
+    amount: Amount | None = None
+
+
+_SEPARATORS = {
+    "\n": Role.STOP, ".": Role.STOP, ";": Role.STOP, "?": Role.STOP, "!": Role.STOP, MESSAGE_BREAK: Role.BREAK, ",": Role.COMMA,
+    "/": Role.COMMA, "+": Role.COMMA, "&": Role.COMMA, "|": Role.COMMA, "·": Role.COMMA, "•": Role.COMMA, "*": Role.COMMA, ":": Role.COLON,
+}  # fmt: skip
+_CONNECTORS = {
+    Language.ES: frozenset({"y", "e", "tambien", "and"}),
+    Language.EN: frozenset({"and", "n", "y", "also"}),
+    Language.PT: frozenset({"e", "y", "tambem", "and"}),
+}
+_CUES = ("instead", "replace", "remove", "add", "double", "triple", "half", "less", "set")
+_ABBREVIATION = 5  # letters of a unit that may end in a point: "unid."
+
+
+class Annotator:
+    """Gives every token of a burst its role for one catalogue."""
+
+    def __init__(self, tokens: Sequence[Token], catalogue: IndexedCatalogue, language: Language) -> None:
+        self._tokens = tokens
+        self._catalogue = catalogue
+        self._language = language
+
+    def pieces(self, amounts: Sequence[Amount], taken: set[int]) -> list[Piece]:
+        """The pieces in order; tokens in ``taken`` and words without meaning for an order are left out."""
+        starts = {amount.start: amount for amount in amounts}
+        found: list[Piece] = []
+        position = 0
+        while position < len(self._tokens):
+            amount = starts.get(position)
+            if amount:
+                found.append(Piece(Role.AMOUNT, amount.start, amount.end, amount=amount))
+                position = amount.end
+                continue
+            piece = None if position in taken else self._piece(position)
+            if piece:
+                found.append(piece)
+            position = piece.end if piece else position + 1
+        return found
+
+    def _piece(self, position: int) -> Piece | None:
+        token = self._tokens[position]
+        if token.kind is Kind.SEP:
+            return self._separator(position)
+        if token.kind is Kind.NUM:
+            return Piece(Role.WORD, position, position + 1, token.norm) if token.norm in LEXICON.concepts else None
+        return self._qualified(position) or self._word(position)
+
+    def _separator(self, position: int) -> Piece | None:
+        norm = self._norm(position)
+        role = _SEPARATORS.get(norm)
+        if role is None or (norm == "." and self._idle_point(position)):
+            return None
+        return Piece(role, position, position + 1)
+
+    def _idle_point(self, position: int) -> bool:
+        """A point of an abbreviated unit ("6 unid. de coca") or of a dotted line."""
+        before, after = self._norm(position - 1), self._norm(position + 1)
+        if "." in {before, after}:
+            return True
+        short = before in LEXICON.units and len(before) <= _ABBREVIATION
+        return short and after in LEXICON.function
+
+    def _qualified(self, position: int) -> Piece | None:
+        """"Sin gas", "com sal": one word that tells variants apart."""
+        concept = qualify(self._norm(position), self._norm(position + 1))
+        if concept is None:
+            return None
+        return Piece(Role.WORD, position, position + 2, concept)
+
+    def _word(self, position: int) -> Piece | None:
+        norm = self._norm(position)
+        role, word = self._role(norm)
+        if role is None and self._is_letter_size(position):
+            role, word = Role.WORD, norm
+        return Piece(role, position, position + 1, word) if role else None
+
+    def _role(self, norm: str) -> tuple[Role | None, str]:
+        cues = LEXICON.cues
+        if norm in _CONNECTORS[self._language]:
+            return Role.COMMA, norm
+        if norm in LEXICON.quantities["usual"]:
+            return Role.USUAL, norm
+        if norm in cues["negation"] and not (norm in {"no", "na"} and self._language is Language.PT):
+            return Role.NOT, norm
+        if norm in cues["each"]:
+            return Role.EACH, norm
+        return self._cue(norm) or self._content(norm)
+
+    def _cue(self, norm: str) -> tuple[Role, str] | None:
+        if self._is_catalogue_word(norm):
+            return None
+        if norm in LEXICON.cues["correction"] and norm not in LEXICON.cues["set"]:
+            return Role.CORRECTION, norm
+        kind = next((name for name in _CUES if norm in LEXICON.cues[name]), None)
+        return (Role.CUE, kind) if kind else None
+
+    def _content(self, norm: str) -> tuple[Role | None, str]:
+        if norm in LEXICON.units:
+            return Role.UNIT, norm
+        if norm in LEXICON.function or norm in LEXICON.order_verbs or norm in LEXICON.quantities["approx"]:
+            return None, ""
+        if norm in LEXICON.polite or norm in LEXICON.business:
+            return (Role.WORD, norm) if self._is_catalogue_word(norm) else (None, "")
+        return (Role.WORD, norm) if len(norm) > 1 else (None, "")
+
+    def _is_letter_size(self, position: int) -> bool:
+        norm = self._norm(position)
+        return len(norm) == 1 and norm.isalpha() and self._catalogue.concepts(norm) != (norm,)
+
+    def _is_catalogue_word(self, norm: str) -> bool:
+        return all(self._catalogue.knows(concept) for concept in self._catalogue.concepts(norm))
+
+    def _norm(self, position: int) -> str:
+        return self._tokens[position].norm if 0 <= position < len(self._tokens) else ""

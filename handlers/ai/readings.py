@@ -1,0 +1,192 @@
+"""The best reading of a part: which number counts, which numbers are sizes, which product the words name."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from handlers.ai.catalogue import Entry, IndexedCatalogue, Size, make_size
+from handlers.ai.lexicon import LEXICON
+from handlers.ai.matching import NO_MATCH, Fit, Match, Query, match
+from handlers.ai.numbers import Amount
+from handlers.ai.parts import is_pure_size
+from handlers.ai.quantity import sale_class, to_sale_units
+from handlers.ai.text import Token
+from handlers.ai.types import Language
+
+_CONTAINERS = frozenset({"can", "bottle", "keg", "jug", "pet"})
+_CARRIED = frozenset({"box", "kg", "bunch", "pack", "bag", "piece", "container", "roll", "jug", "bucket", "keg"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Words, loose unit words and numbers of one wanted product, wherever in the burst they stood."""
+
+    words: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    amounts: tuple[Amount, ...] = ()
+    rejected: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()  # words in front of the amount, where the product usually is not
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A product with the amount that counts it; ``partial`` says that words were left out, ``context`` that words before helped."""
+
+    match: Match
+    amount: Amount | None
+    unit: str | None = None
+    quantity: Decimal | None = None
+    partial: bool = False
+    context: bool = False
+    carried: bool = False
+
+    @property
+    def entry(self) -> Entry | None:
+        return self.match.entry
+
+    @property
+    def rank(self) -> tuple[int, int, int, int]:
+        """Order of trust among readings of the same words."""
+        settled = self.quantity is not None
+        return (int(self.match.fit) - 2 * self.partial, int(settled), int(self.unit is not None and not self.carried), -len(self.match.candidates))
+
+
+NO_READING = Reading(NO_MATCH, None)
+
+
+class Reader:
+    """Finds the best reading of a wish in one catalogue."""
+
+    def __init__(self, catalogue: IndexedCatalogue, tokens: Sequence[Token], language: Language) -> None:
+        self._catalogue = catalogue
+        self._tokens = tokens
+        self._language = language
+
+    def read(self, wish: Wish, *, context: tuple[str, ...] = (), near: frozenset[str] = frozenset(), carried: str | None = None) -> Reading:
+        """The best reading of the wish.
+
+        ``context`` are the words of the product before, for "y 2 de la grande"; ``near`` the SKUs likelier than
+        others; ``carried`` the unit class that a number without unit inherits.
+        """
+        best = self._best(wish, near, carried)
+        if best.entry is None and context:
+            best = self._in_context(wish, context, near, carried) or best
+        return best
+
+    def _in_context(self, wish: Wish, context: tuple[str, ...], near: frozenset[str], carried: str | None) -> Reading | None:
+        family = tuple(w for w in context if not self._is_distinctive(w))
+        bare = tuple(w for w in family if not _CONTAINERS & set(self._catalogue.concepts(w)))
+        for words in dict.fromkeys((context, family, bare)):
+            if not words:
+                continue
+            found = self._best(replace(wish, words=(*words, *wish.words)), near, carried)
+            if found.entry is not None and not found.partial:
+                return replace(found, context=True)
+        return None
+
+    def _is_distinctive(self, word: str) -> bool:
+        return any(c in LEXICON.distinctive or ":" in c for c in self._catalogue.concepts(word))
+
+    def _best(self, wish: Wish, near: frozenset[str], carried: str | None) -> Reading:
+        best = NO_READING
+        for partial, words in self._word_choices(wish):
+            for amount, sizes, more in _amount_choices(wish.amounts):
+                found = self._one(replace(wish, words=(*words, *more)), amount, sizes, near, carried)
+                found = replace(found, partial=partial)
+                if found.rank > best.rank:
+                    best = found
+            if best.entry is not None:
+                return best
+        return best
+
+    def _word_choices(self, wish: Wish) -> Iterator[tuple[bool, tuple[str, ...]]]:
+        """All words; then without what stood before the amount; then without one unknown word at the edge."""
+        words = (*wish.heard, *wish.words)
+        yield False, words
+        if wish.heard and wish.words:
+            known = any(self._known(word) for word in wish.heard)
+            yield known, wish.words
+            if not any(self._known(word) for word in wish.words):
+                yield True, wish.heard
+        if len(words) > 1:
+            edge = 0 if self._language is Language.EN else -1
+            if not self._known(words[edge]) and not self._catalogue.similar(words[edge]):
+                yield True, words[1:] if edge == 0 else words[:-1]
+
+    def _known(self, word: str) -> bool:
+        return word in LEXICON.concepts or all(self._catalogue.knows(c) for c in self._catalogue.concepts(word))
+
+    def _one(self, wish: Wish, amount: Amount | None, sizes: tuple[Size, ...], near: frozenset[str], carried: str | None) -> Reading:
+        optional = (*wish.units, *self._unit_word(amount))
+        rejected = self._rejected(wish)
+        found = match(self._catalogue, Query(wish.words, optional, sizes, near, rejected))
+        reading = Reading(found, amount, amount.unit if amount else None)
+        return reading if found.entry is None or amount is None else self._counted(reading, found.entry, wish, carried)
+
+    def _unit_word(self, amount: Amount | None) -> tuple[str, ...]:
+        return () if amount is None or amount.unit_at is None else (self._tokens[amount.unit_at].norm,)
+
+    def _rejected(self, wish: Wish) -> frozenset[str]:
+        concepts = [c for word in wish.rejected for c in self._catalogue.concepts(word)]
+        places = [self._catalogue.posting(concept) for concept in concepts]
+        if not places:
+            return frozenset()
+        return frozenset(self._catalogue.entries[i].product.sku for i in frozenset.union(*places))
+
+    def _counted(self, reading: Reading, entry: Entry, wish: Wish, carried: str | None) -> Reading:
+        """The reading with its quantity in the sale unit."""
+        amount, unit = reading.amount, reading.unit
+        assert amount is not None
+        loose = next((u for word in wish.units if (u := LEXICON.units.get(word)) == sale_class(entry)), None)
+        inherited = False
+        if unit is None:
+            unit, inherited = (loose, False) if loose else (_fitting_unit(entry, carried), True)
+        elif self._names_product(reading, entry, unit):
+            unit = None
+        quantity = to_sale_units(entry, amount, unit)
+        return replace(reading, unit=unit, quantity=quantity, carried=inherited and unit is not None)
+
+    def _names_product(self, reading: Reading, entry: Entry, unit: str) -> bool:
+        """"10 cajas de pizza 30": the container is part of the product's name and counts nothing."""
+        if unit not in {"box", "bag", "pack", "container", "roll"} or unit == sale_class(entry):
+            return False
+        words = [c for word in self._unit_word(reading.amount) for c in self._catalogue.concepts(word)]
+        return bool(words) and all(c in entry.words and c in reading.match.used_optional for c in words)
+
+
+def _fitting_unit(entry: Entry, carried: str | None) -> str | None:
+    if carried not in _CARRIED:
+        return None
+    sold = sale_class(entry)
+    return carried if carried == sold or (carried == "piece" and entry.product.pack_size) else None
+
+
+def _amount_choices(amounts: Sequence[Amount]) -> Iterator[tuple[Amount | None, tuple[Size, ...], tuple[str, ...]]]:
+    """Each amount in turn as the one that counts, the others as sizes; at last all as sizes."""
+    for chosen in amounts:
+        if is_pure_size(chosen):
+            continue
+        others = tuple(_size(a) for a in amounts if a is not chosen and not _same_pack(a, chosen))
+        yield chosen, others, ()
+        if chosen.unit in {"g", "l", "m"}:
+            yield replace(chosen, unit=None, unit_at=None), others, (chosen.unit,)
+    yield None, tuple(_size(a) for a in amounts), ()
+
+
+def _same_pack(amount: Amount, chosen: Amount) -> bool:
+    """"A 24 of": the article beside the pack's number says nothing more."""
+    return amount.weak and amount.end == chosen.start
+
+
+def _size(amount: Amount) -> Size:
+    return make_size(amount.value, amount.unit)
+
+
+def best_fit(one: Reading, two: Reading) -> Reading:
+    """The reading with the better fit; the first where they are equal."""
+    return two if two.match.fit > one.match.fit else one
+
+
+def is_sure(reading: Reading) -> bool:
+    """Whether the reading names one product."""
+    return reading.match.fit > Fit.AMBIGUOUS

@@ -1,0 +1,174 @@
+"""The rules engine: grammar, lexicons and an indexed catalogue; no key, no network, only CPU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from handlers.ai.catalogue import IndexedCatalogue
+from handlers.ai.confidence import Score
+from handlers.ai.dates import DateMention, DateReader
+from handlers.ai.intents import Facts, cancels, decide
+from handlers.ai.items import Assembler, Item
+from handlers.ai.language import detect_language
+from handlers.ai.lexicon import LEXICON
+from handlers.ai.matching import Fit
+from handlers.ai.noise import noise_positions
+from handlers.ai.numbers import NumberReader
+from handlers.ai.parts import PartReader
+from handlers.ai.pieces import Annotator, Role
+from handlers.ai.readings import Reader
+from handlers.ai.sentences import Purpose, Sentence, read_sentences
+from handlers.ai.text import Token, tokenize
+from handlers.ai.types import Band, Extraction, ExtractionRequest, Intent, Language, Operation, OperationKind
+from handlers.ai.working import WorkingOrder
+
+VERSION = "rules-1"
+_DATED = frozenset({Intent.BUY, Intent.MODIFY, Intent.CONFIRM})
+
+
+@dataclass(frozen=True, slots=True)
+class Understanding:
+    """One burst half read: tokens, sentences, days and items."""
+
+    tokens: tuple[Token, ...]
+    language: Language
+    sentences: tuple[Sentence, ...]
+    days: tuple[DateMention, ...]
+    order: WorkingOrder
+
+
+class RulesEngine:
+    """The default engine. Stateless; one instance serves all tenants."""
+
+    @property
+    def name(self) -> str:
+        return "rules"
+
+    async def extract(self, request: ExtractionRequest) -> Extraction:
+        """What the burst means; see ``understand``."""
+        return understand(request)
+
+
+def understand(request: ExtractionRequest) -> Extraction:
+    """The intent, operations, unmatched spans and delivery day of one burst. Never raises on any text."""
+    catalogue = request.catalogue if isinstance(request.catalogue, IndexedCatalogue) else IndexedCatalogue(request.catalogue.products)
+    read = _read(request, catalogue)
+    whole = bool(request.draft) and _drops_all(read)
+    operations = _removals(request) if whole else _operations(read)
+    unmatched = () if whole else _unmatched(request, read)
+    day = None if whole else _delivery_day(read)
+    facts = Facts(bool(request.draft), whole or read.order.changed(), bool(operations or unmatched), day is not None, bool(operations))
+    intent, sureness = (Intent.CANCEL, 0.95) if whole else decide(request.texts, read.sentences, facts)
+    confidence = min((operation.confidence for operation in operations), default=sureness)
+    return Extraction(
+        engine="rules",
+        version=VERSION,
+        intent=intent,
+        language=read.language,
+        operations=operations,
+        unmatched=unmatched,
+        delivery_date=day if intent in _DATED else None,
+        confidence=confidence,
+    )
+
+
+def _read(request: ExtractionRequest, catalogue: IndexedCatalogue) -> Understanding:
+    tokens = tokenize(request.texts)
+    language = detect_language(request.texts, tokens, request.language_hint)
+    days = tuple(DateReader(tokens, language, request.now.date()).read_all())
+    taken = noise_positions(tokens) | {i for day in days for i in range(day.start, day.end)}
+    amounts = NumberReader(tokens, language).read_all(taken)
+    sentences = tuple(read_sentences(tokens, frozenset(amount.start for amount in amounts)))
+    items = _items(request, catalogue, tokens, language, taken, sentences)
+    order = WorkingOrder.open(catalogue, Reader(catalogue, tokens, language), request.draft)
+    order.apply(items)
+    return Understanding(tuple(tokens), language, sentences, days, order)
+
+
+def _items(
+    request: ExtractionRequest, catalogue: IndexedCatalogue, tokens: list[Token], language: Language, taken: set[int], sentences: Sequence[Sentence]
+) -> list[Item]:
+    amounts = NumberReader(tokens, language).read_all(taken)
+    pieces = Annotator(tokens, catalogue, language).pieces(amounts, taken)
+    purposes = {position: s.purpose for s in sentences for position in range(s.start, s.end)}
+    kept = [p for p in pieces if purposes.get(p.start) in {None, Purpose.ORDER, Purpose.QUESTION} or p.role in {Role.STOP, Role.BREAK}]
+    parts = PartReader(tokens, frozenset(catalogue.numbers)).read(kept)
+    questions = frozenset(part.start for part in parts if purposes.get(part.start) is Purpose.QUESTION)
+    near = frozenset(line.sku for line in request.draft)
+    return Assembler(Reader(catalogue, tokens, language), near).assemble(parts, questions)
+
+
+# --- cancel ----------------------------------------------------------------------------------------------------------
+
+
+def _drops_all(read: Understanding) -> bool:
+    """A sentence cancels, and nothing in the burst names a line to keep, change or drop by itself."""
+    return cancels(read.sentences) and not read.order.touched and not read.order.failed
+
+
+def _removals(request: ExtractionRequest) -> tuple[Operation, ...]:
+    return tuple(Operation(OperationKind.REMOVE, line.sku, None, 0.95, Band.AUTO) for line in request.draft)
+
+
+# --- what comes out ----------------------------------------------------------------------------------------------------
+
+
+def _operations(read: Understanding) -> tuple[Operation, ...]:
+    return tuple(_operation(read, kind, sku, quantity) for kind, sku, quantity in read.order.changes())
+
+
+def _operation(read: Understanding, kind: OperationKind, sku: str, quantity: object) -> Operation:
+    span, made = read.order.touched.get(sku, ((0, 0), Score(0.5)))
+    return Operation(kind, sku, quantity, made.value, made.band, _span_text(read, span), dict(made.parts))  # type: ignore[arg-type]
+
+
+def _span_text(read: Understanding, span: tuple[int, int]) -> str:
+    return ""
+
+
+def _unmatched(request: ExtractionRequest, read: Understanding) -> tuple[str, ...]:
+    spans = [span for item in read.order.failed if _was_wanted(item, read) and (span := span_text(request.texts, read.tokens, item.start, item.end))]
+    return tuple(dict.fromkeys(spans))
+
+
+def _was_wanted(item: Item, read: Understanding) -> bool:
+    """Whether an item that found no line was asked for at all, not merely mentioned."""
+    if item.usual:
+        return True
+    if not item.counted:
+        sentence = next((s for s in read.sentences if s.start <= item.start < s.end), None)
+        return item.reading.match.fit > Fit.NONE and sentence is not None and sentence.wishes
+    amount = item.wish.amounts[0]
+    if item.reading.match.fit is Fit.NONE and (amount.vague or amount.weak):
+        return False
+    return bool(item.wish.words or item.wish.heard) or any(a.unit in LEXICON.units.values() for a in item.wish.amounts)
+
+
+def span_text(texts: Sequence[str], tokens: Sequence[Token], start: int, end: int) -> str:
+    """The words of the tokens as they stand in the one message that holds most of them."""
+    inside = tokens[start:end]
+    if not inside:
+        return ""
+    index = max({t.text for t in inside}, key=lambda text: sum(t.end - t.start for t in inside if t.text == text))
+    own = [t for t in inside if t.text == index and t.end > t.start]
+    return texts[index][own[0].start : own[-1].end] if own else ""
+
+
+def _delivery_day(read: Understanding) -> date | None:
+    """The one day that the ordering sentences name; two days are none."""
+    purposes = {position: s.purpose for s in read.sentences for position in range(s.start, s.end)}
+    days = [m for m in read.days if purposes.get(m.start) in {None, Purpose.ORDER, Purpose.QUESTION}]
+    if len({m.day for m in days}) > 1:
+        days = _corrected_days(read, days)
+    named = {m.day for m in days}
+    return named.pop() if len(named) == 1 else None
+
+
+def _corrected_days(read: Understanding, days: Sequence[DateMention]) -> list[DateMention]:
+    """"Thursday, no, Friday": the last day stands where a correction or a negation parts it from the one before."""
+    kept = list(days)
+    for one, two in zip(days, days[1:], strict=False):
+        between = [t.norm for t in read.tokens[one.end : two.start]]
+        if any(w in LEXICON.cues["correction"] | LEXICON.cues["negation"] | {"mejor", "melhor"} for w in between) and one in kept:
+            kept.remove(one)
+    return kept

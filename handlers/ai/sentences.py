@@ -1,0 +1,72 @@
+"""Sentences of a burst and what each is for: an order, a question, a complaint about something past."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from handlers.ai.lexicon import INTENTS, LEXICON
+from handlers.ai.text import MESSAGE_BREAK, Kind, Token
+
+_ENDS = frozenset({".", "!", ";", "\n", MESSAGE_BREAK})
+
+
+class Purpose(StrEnum):
+    ORDER = "order"  # may hold items
+    QUESTION = "question"
+    COMPLAINT = "complaint"
+    FOLLOW_UP = "follow_up"
+    AWAY = "away"  # opt-out, hand-over, automatic mail
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The tokens ``start`` to ``end``; ``words`` is their normalised text, ``asks`` that it ends in a question mark."""
+
+    start: int
+    end: int
+    words: str
+    asks: bool
+    purpose: Purpose
+    wishes: bool
+
+
+def read_sentences(tokens: Sequence[Token], counted: frozenset[int]) -> list[Sentence]:
+    """The sentences in order; ``counted`` are the positions where an amount begins."""
+    return [_sentence(tokens, begin, end, counted) for begin, end in _ranges(tokens)]
+
+
+def _ranges(tokens: Sequence[Token]) -> list[tuple[int, int]]:
+    ranges, begin = [], 0
+    for position, token in enumerate(tokens):
+        if token.norm in _ENDS or token.norm == "?":
+            ranges.append((begin, position + 1))
+            begin = position + 1
+    ranges.append((begin, len(tokens)))
+    return [(b, e) for b, e in ranges if any(t.kind is not Kind.SEP for t in tokens[b:e])]
+
+
+def _sentence(tokens: Sequence[Token], begin: int, end: int, counted: frozenset[int]) -> Sentence:
+    inside = tokens[begin:end]
+    words = " ".join(t.norm.replace("_", " ") for t in inside if t.kind is not Kind.SEP)
+    asks = any(t.norm == "?" for t in inside)
+    wishes = any(t.norm in LEXICON.wish for t in inside)
+    has_amount = any(position in counted for position in range(begin, end))
+    purpose = _purpose(words, asks=asks, wishes=wishes, has_amount=has_amount)
+    return Sentence(begin, end, words, asks, purpose, wishes)
+
+
+def _purpose(words: str, *, asks: bool, wishes: bool, has_amount: bool) -> Purpose:
+    if INTENTS.any("opt_out", words) or INTENTS.any("handoff", words):
+        return Purpose.AWAY
+    if INTENTS.any("complaint", words) and not (wishes and has_amount and not INTENTS.any("past", words)):
+        return Purpose.COMPLAINT
+    if INTENTS.any("follow_up", words) and not (wishes and has_amount):
+        return Purpose.FOLLOW_UP
+    if INTENTS.any("past", words) and not wishes:
+        return Purpose.COMPLAINT
+    asked = asks or INTENTS.any("interrogative", words)
+    if asked and not wishes and (INTENTS.any("question_words", words) or not has_amount):
+        return Purpose.QUESTION
+    if asked and INTENTS.any("price", words):
+        return Purpose.QUESTION
+    return Purpose.ORDER

@@ -1,0 +1,159 @@
+"""Tokens of a burst with their place in the original texts, e-mail quotes and signatures left out."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from handlers.ai.lexicon import LEXICON
+from handlers.ai.stems import fold, shorten
+
+
+class Kind(StrEnum):
+    WORD = "word"
+    NUM = "num"
+    SEP = "sep"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word, number or separator: ``text`` is the message's index, ``start`` and ``end`` its place in it.
+
+    ``glued`` says that no space parts it from the token before ("4kg", "6-8", "couve-flor").
+    """
+
+    text: int
+    start: int
+    end: int
+    norm: str
+    kind: Kind
+    glued: bool = False
+
+
+MESSAGE_BREAK = "//"  # the separator token between two messages of a burst
+_TOKEN = re.compile(
+    r"(?P<num>\d+(?:[.,]\d+)*|[½¼¾])"
+    r"|(?P<abbr>\b[cspCSP]/[uU]?(?=[\s\w]|$))"
+    r"|(?P<nro>\b(?:[nN][ºo°]\.?|[nN]ro\.?|[nN]\.º)(?=\s?\d))"
+    r"|(?P<word>[^\W\d_]+(?:['’´`][^\W\d_]+)*)"
+    r"|(?P<sep>\n|[^\s\w]|_)"
+)
+_ABBREVIATIONS = {"c/": "con", "s/": "sin", "p/": "para", "c/u": "cada", "s/u": "sin", "p/u": "para"}
+_MARKS = frozenset("\n,.;:?!/+-–—()[]•*·|=&#$%@\"'“”>→°")
+
+
+def tokenize(texts: Sequence[str]) -> list[Token]:
+    """The tokens of all messages in order, phrases of the lexicon joined, messages parted by MESSAGE_BREAK."""
+    tokens: list[Token] = []
+    for index, text in enumerate(texts):
+        if tokens:
+            tokens.append(Token(index, 0, 0, MESSAGE_BREAK, Kind.SEP))
+        tokens.extend(join_phrases(_dehyphenate(list(_raw_tokens(index, text)))))
+    return tokens
+
+
+def _raw_tokens(index: int, text: str) -> Iterator[Token]:
+    last_end = -1
+    for begin, end in body_ranges(text):
+        for match in _TOKEN.finditer(text, begin, end):
+            kind, norm = _classify(match)
+            if norm:
+                yield Token(index, match.start(), match.end(), norm, kind, match.start() == last_end)
+                last_end = match.end()
+
+
+def _classify(match: re.Match[str]) -> tuple[Kind, str]:
+    raw, group = match.group(), match.lastgroup
+    if group == "num":
+        return Kind.NUM, {"½": "0.5", "¼": "0.25", "¾": "0.75"}.get(raw, raw)
+    if group == "abbr":
+        return Kind.WORD, _ABBREVIATIONS[raw.casefold()]
+    if group == "nro":
+        # "no 8" in "no espere, no 8" is a negation; only the written number sign is one.
+        return Kind.WORD, "no" if raw.casefold() == "no" else "nro"
+    if group == "word":
+        return Kind.WORD, shorten(fold(raw))
+    return Kind.SEP, raw if raw in _MARKS else ""
+
+
+def _dehyphenate(tokens: list[Token]) -> list[Token]:
+    """Without the hyphens inside words ("coca-cola"); those between numbers or spaces stay."""
+    kept: list[Token] = []
+    for position, token in enumerate(tokens):
+        if token.norm == "-" and token.glued and 0 < position < len(tokens) - 1:
+            after, before = tokens[position + 1], tokens[position - 1]
+            if after.glued and Kind.WORD in (after.kind, before.kind) and Kind.SEP not in (after.kind, before.kind):
+                continue
+        kept.append(token)
+    return kept
+
+
+def join_phrases(tokens: list[Token]) -> list[Token]:
+    """Phrases of the lexicon as one token, its words joined by "_"; the longest phrase wins."""
+    joined: list[Token] = []
+    position = 0
+    while position < len(tokens):
+        size = _phrase_size(tokens, position)
+        joined.append(tokens[position] if size == 1 else _join(tokens[position : position + size]))
+        position += size
+    return joined
+
+
+def _phrase_size(tokens: list[Token], position: int) -> int:
+    for phrase in LEXICON.phrases.get(tokens[position].norm, ()):
+        window = tokens[position : position + len(phrase)]
+        if len(window) == len(phrase) and all(t.norm == w for t, w in zip(window, phrase, strict=True)):
+            return len(phrase)
+    return 1
+
+
+def _join(tokens: list[Token]) -> Token:
+    first, last = tokens[0], tokens[-1]
+    norm = "_".join(token.norm for token in tokens)
+    return Token(first.text, first.start, last.end, norm, Kind.WORD, first.glued)
+
+
+# --- e-mail: what the customer wrote now, without quotes and signature -------------------------------------------
+
+_QUOTE = re.compile(
+    r"^(?:>|-{2,}\s*(?:original|mensaje|mensagem|forwarded)|_{5,}|(?:on|el|em|le)\b.{4,120}\b(?:wrote|escribi[oó]|escreveu)\s*:"
+    r"|(?:from|de|sent|enviado el|enviado em)\s*:\s.*@)",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(
+    r"^(?:saludos|un saludo|(?:muchas |mil |many )?(?:gracias|thanks|thx)|thank you|(?:kind |best |warm )?regards|best(?: wishes)?|all the best|cheers|atte|atentamente"
+    r"|att|atenciosamente|abs|abra[cç]os?|um abra[cç]o|un abrazo|obrigad[oa]|grat[oa]|bjs?|beijos|falou|yours(?: sincerely| faithfully| truly)?|sincerely|cordialmente|quedo atent[oa]"
+    r"|cordiales saludos|saludos cordiales|desde j[aá] (?:agrade[cç]o|obrigad[oa])|ta|valeu|warmly|respectfully|sds|at\.?te|enviado (?:do|desde) .*|sent from .*|--)"
+    r"[\s,.!:;🙏👍]*(?:[^\W\d]+[\s,.!]*){0,2}$",
+    re.IGNORECASE,
+)
+_ITEM_LINE = re.compile(
+    r"\d\s*(?:kg|kilos?|quilos?|cajas?|caixas?|cx|cases?|box(?:es)?|pacotes?|paquetes?|packs?|bolsas?|bags?|manojos?|trays?)\b",
+    re.IGNORECASE,
+)
+
+
+def body_ranges(text: str) -> list[tuple[int, int]]:
+    """The places of the lines that hold the customer's own words; everything after a quote head or closing is left out."""
+    lines = _lines(text)
+    kept: list[tuple[int, int]] = []
+    for position, (begin, end) in enumerate(lines):
+        line = text[begin:end].strip()
+        if _QUOTE.match(line):
+            if line.startswith(">"):
+                continue
+            break
+        kept.append((begin, end))
+        if position and _ends_letter(text, line, lines[position + 1 :]):
+            break
+    return kept
+
+
+def _lines(text: str) -> list[tuple[int, int]]:
+    return [(match.start(), match.end()) for match in re.finditer(r"[^\n]*\n|[^\n]+$", text)]
+
+
+def _ends_letter(text: str, line: str, rest: list[tuple[int, int]]) -> bool:
+    if not _CLOSING.match(line):
+        return False
+    return not any(_ITEM_LINE.search(text[begin:end]) for begin, end in rest if not text[begin:end].startswith(">"))
