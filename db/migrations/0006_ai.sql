@@ -30,4 +30,6 @@ create table ai_responses (
 comment on table ai_responses is 'The result of one turn, kept at the last message of its burst; a failed call is a row with its error class.';
 create index ai_responses_conversation on ai_responses (distributor_id, conversation_id, id desc);
 call protect_tenant_table('ai_responses');
-grant select, insert, update on ai_responses to waystation_app;
+grant select, insert on ai_responses to waystation_app;
+grant update (status, engine, engine_version, model, intent, language, confidence, extracted_data, error_class, input_tokens, cached_tokens, output_tokens, cost_micro_usd, request_id, processing_ms, created_at)
+    on ai_responses to waystation_app;

@@ -1,0 +1,70 @@
+"""Every named statement is prepared against the migrated schema by the role that runs it, and every one is used."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import db
+from db.named_sql import load_statements, parse_statements, statement_files
+from db.tenant import Database
+
+# Run across tenants, by the worker's role; all others run in a tenant's transaction.
+WORKER_FILES = {"accept", "lanes", "accounts"}
+WORKER_STATEMENTS = {("api_keys", "find_key_owner")}
+
+STATEMENTS = [(source, name) for source in statement_files() for name in load_statements(source)]
+
+
+@pytest.mark.parametrize(("source", "name"), STATEMENTS, ids=lambda value: str(value))
+async def test_a_statement_can_be_prepared_by_its_role(database: Database, runtime, source: str, name: str):
+    worker = source in WORKER_FILES or (source, name) in WORKER_STATEMENTS
+    door = database.worker() if worker else database.tenant(runtime.new_id())
+    async with door as connection:
+        # An EXPLAIN checks the role's rights too, which a bare prepare does not.
+        sql = load_statements(source)[name]
+        prepared = await connection.prepare(sql)
+        nulls = ", ".join("null" for _ in prepared.get_parameters())
+        types = ", ".join(_type_name(parameter) for parameter in prepared.get_parameters())
+        await connection.execute(f"prepare checked{f'({types})' if types else ''} as {sql}")
+        await connection.execute(f"explain execute checked{f'({nulls})' if nulls else ''}")
+        await connection.execute("deallocate checked")
+
+
+def _type_name(parameter) -> str:
+    return f"{parameter.name.removesuffix('[]')}[]" if parameter.kind == "array" else parameter.name
+
+
+def test_every_statement_is_used_exactly_where_it_belongs():
+    """``_SQL["name"]`` in the module that loads the file; a statement that nobody runs is dead, a wrong name fails at once."""
+    used: set[tuple[str, str]] = set()
+    for path in Path(db.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        loads = {
+            target.id: node.value.args[0].value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "load_statements"
+            for target in node.targets
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in loads:
+                used |= {(loads[node.value.id], constant.value) for constant in ast.walk(node.slice) if isinstance(constant, ast.Constant)}
+
+    assert used == set(STATEMENTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("-- name: one\nselect 1;\n-- name: one\nselect 2;\n", "twice"),
+        ("-- name: one\n\n-- name: two\nselect 2;\n", "empty"),
+    ],
+)
+def test_a_broken_file_says_what_is_wrong(text: str, problem: str):
+    with pytest.raises(ValueError, match=problem):
+        parse_statements("broken", text)
+
+
+def test_an_unknown_statement_names_the_file():
+    with pytest.raises(KeyError, match="lanes.sql has no statement named nothing"):
+        load_statements("lanes")["nothing"]
