@@ -305,6 +305,8 @@ async def test_requests_and_answers_are_as_twilio_describes_them(stage):
     jsonschema.validate(listed, _strict(_schema(description, page)))
     for held in stage.state.messages:
         jsonschema.validate(held.resource(), _strict(_schema(description, answer)))
+    assert len(stage.state.messages) == 2
+    assert len(listed["messages"]) == 1
 
 
 def _strict(schema):

@@ -58,10 +58,13 @@ def changed(request, name, value):
     return headers
 
 
-def refused(request, tokens=(TOKEN,), signing_keys=None):
-    with pytest.raises(VerificationFailed) as caught:
+def accepted(request, tokens=(TOKEN,), signing_keys=None):
+    """Whether it verifies; any error but VerificationFailed goes through."""
+    try:
         verify_twilio(request, tokens, signing_keys or {})
-    return caught.value
+    except VerificationFailed:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(
@@ -109,7 +112,7 @@ def test_ports_are_tried_with_and_without(signed_url, our_url):
     request = post(FIELDS, url=our_url)
     signature = twilio_signature(TOKEN, signed_url, FIELDS.items())
 
-    verify_twilio(replace(request, headers=changed(request, TWILIO_SIGNATURE, signature)), [TOKEN], {})
+    assert accepted(replace(request, headers=changed(request, TWILIO_SIGNATURE, signature)), [TOKEN], {})
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_what_the_library_accepts_is_accepted(url, pairs):
         return  # the library rewrites some URLs before it checks, its own signature then fails
     headers = CIMultiDict({"Content-Type": FORM_TYPE, TWILIO_SIGNATURE: signature})
 
-    verify_twilio(InboundRequest("POST", url, headers, urlencode(pairs).encode()), [TOKEN], {})
+    assert accepted(InboundRequest("POST", url, headers, urlencode(pairs).encode()), [TOKEN], {})
 
 
 @given(urls, pair_lists)
@@ -152,7 +155,7 @@ def test_any_changed_byte_of_the_body_is_refused(position, mask):
     if set(form_pairs(bytes(body))) == set(form_pairs(request.body)):
         return  # %2b and %2B are the same byte to Twilio: nothing that is signed has changed
 
-    refused(replace(request, body=bytes(body)))
+    assert not accepted(replace(request, body=bytes(body)))
 
 
 def test_every_changed_byte_of_path_and_query_is_refused():
@@ -161,7 +164,7 @@ def test_every_changed_byte_of_path_and_query_is_refused():
     for position in range(start, len(URL)):
         for mask in (1, 2, 4, 8, 16, 32, 64):
             url = URL[:position] + chr(ord(URL[position]) ^ mask) + URL[position + 1 :]
-            refused(replace(request, url=url))
+            assert not accepted(replace(request, url=url))
 
 
 def test_every_changed_byte_of_the_header_is_refused():
@@ -172,7 +175,7 @@ def test_every_changed_byte_of_the_header_is_refused():
             flipped = bytearray(good)
             flipped[position] ^= mask
             header = bytes(flipped).decode("utf-8", "surrogateescape")
-            refused(replace(request, headers=changed(request, TWILIO_SIGNATURE, header)))
+            assert not accepted(replace(request, headers=changed(request, TWILIO_SIGNATURE, header)))
 
 
 def test_base64_that_decodes_to_the_same_bytes_is_refused():
@@ -184,7 +187,7 @@ def test_base64_that_decodes_to_the_same_bytes_is_refused():
 
     for header in (twin, good + "\n", " " + good, good.rstrip("="), good + "=", good.replace("/", "_")):
         if header != good:
-            refused(replace(request, headers=changed(request, TWILIO_SIGNATURE, header)))
+            assert not accepted(replace(request, headers=changed(request, TWILIO_SIGNATURE, header)))
 
 
 @pytest.mark.parametrize(
@@ -195,14 +198,16 @@ def test_a_missing_or_odd_header_is_refused(header):
     if header is not None:
         headers[TWILIO_SIGNATURE] = header
 
-    refused(replace(post(FIELDS), headers=headers))
+    assert not accepted(replace(post(FIELDS), headers=headers))
 
 
 def test_the_error_tells_nothing():
     request = replace(post(FIELDS), body=b"Body=changed")
     expected = twilio_signature(TOKEN, request.url, [("Body", "changed")])
 
-    error = refused(request)
+    with pytest.raises(VerificationFailed) as caught:
+        verify_twilio(request, [TOKEN], {})
+    error = caught.value
 
     assert str(error) == "The signature is missing or wrong."
     assert expected not in repr(error)
@@ -212,27 +217,27 @@ def test_the_error_tells_nothing():
 def test_tokens_may_be_rotated():
     request = post(FIELDS, token="old_token_1")
 
-    verify_twilio(request, ["new_token_1", "old_token_1"], {})
-    refused(request, ["new_token_1"])
-    refused(request, [])
+    assert accepted(request, ["new_token_1", "old_token_1"], {})
+    assert not accepted(request, ["new_token_1"])
+    assert not accepted(request, [])
 
 
 def test_a_post_of_countless_fields_is_refused_before_it_is_read():
-    refused(replace(post(FIELDS), body=b"a&" * 500_000))
+    assert not accepted(replace(post(FIELDS), body=b"a&" * 500_000))
 
 
 def test_urls_that_are_not_utf8():
     raw = "https://gw.example.test/in/\udcff"  # how a server shows the byte FF of a request line
-    refused(replace(post(FIELDS), url=raw))
-    refused(replace(post(FIELDS), url="https://gw.example.test/in/" + chr(0xD800)))
+    assert not accepted(replace(post(FIELDS), url=raw))
+    assert not accepted(replace(post(FIELDS), url="https://gw.example.test/in/" + chr(0xD800)))
 
 
 def test_an_empty_secret_signs_nothing():
     """Not configured must never mean: signed with the empty string."""
     request = post(FIELDS, token="")
 
-    refused(request, [])
-    refused(request, [TOKEN])
+    assert not accepted(request, [])
+    assert not accepted(request, [TOKEN])
 
 
 def test_get_signs_the_url_alone():
@@ -240,9 +245,11 @@ def test_get_signs_the_url_alone():
     headers = CIMultiDict({TWILIO_SIGNATURE: twilio_signature(TOKEN, url)})
     request = InboundRequest("GET", url, headers, b"")
 
-    verify_twilio(request, [TOKEN], {})
-    refused(replace(request, url=url.replace("a+b", "a%20b")))
-    refused(replace(request, method="POST"))  # a body of unknown type is not bound to this signature
+    assert accepted(request, [TOKEN], {})
+    assert not accepted(replace(request, url=url.replace("a+b", "a%20b")))
+    assert not accepted(
+        replace(request, method="POST")
+    )  # a body of unknown type is not bound to this signature
 
 
 def test_repeated_values_count_once_and_are_sorted():
@@ -255,36 +262,36 @@ def test_repeated_values_count_once_and_are_sorted():
         }
     )
 
-    verify_twilio(InboundRequest("POST", url, headers, urlencode(pairs).encode()), [TOKEN], {})
+    assert accepted(InboundRequest("POST", url, headers, urlencode(pairs).encode()), [TOKEN], {})
 
 
 class TestJson:
     def test_url_and_hash_hold(self):
-        verify_twilio(signed_json(), [TOKEN], {})
+        assert accepted(signed_json(), [TOKEN], {})
         assert RequestValidator(TOKEN).validate(
             JSON_URL, JSON_BODY.decode(), twilio_signature(TOKEN, JSON_URL)
         )
 
     def test_another_body_is_refused(self):
-        refused(replace(signed_json(), body=b'{"a":2}'))
+        assert not accepted(replace(signed_json(), body=b'{"a":2}'))
 
     def test_a_body_without_a_hash_is_refused(self):
-        refused(signed_json(url="https://gw.example.test/h"))
-        refused(signed_json(url="https://gw.example.test/h?bodySHA256="))
+        assert not accepted(signed_json(url="https://gw.example.test/h"))
+        assert not accepted(signed_json(url="https://gw.example.test/h?bodySHA256="))
 
     def test_two_hashes_must_both_hold(self):
-        refused(signed_json(url=JSON_URL + "&bodySHA256=00"))
+        assert not accepted(signed_json(url=JSON_URL + "&bodySHA256=00"))
 
     def test_it_cannot_be_replayed_as_an_empty_form_or_a_get(self):
         request = signed_json()
         form = changed(request, "Content-Type", FORM_TYPE)
 
-        refused(replace(request, headers=form, body=b""))
-        refused(replace(request, method="GET", body=b""))
+        assert not accepted(replace(request, headers=form, body=b""))
+        assert not accepted(replace(request, method="GET", body=b""))
 
     def test_a_form_cannot_be_called_json(self):
         request = post(FIELDS)
-        refused(replace(request, headers=changed(request, "Content-Type", "application/json")))
+        assert not accepted(replace(request, headers=changed(request, "Content-Type", "application/json")))
 
 
 class TestSigningKeys:
@@ -302,7 +309,7 @@ class TestSigningKeys:
     def test_the_named_key_with_sha256(self):
         request = self.request(signature_settings("webhooks_sharedkey_1"))
 
-        verify_twilio(request, [TOKEN], self.KEYS)
+        assert accepted(request, [TOKEN], self.KEYS)
         assert RequestValidator("shared-secret-1").validate(
             URL, FIELDS, request.headers[TWILIO_SIGNATURE], TwilioAlgorithm.SHA256
         )
@@ -328,18 +335,18 @@ class TestSigningKeys:
         ],
     )
     def test_no_other_key_or_algorithm(self, settings, secret, algorithm):
-        refused(self.request(settings, secret, algorithm), [TOKEN], self.KEYS)
+        assert not accepted(self.request(settings, secret, algorithm), [TOKEN], self.KEYS)
 
     def test_without_configured_keys_the_header_is_refused(self):
-        refused(self.request(signature_settings("webhooks_sharedkey_1")), [TOKEN], {})
-        refused(self.request(signature_settings("webhooks_sharedkey_1"), TOKEN), [TOKEN], {})
+        assert not accepted(self.request(signature_settings("webhooks_sharedkey_1")), [TOKEN], {})
+        assert not accepted(self.request(signature_settings("webhooks_sharedkey_1"), TOKEN), [TOKEN], {})
 
     def test_taking_the_header_away_is_no_downgrade(self):
         request = self.request(signature_settings("webhooks_sharedkey_1"), algorithm=TwilioAlgorithm.SHA1)
         headers = CIMultiDict(request.headers)
         del headers[TWILIO_SIGNATURE_SETTINGS]
 
-        refused(replace(request, headers=headers), [TOKEN], self.KEYS)
+        assert not accepted(replace(request, headers=headers), [TOKEN], self.KEYS)
 
 
 header_texts = st.text(max_size=40)
@@ -356,7 +363,9 @@ header_texts = st.text(max_size=40)
     st.binary(max_size=80),
 )
 def test_nothing_but_verification_failed_is_ever_raised(method, url, headers, body):
-    refused(InboundRequest(method, url, CIMultiDict(headers), body), [TOKEN], {"k": "secret-of-k"})
+    assert not accepted(
+        InboundRequest(method, url, CIMultiDict(headers), body), [TOKEN], {"k": "secret-of-k"}
+    )
 
 
 @given(st.binary(max_size=200))
