@@ -69,8 +69,15 @@ class JoinedDatabase(Database):
         """A savepoint of the open transaction; raises ValueError for another tenant."""
         if distributor_id != self._distributor_id:
             raise ValueError("the open transaction is another tenant's")
-        async with self._connection.transaction():
+        # The driver's own savepoints need a transaction that the driver began.
+        await self._connection.execute("savepoint joined")
+        try:
             yield self._connection
+        except BaseException:
+            if not self._connection.is_closed():
+                await self._connection.execute("rollback to savepoint joined; release savepoint joined")
+            raise
+        await self._connection.execute("release savepoint joined")
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[Connection]:

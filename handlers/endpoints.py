@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, NewType
 from uuid import UUID
 
-from channels.errors import NotFound, WrongState
+from channels.errors import InvalidInput, NotFound, UrlNotAllowed, WrongState
 from db import delivery_log, endpoints, events
 from db.endpoints import headers_context, secrets_context
 from db.rows import EndpointRecord
@@ -50,9 +50,12 @@ class EndpointWithSecret:
 async def check_endpoint_url(check_url: UrlCheck, url: str) -> CheckedUrl:
     """The URL, checked by the guarded client; waits for name servers, so never inside a transaction.
 
-    Raises UrlNotAllowed, an InvalidInput.
+    Raises InvalidInput with the code `url_not_allowed`.
     """
-    await check_url(url)
+    try:
+        await check_url(url)
+    except UrlNotAllowed as error:
+        raise InvalidInput(str(error), field="url", code=error.code) from None
     return CheckedUrl(url)
 
 

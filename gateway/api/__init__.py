@@ -1,0 +1,1 @@
+"""The management API: operations declared once, as routes and as OpenAPI."""

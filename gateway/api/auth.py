@@ -1,0 +1,31 @@
+"""Whose request it is: ``Authorization: Bearer wst_…``, looked up by its hash before a tenant is known."""
+
+from aiohttp import hdrs, web
+
+from db.rows import KeyOwner
+from gateway.api.problems import unauthorized
+from gateway.keys import RUNTIME
+from handlers.tenants import find_key_owner
+
+_SCHEME = "bearer"
+
+
+async def authenticate(request: web.Request) -> KeyOwner:
+    """The tenant and key of a request; asks the database each time, so that a revoked key ends at once.
+
+    Raises ApiError 401.
+    """
+    owner = await find_key_owner(request.app[RUNTIME], _bearer_token(request))
+    if owner is None:
+        raise unauthorized()
+    return owner
+
+
+def _bearer_token(request: web.Request) -> str:
+    headers = request.headers.getall(hdrs.AUTHORIZATION, [])
+    if len(headers) != 1:
+        raise unauthorized()
+    scheme, _, token = headers[0].partition(" ")
+    if scheme.lower() != _SCHEME:
+        raise unauthorized()
+    return token.strip()

@@ -1,0 +1,217 @@
+"""Messages: of a conversation, one by one with all that is known, and new ones to a customer."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from http import HTTPMethod, HTTPStatus
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, model_validator
+
+from channels.base import Attachment as FileToSend
+from channels.base import Channel, MessageStatus, MessageType
+from channels.errors import NotFound
+from db import inbox
+from db.rows import AttachmentRecord, MessageRecord
+from gateway.api.operations import Call, Operation
+from gateway.api.paging import BY_ID, grouped, make_page, read_position
+from gateway.api.schemas import Answer, Body, Line, NoQuery, Page, PageQuery
+from handlers.outbound import queue_message
+from handlers.webhooks.payloads import Direction, Number
+
+_THREAD = "/v1/conversations/{id}/messages"
+_TAG = "messages"
+_MAX_TEXT = 65_536  # characters; what a provider takes is the provider's to say
+_MAX_FILES = 10
+
+
+def _no_template(value: Any) -> Any:
+    if value is not None:
+        raise ValueError("templates are not supported yet; leave it null")
+    return value
+
+
+class Attachment(Answer):
+    """A file of a message, by its provider's address."""
+
+    id: UUID
+    url: str
+    content_type: str
+    filename: str | None
+
+
+class Message(Answer):
+    """A message in or out."""
+
+    id: UUID
+    conversation_id: UUID
+    channel: Channel
+    direction: Direction
+    type: MessageType
+    status: MessageStatus
+    text: str
+    attachments: Sequence[Attachment]
+    provider_message_id: str | None
+    error_code: str | None
+    customer_id: UUID | None
+    ai_processed: bool = Field(description="False only while an incoming message awaits its turn.")
+    metadata: Mapping[str, Any] = Field(description="What its type adds: a location, a button's payload.")
+    created_at: datetime
+    updated_at: datetime
+
+
+class StatusChange(Answer):
+    """A status that was told; `applied` is false for one that came too late."""
+
+    status: str
+    provider_status: str
+    error_code: str | None
+    applied: bool
+    occurred_at: datetime
+
+
+class Analysis(Answer):
+    """What an engine made of the burst that ended with this message."""
+
+    id: UUID
+    status: str
+    engine: str
+    engine_version: str
+    model: str | None
+    intent: str | None
+    language: str | None
+    confidence: Number | None
+    extracted_data: Mapping[str, Any]
+    error_class: str | None
+    input_tokens: int
+    output_tokens: int
+    cost_micro_usd: int
+    processing_ms: int
+    created_at: datetime
+
+
+class MessageDetail(Message):
+    """A message with its status history and its analysis."""
+
+    status_history: Sequence[StatusChange] = Field(description="The oldest first.")
+    ai_analysis: Analysis | None = Field(description="At the last message of a burst; else null.")
+
+
+class NewAttachment(Body):
+    """A file to be sent; the provider fetches it."""
+
+    url: str = Field(pattern=r"^https?://[!-~]+$", max_length=2048)
+    content_type: Line = Field(default="application/octet-stream", examples=["image/jpeg"])
+    filename: Line | None = None
+
+
+class MessageCreate(Body):
+    """A message to be sent: text, files or both."""
+
+    text: str = Field(default="", max_length=_MAX_TEXT, examples=["Su pedido sale mañana."])
+    attachments: Annotated[list[NewAttachment], Field(max_length=_MAX_FILES, default_factory=list)]
+    template: Annotated[None, AfterValidator(_no_template), Field(description="Reserved; must be null.")] = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.text.strip() and not self.attachments:
+            raise ValueError("text or attachments must be given")
+        return self
+
+
+async def list_messages(call: Call[None, PageQuery]) -> Page[Message]:
+    (before,) = read_position(call, BY_ID)
+    async with call.transaction() as connection:
+        if await inbox.read_conversation(connection, call.id) is None:
+            raise NotFound
+        rows = await inbox.list_messages(connection, call.id, before, call.query.limit + 1)
+        files = await inbox.list_attachments(connection, [row.id for row in rows])
+    groups = grouped(files, "message_id")
+    items = (_message(row, groups.get(row.id, ())) for row in rows)
+    return make_page(call, BY_ID, rows, items, Page[Message])
+
+
+async def create_message(call: Call[MessageCreate, NoQuery]) -> MessageDetail:
+    body = call.body
+    files = [FileToSend(file.url, file.content_type, file.filename) for file in body.attachments]
+    message_id = await queue_message(
+        call.runtime, call.distributor_id, call.id, text=body.text, attachments=files
+    )
+    return await _load_message(call, message_id)
+
+
+async def read_message(call: Call[None, NoQuery]) -> MessageDetail:
+    return await _load_message(call, call.id)
+
+
+async def _load_message(call: Call[Any, Any], message_id: UUID) -> MessageDetail:
+    async with call.transaction() as connection:
+        row = await inbox.read_message(connection, message_id)
+        if row is None:
+            raise NotFound
+        files = await inbox.list_attachments(connection, [message_id])
+        statuses = await inbox.list_statuses(connection, message_id)
+        analysis = await inbox.read_analysis(connection, message_id)
+    return MessageDetail(
+        **_message(row, files).model_dump(),
+        status_history=[StatusChange.model_validate(status) for status in statuses],
+        ai_analysis=Analysis.model_validate(analysis) if analysis else None,
+    )
+
+
+def _message(row: MessageRecord, files: Sequence[AttachmentRecord]) -> Message:
+    return Message(
+        id=row.id,
+        conversation_id=row.conversation_id,
+        channel=Channel(row.channel),
+        direction=Direction(row.direction),
+        type=MessageType(row.type),
+        status=MessageStatus(row.status),
+        text=row.text,
+        attachments=[Attachment.model_validate(file) for file in files],
+        provider_message_id=row.provider_message_id,
+        error_code=row.error_code,
+        customer_id=row.customer_id,
+        ai_processed=row.ai_processed,
+        metadata=row.metadata,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+OPERATIONS = (
+    Operation(
+        method=HTTPMethod.GET,
+        path=_THREAD,
+        tag=_TAG,
+        summary="List a conversation's messages",
+        handle=list_messages,
+        query=PageQuery,
+        response=Page[Message],
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path=_THREAD,
+        tag=_TAG,
+        summary="Send a message to the customer",
+        description=(
+            "Answered once the message is stored as QUEUED. Refused (409) with `opted_out`, or"
+            " `window_closed` where WhatsApp's 24 hours since the customer's last message are over."
+        ),
+        handle=create_message,
+        body=MessageCreate,
+        response=MessageDetail,
+        status=HTTPStatus.ACCEPTED,
+        errors=(HTTPStatus.CONFLICT,),
+    ),
+    Operation(
+        method=HTTPMethod.GET,
+        path="/v1/messages/{id}",
+        tag=_TAG,
+        summary="Read a message with its status history and analysis",
+        handle=read_message,
+        response=MessageDetail,
+    ),
+)

@@ -1,0 +1,93 @@
+"""What an operation is: declared once, it becomes a route and its page in the OpenAPI document."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from http import HTTPMethod, HTTPStatus
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from channels.base import ChannelAdapter
+from channels.egress import EgressClient
+from db.rows import KeyOwner
+from db.tenant import Connection
+from gateway.api.schemas import NoQuery
+from handlers.runtime import Runtime
+
+BODY_CAP = 1024 * 1024
+JSON = "application/json"
+NO_ID = UUID(int=0)
+
+BodyT = TypeVar("BodyT")
+QueryT = TypeVar("QueryT")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[BodyT, QueryT]):
+    """One valid request of a known tenant. ``id`` is the path's (NO_ID where it has none)."""
+
+    operation: "Operation"
+    runtime: Runtime
+    adapters: Mapping[str, ChannelAdapter]
+    egress: EgressClient
+    owner: KeyOwner
+    id: UUID
+    body: BodyT
+    query: QueryT
+    prepared: Any = None  # what the operation's ``prepare`` gave
+
+    @property
+    def distributor_id(self) -> UUID:
+        return self.owner.distributor_id
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+        """A transaction of the caller's tenant."""
+        return self.runtime.database.tenant(self.distributor_id)
+
+    async def prepare(self) -> "Call[BodyT, QueryT]":
+        """This call after its operation's ``prepare``."""
+        prepare = self.operation.prepare
+        return self if prepare is None else replace(self, prepared=await prepare(self))
+
+
+BodyReader = Callable[[bytes, str], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One operation of the API.
+
+    ``handle`` gives back what is answered, of type ``response``. ``prepare`` runs before it, outside of any
+    transaction: the place to wait for others. ``read_body`` (content, content type) replaces the reading of
+    JSON into ``body``. ``errors`` names what is special to the operation: 400, 401, 404, 413 and 422 follow
+    from its form.
+    """
+
+    method: HTTPMethod
+    path: str
+    tag: str
+    summary: str
+    handle: Callable[[Call[Any, Any]], Awaitable[BaseModel | None]]
+    description: str = ""
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] = NoQuery
+    response: type[BaseModel] | None = None
+    status: HTTPStatus = HTTPStatus.OK
+    errors: tuple[HTTPStatus, ...] = ()
+    prepare: Callable[[Call[Any, Any]], Awaitable[Any]] | None = None
+    read_body: BodyReader | None = None
+    body_types: tuple[str, ...] = (JSON,)
+    body_cap: int = BODY_CAP
+
+    @property
+    def name(self) -> str:
+        """The operation's id: its function's name."""
+        return getattr(self.handle, "__name__", self.summary)
+
+    @property
+    def id_name(self) -> str | None:
+        """The name of the path's id, if it has one."""
+        _, opened, rest = self.path.partition("{")
+        return rest.partition("}")[0] if opened else None

@@ -1,0 +1,115 @@
+"""From a request to a call: path, query and body, each checked against what its operation declares."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from channels.errors import InvalidInput, NotFound
+from db.rows import KeyOwner
+from gateway.api.operations import NO_ID, Call, Operation
+from gateway.api.problems import ApiError, invalid, invalid_fields, too_large
+from gateway.keys import ADAPTERS, EGRESS, RUNTIME
+from handlers.webhooks.events import parse_event_id
+
+EVENT_ID = "event_id"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_CHUNK = 65_536
+
+
+async def read_call(
+    operation: Operation, request: web.Request, owner: KeyOwner, raw: bytes
+) -> Call[Any, Any]:
+    """The request as its operation takes it; raises NotFound, or ApiError 400 or 422."""
+    return Call(
+        operation=operation,
+        runtime=request.app[RUNTIME],
+        adapters=request.app[ADAPTERS],
+        egress=request.app[EGRESS],
+        owner=owner,
+        id=_path_id(operation, request),
+        query=_read_query(operation, request),
+        body=await _read_body(operation, raw, request.content_type),
+    )
+
+
+async def read_raw_body(request: web.Request, cap: int) -> bytes:
+    """The body's bytes; raises ApiError 413 beyond ``cap``, without reading on."""
+    if (request.content_length or 0) > cap:
+        raise too_large(cap)
+    raw = bytearray()
+    async for chunk in request.content.iter_chunked(_CHUNK):
+        raw += chunk
+        if len(raw) > cap:
+            raise too_large(cap)
+    return bytes(raw)
+
+
+def read_json(raw: bytes) -> Any:
+    """A JSON value that can be stored; raises ApiError 400 or 422."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise ApiError(HTTPStatus.BAD_REQUEST, "malformed_json", "The body is not JSON.") from None
+    if b"\\u0000" in raw and _holds_nul(value):
+        raise invalid("body", "", "Text may not hold the character NUL.")
+    return value
+
+
+def read_model(model: type[BaseModel], raw: bytes) -> BaseModel:
+    """A JSON body as its model; raises ApiError 400 or 422."""
+    try:
+        return model.model_validate(read_json(raw))
+    except ValidationError as error:
+        raise invalid_fields("body", error) from None
+
+
+def _path_id(operation: Operation, request: web.Request) -> UUID:
+    if operation.id_name is None:
+        return NO_ID
+    text = request.match_info[operation.id_name]
+    if operation.id_name == EVENT_ID:
+        return _event_id(text)
+    if not _UUID.fullmatch(text):
+        raise NotFound
+    return UUID(text)
+
+
+def _event_id(text: str) -> UUID:
+    try:
+        return parse_event_id(text)
+    except InvalidInput:
+        raise NotFound from None
+
+
+def _read_query(operation: Operation, request: web.Request) -> BaseModel:
+    values: Mapping[str, str] = dict(request.query)
+    if len(values) < len(request.query):
+        raise invalid("query", "", "A query parameter may be given only once.")
+    if any("\0" in value for value in values.values()):
+        raise invalid("query", "", "Text may not hold the character NUL.")
+    try:
+        return operation.query.model_validate(values)
+    except ValidationError as error:
+        raise invalid_fields("query", error) from None
+
+
+async def _read_body(operation: Operation, raw: bytes, content_type: str) -> Any:
+    if operation.read_body is not None:
+        # May be long; a thread keeps the loop free for others.
+        return await asyncio.to_thread(operation.read_body, raw, content_type)
+    return read_model(operation.body, raw) if operation.body else None
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(member) for key, member in value.items())
+    return isinstance(value, list) and any(_holds_nul(member) for member in value)

@@ -1,0 +1,78 @@
+"""All operations of the API, and how they come onto an application."""
+
+from importlib import resources
+
+import orjson
+from aiohttp import web
+
+from gateway.api import (
+    accounts,
+    api_keys,
+    conversations,
+    customers,
+    deliveries,
+    endpoints,
+    events,
+    messages,
+    orders,
+    products,
+    tenant,
+)
+from gateway.api.openapi import build_document
+from gateway.api.operations import JSON
+from gateway.api.routing import make_handler
+from gateway.middleware import Handler
+
+OPERATIONS = (
+    *tenant.OPERATIONS,
+    *accounts.OPERATIONS,
+    *conversations.OPERATIONS,
+    *messages.OPERATIONS,
+    *customers.OPERATIONS,
+    *orders.OPERATIONS,
+    *products.OPERATIONS,
+    *endpoints.OPERATIONS,
+    *deliveries.OPERATIONS,
+    *events.OPERATIONS,
+    *api_keys.OPERATIONS,
+)
+# The page has no inline code and nothing from elsewhere, and may ask nobody but us.
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'"
+)
+_PAGE_FILES = (
+    ("/docs", "page.html", "text/html"),
+    ("/docs/page.css", "page.css", "text/css"),
+    ("/docs/page.js", "page.js", "text/javascript"),
+)
+
+
+def add_api_routes(app: web.Application) -> None:
+    """Adds `/v1/…`, `/openapi.json` and `/docs`.
+
+    The application must have `gateway.middleware.MIDDLEWARES`, and RUNTIME, ADAPTERS and EGRESS of
+    `gateway.keys` before its first request.
+    """
+    for operation in OPERATIONS:
+        app.router.add_route(operation.method, operation.path, make_handler(operation))
+    document = orjson.dumps(build_document(OPERATIONS))
+    app.router.add_route("GET", "/openapi.json", _fixed(document, JSON))
+    folder = resources.files("gateway.api").joinpath("docs")
+    for path, file, content_type in _PAGE_FILES:
+        app.router.add_route("GET", path, _fixed(folder.joinpath(file).read_bytes(), content_type))
+
+
+def _fixed(content: bytes, content_type: str) -> Handler:
+    """A handler that always answers the same."""
+
+    async def handle(_request: web.Request) -> web.StreamResponse:
+        charset = None if content_type == JSON else "utf-8"
+        headers = {
+            "Content-Security-Policy": _PAGE_POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-cache",
+        }
+        return web.Response(body=content, content_type=content_type, charset=charset, headers=headers)
+
+    return handle

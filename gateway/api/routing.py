@@ -1,0 +1,40 @@
+"""From operations to routes: who asks, what is asked, whether it was asked before, the answer."""
+
+from http import HTTPMethod
+from typing import Any
+
+from aiohttp import web
+
+from gateway.api.auth import authenticate
+from gateway.api.operations import JSON, Call, Operation
+from gateway.api.replays import REPLAYED_HEADER, Result, read_identity, run_once
+from gateway.api.requests import read_call, read_raw_body
+from gateway.middleware import Handler
+
+
+def make_handler(operation: Operation) -> Handler:
+    """The aiohttp handler of an operation."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        owner = await authenticate(request)
+        raw = await read_raw_body(request, operation.body_cap)
+        call = await read_call(operation, request, owner, raw)
+        identity = read_identity(request, call, raw) if operation.method is HTTPMethod.POST else None
+        if identity is None:
+            return _response(await _execute(await call.prepare()))
+        return _response(await run_once(call, identity, _execute))
+
+    return handle
+
+
+async def _execute(call: Call[Any, Any]) -> Result:
+    answer = await call.operation.handle(call)
+    body = b"" if answer is None else answer.model_dump_json().encode()
+    return Result(call.operation.status, body)
+
+
+def _response(result: Result) -> web.Response:
+    headers = {REPLAYED_HEADER: "true"} if result.replayed else None
+    if not result.body:
+        return web.Response(status=result.status, headers=headers)
+    return web.Response(status=result.status, body=result.body, content_type=JSON, headers=headers)

@@ -1,0 +1,143 @@
+"""What all requests and answers share: strict bodies, numbers, times, pages, problems."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+MAX_JSON_DEPTH = 32
+_MAX_PAGE = 200
+_DEFAULT_PAGE = 50
+ItemT = TypeVar("ItemT")
+
+
+def _without_null_defaults(schema: dict[str, Any]) -> None:
+    """In a patch a missing field means "unchanged", not null."""
+    for field in schema.get("properties", {}).values():
+        if "default" in field and field["default"] is None:
+            del field["default"]
+
+
+class Body(BaseModel):
+    """The base of request bodies: an unknown field is refused, so that a slip of the pen shows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Patch(Body):
+    """The base of partial changes: what is absent stays; null is a value, where a field allows it."""
+
+    model_config = ConfigDict(json_schema_extra=_without_null_defaults)
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were given."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+def absent(**more: Any) -> Any:
+    """A field of a patch that may be left out and, where it is given, may not be null."""
+    return Field(default=None, **more)
+
+
+class Answer(BaseModel):
+    """The base of answers, made from rows."""
+
+    model_config = ConfigDict(
+        frozen=True, from_attributes=True, json_schema_serialization_defaults_required=True
+    )
+
+
+class NoQuery(BaseModel):
+    """For operations that take no query parameter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class PageQuery(NoQuery):
+    """The query parameters of every list."""
+
+    limit: int = Field(default=_DEFAULT_PAGE, ge=1, le=_MAX_PAGE, description="How many items at most.")
+    cursor: str | None = Field(
+        default=None,
+        max_length=1_000,
+        description="The `next_cursor` of the page before; absent for the first.",
+    )
+
+
+class Page(Answer, Generic[ItemT]):
+    """One page of a list, newest first."""
+
+    data: list[ItemT]
+    next_cursor: str | None = Field(description="For the next page; null on the last one.")
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """The name in the OpenAPI document."""
+        return f"{params[0].__name__}Page"
+
+
+class FieldProblem(Answer):
+    """What is wrong with one field."""
+
+    location: str = Field(description="`body`, `query`, `path` or `header`.")
+    field: str = Field(description="The field's dotted path; empty for the whole.")
+    code: str
+    message: str
+
+
+class Problem(Answer):
+    """An error (RFC 9457); decide on `code`, which is stable."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None = Field(default=None, description="Names this request in our logs.")
+    errors: list[FieldProblem] = Field(default=[], description="With status 422: field by field.")
+
+
+def no_boolean(value: Any) -> Any:
+    """For numbers: true is not 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic reports ValueError only
+    return value
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of range") from None
+
+
+def _restore_plus(value: Any) -> Any:
+    # An unescaped + of a time's offset arrives as a blank.
+    return value.replace(" ", "+") if isinstance(value, str) else value
+
+
+def _storable(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    _check_storable(value, MAX_JSON_DEPTH)
+    return value
+
+
+def _check_storable(value: Any, levels: int) -> None:
+    """Refuses what a JSON column would not give back as it came."""
+    if levels == 0:
+        raise ValueError(f"is nested deeper than {MAX_JSON_DEPTH} levels")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("holds a number that is out of range")
+    members = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for member in members:
+        _check_storable(member, levels - 1)
+
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+SearchText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Money = Annotated[Decimal, BeforeValidator(no_boolean), Field(ge=0, max_digits=14, decimal_places=4)]
+Quantity = Annotated[Decimal, BeforeValidator(no_boolean), Field(gt=0, max_digits=12, decimal_places=3)]
+Moment = Annotated[datetime, BeforeValidator(_restore_plus), AfterValidator(_utc)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
