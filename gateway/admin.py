@@ -30,7 +30,7 @@ async def create_distributor(
     return {"distributor_id": str(created.distributor_id), "api_key": created.api_key}
 
 
-async def extract_to_file(settings: Settings, catalogue: Path, messages: Path, out: Path) -> int:
+def extract_to_file(settings: Settings, catalogue: Path, messages: Path, out: Path) -> int:
     """Reads bursts, writes predictions, shows progress on a terminal; the number of bursts."""
     engine = build_configured_engine(settings)
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -39,5 +39,5 @@ async def extract_to_file(settings: Settings, catalogue: Path, messages: Path, o
         def on_progress(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        return await extract_file(catalogue, messages, out, engine, on_progress)
+        return extract_file(catalogue, messages, out, engine, on_progress)
 

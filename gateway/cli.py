@@ -125,5 +125,5 @@ def extract(
     """Extract orders from a file of messages; no database is needed."""
     from gateway.admin import extract_to_file  # noqa: PLC0415 - see the module's docstring
 
-    count = run_loop(extract_to_file(_settings(ai_engine=engine), catalogue, messages, out))
+    count = extract_to_file(_settings(ai_engine=engine), catalogue, messages, out)
     _errors.print(f"{count} bursts → {out}")

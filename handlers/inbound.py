@@ -177,7 +177,7 @@ def _event(runtime: Runtime, posted: Posted, event_type: EventType, data: Mappin
 def status_item(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
     """One status as the accept statement takes it."""
     return {
-        **_posted_item(runtime, posted, status_key(update)),
+        **_posted_item(runtime, posted, f"status:{update.provider_key}"),
         "status_event_id": runtime.new_id(),
         "message_id": update.message_id,
         "provider_message_id": update.provider_message_id,
@@ -187,11 +187,6 @@ def status_item(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
         "error_code": update.error_code,
         **_status_events(runtime, posted, update),
     }
-
-
-def status_key(update: StatusUpdate) -> str:
-    """The dedupe key of a status: providers give it no id of its own, so what it says is its name."""
-    return f"status:{update.provider_message_id}:{update.provider_status}:{update.error_code or ''}"
 
 
 def _status_events(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:

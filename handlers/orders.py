@@ -1,6 +1,6 @@
 """Orders: what a turn makes of the draft, and what people do with an order. One transaction each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -111,7 +111,8 @@ async def _change_lines(
         await rows.replace_lines(connection, draft.order.id, [])
         return await _store(connection, runtime, context.distributor_id, OrderChange.CANCELLED, draft.order, emptied)
     order = draft.order if draft else await _begin_order(connection, runtime, context)
-    lines = _new_lines(runtime, merged, draft, context.threshold)
+    spans = {operation.sku: operation.span for operation in extraction.operations}
+    lines = _new_lines(runtime, merged, draft, spans, context.threshold)
     await rows.replace_lines(connection, order.id, lines)
     changed = _reviewed(order, lines, extraction, runtime.clock())
     change = OrderChange.UPDATED if draft else OrderChange.CREATED
@@ -136,20 +137,22 @@ async def _begin_order(connection: Connection, runtime: Runtime, context: OrderC
 
 
 def _new_lines(
-    runtime: Runtime, merged: Sequence[MergedLine], draft: Draft | None, threshold: Decimal
+    runtime: Runtime, merged: Sequence[MergedLine], draft: Draft | None, spans: Mapping[str, str], threshold: Decimal
 ) -> list[NewLine]:
     known = {line.sku: line for line in draft.lines} if draft else {}
-    return [_new_line(runtime, line, known.get(line.sku), threshold) for line in merged]
+    return [_new_line(runtime, line, known.get(line.sku), spans.get(line.sku), threshold) for line in merged]
 
 
-def _new_line(runtime: Runtime, line: MergedLine, known: LineRow | None, threshold: Decimal) -> NewLine:
-    """A line that the burst did not touch keeps what was known of it."""
-    if known and not line.changed:
-        return NewLine(
-            runtime.new_id(), line.sku, line.quantity, float(known.confidence), known.band, known.original_text
-        )
-    band = Band.AUTO if Decimal(str(line.confidence)) >= threshold else Band.CONFIRM
-    return NewLine(runtime.new_id(), line.sku, line.quantity, line.confidence, band, line.span)
+def _new_line(
+    runtime: Runtime, line: MergedLine, known: LineRow | None, span: str | None, threshold: Decimal
+) -> NewLine:
+    """A line that the burst did not touch (no span) keeps what was known of it."""
+    if known and span is None:
+        confidence, band, words = float(known.confidence), known.band, known.original_text
+    else:
+        sure = Decimal(str(line.confidence)) >= threshold
+        confidence, band, words = line.confidence, Band.AUTO if sure else Band.CONFIRM, span or ""
+    return NewLine(runtime.new_id(), line.sku, line.quantity, confidence, band, words)
 
 
 def _reviewed(order: OrderRow, lines: Sequence[NewLine], extraction: Extraction, now: datetime) -> OrderRow:

@@ -8,6 +8,7 @@ from uuid import UUID
 from db.events import record_events
 from db.tenant import Connection
 from handlers.runtime import Runtime
+from handlers.webhooks.delivery import jittered_wait
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.events import EVENT_MODELS, Event, event_row
 
@@ -30,7 +31,7 @@ def new_event_row(
         occurred_at=occurred_at or runtime.clock(),
         conversation_id=conversation_id,
     )
-    return event_row(event, runtime.webhook_schedule.first_wait)
+    return event_row(event, jittered_wait(runtime.webhook_schedule, 0, runtime.random))
 
 
 async def tell(
