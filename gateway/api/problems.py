@@ -138,7 +138,7 @@ def problem_response(error: ApiError, request_id: str | None) -> web.Response:
     )
     return web.Response(
         status=error.status,
-        body=problem.model_dump_json(exclude_none=True, exclude_defaults=True).encode(),
+        body=problem.model_dump_json().encode(),
         content_type=CONTENT_TYPE,
         headers=error.headers,
     )

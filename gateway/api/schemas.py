@@ -73,11 +73,6 @@ class Page(Answer, Generic[ItemT]):
     data: list[ItemT]
     next_cursor: str | None = Field(description="For the next page; null on the last one.")
 
-    @classmethod
-    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
-        """The name in the OpenAPI document."""
-        return f"{params[0].__name__}Page"
-
 
 class FieldProblem(Answer):
     """What is wrong with one field."""
@@ -137,7 +132,7 @@ def _check_storable(value: Any, levels: int) -> None:
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 SearchText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Money = Annotated[Decimal, BeforeValidator(no_boolean), Field(ge=0, max_digits=14, decimal_places=4)]
-Quantity = Annotated[Decimal, BeforeValidator(no_boolean), Field(gt=0, max_digits=12, decimal_places=3)]
+Money = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=4), BeforeValidator(no_boolean)]
+Quantity = Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=3), BeforeValidator(no_boolean)]
 Moment = Annotated[datetime, BeforeValidator(_restore_plus), AfterValidator(_utc)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]

@@ -17,7 +17,7 @@ from handlers.webhooks.payloads import Number
 AutoReply = Literal["off", "safe", "all"]
 Locale = Literal["es", "en", "pt"]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["MXN"])]
-Threshold = Annotated[Decimal, BeforeValidator(no_boolean), Field(ge=0, le=1, max_digits=3, decimal_places=2)]
+Threshold = Annotated[Decimal, Field(ge=0, le=1, max_digits=3, decimal_places=2), BeforeValidator(no_boolean)]
 
 
 class Tenant(Answer):

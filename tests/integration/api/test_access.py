@@ -1,0 +1,175 @@
+"""Who may see what: generated from the operations, so that no later route escapes."""
+
+import json
+from http import HTTPMethod
+from uuid import uuid4
+
+import pytest
+
+from gateway.api.operations import Operation
+from gateway.api.routes import OPERATIONS
+from handlers.tenants import hash_key
+from handlers.webhooks.events import public_event_id
+from tests.integration.api.conftest import Api
+from tests.integration.api.seeds import ACCOUNT, ENDPOINT, PRODUCT, Seeds
+
+VALID_BODIES = {
+    "create_account": ACCOUNT,
+    "create_api_key": {"name": "second"},
+    "create_endpoint": ENDPOINT,
+    "create_message": {"text": "hola"},
+    "create_product": PRODUCT,
+    "import_products": {"products": []},
+    "update_account": {"settings": {}},
+    "update_conversation": {"status": "ARCHIVED"},
+    "update_endpoint": {"name": "new"},
+    "update_order": {"lines": [{"sku": "AGUA-600", "quantity": 1}]},
+    "update_product": {"name": "new"},
+    "update_tenant": {"name": "new"},
+}
+WITH_ID = [operation for operation in OPERATIONS if operation.id_name]
+
+
+def by_name(operation: Operation) -> str:
+    return operation.name
+
+
+def path_of(operation: Operation, identity: str) -> str:
+    return operation.path.replace("{" + (operation.id_name or "") + "}", identity)
+
+
+async def ids_of(api: Api, seeds: Seeds) -> dict[str, str]:
+    """A real id of the tenant for every collection that has ids."""
+    _, account = await api.post("/v1/channel-accounts", ACCOUNT)
+    _, product = await api.post("/v1/products", PRODUCT)
+    _, endpoint = await api.post("/v1/webhook-endpoints", ENDPOINT)
+    _, delivery = await api.post(f"/v1/webhook-endpoints/{endpoint['id']}/test")
+    _, key = await api.post("/v1/api-keys", {"name": "second"})
+    conversation = await seeds.conversation()
+    _, customers = await api.get("/v1/customers")
+    return {
+        "channel-accounts": account["id"],
+        "products": product["id"],
+        "webhook-endpoints": endpoint["id"],
+        "webhook-deliveries": delivery["id"],
+        "events": delivery["event_id"],
+        "api-keys": key["id"],
+        "conversations": str(conversation),
+        "messages": str(await seeds.message(conversation)),
+        "orders": str(await seeds.order(conversation)),
+        "customers": customers["data"][0]["id"],
+    }
+
+
+def collection_of(operation: Operation) -> str:
+    return operation.path.split("/")[2]
+
+
+async def snapshot(admin) -> str:
+    """Everything that is stored of tenants, but what a request may count."""
+    names = await admin.fetch(
+        "select table_name as name from information_schema.columns"
+        " where table_schema = 'public' and column_name = 'distributor_id' order by 1"
+    )
+    rows = [await admin.fetch(f"select to_jsonb(t) as row from {name['name']} t order by 1") for name in names]
+    return json.dumps([[row["row"] for row in table] for table in rows])
+
+
+class TestOtherTenants:
+    async def test_an_id_of_another_tenant_is_404_and_changes_nothing(self, api, other, seeds, admin) -> None:
+        """Every operation with an id."""
+        ids = await ids_of(api, seeds)
+        before = await snapshot(admin)
+        answers = {}
+        for operation in WITH_ID:
+            path = path_of(operation, ids[collection_of(operation)])
+            body = VALID_BODIES[operation.name] if operation.body else None
+            answers[operation.name] = await other.call(operation.method, path, json=body)
+
+        assert {name: status for name, (status, _) in answers.items()} == dict.fromkeys(map(by_name, WITH_ID), 404)
+        assert {answer["code"] for _, answer in answers.values()} == {"not_found"}
+        assert before == await snapshot(admin)
+
+    async def test_the_owner_is_let_in_by_the_same_ids(self, api, seeds) -> None:
+        """Else the test above would prove nothing."""
+        ids = await ids_of(api, seeds)
+        for operation in WITH_ID:
+            if operation.method is HTTPMethod.GET:
+                status, _ = await api.get(path_of(operation, ids[collection_of(operation)]))
+                assert (operation.name, status) == (operation.name, 200)
+
+    async def test_lists_hold_nothing_of_another_tenant(self, api, other, seeds) -> None:
+        await ids_of(api, seeds)
+        for operation in OPERATIONS:
+            if operation.method is HTTPMethod.GET and operation.id_name is None and operation.path != "/v1/tenant":
+                status, page = await other.get(operation.path)
+                own = 1 if operation.path == "/v1/api-keys" else 0
+                assert (operation.path, status, len(page["data"])) == (operation.path, 200, own)
+
+    @pytest.mark.parametrize("operation", WITH_ID, ids=by_name)
+    async def test_an_unknown_and_a_malformed_id_answer_the_same(self, api, operation) -> None:
+        unknown = public_event_id(uuid4()) if operation.id_name == "event_id" else str(uuid4())
+        body = VALID_BODIES[operation.name] if operation.body else None
+        answers = []
+        for identity in (unknown, "no-id", "00000000000000000000000000000000", "%00", "'; drop table orders"):
+            status, answer = await api.call(operation.method, path_of(operation, identity), json=body)
+            assert status == 404
+            del answer["request_id"]
+            answers.append(answer)
+
+        assert answers == [answers[0]] * len(answers)
+
+
+class TestKeys:
+    @pytest.mark.parametrize("operation", OPERATIONS, ids=by_name)
+    async def test_every_operation_needs_a_key(self, http, operation) -> None:
+        """Also with an id that is malformed and a body that is not valid: nothing is told to strangers."""
+        async with http.request(operation.method, path_of(operation, "x"), data=b"{") as response:
+            answer = await response.json(content_type="application/problem+json")
+            assert (response.status, answer["code"]) == (401, "unauthorized")
+            assert response.headers["WWW-Authenticate"] == "Bearer"
+
+    @pytest.mark.parametrize(
+        "header", ["", "Bearer", "Bearer ", "Bearer wst_", "Basic d3N0Xw==", "Bearer wst_" + "A" * 43, "wst_x"]
+    )
+    async def test_a_wrong_header_is_401(self, http, header) -> None:
+        async with http.get("/v1/tenant", headers={"Authorization": header}) as response:
+            assert response.status == 401
+
+    async def test_a_revoked_key_is_refused_at_once(self, api) -> None:
+        _, key = await api.post("/v1/api-keys", {"name": "second"})
+        second = Api(api.http, api.distributor_id, key["api_key"])
+        assert (await second.get("/v1/tenant"))[0] == 200
+
+        assert (await api.delete(f"/v1/api-keys/{key['id']}"))[0] == 204
+        assert (await second.get("/v1/tenant"))[0] == 401
+        _, page = await api.get("/v1/api-keys")
+        assert [shown["revoked_at"] is not None for shown in page["data"]] == [True, False]
+
+    async def test_the_key_in_use_cannot_be_revoked(self, api) -> None:
+        _, page = await api.get("/v1/api-keys")
+        status, problem = await api.delete(f"/v1/api-keys/{page['data'][0]['id']}")
+        assert (status, problem["code"]) == (409, "wrong_state")
+
+    async def test_only_the_hash_of_a_key_is_stored(self, api, admin) -> None:
+        rows = await admin.fetch("select key_hash, prefix from api_keys")
+        assert [row["key_hash"] for row in rows] == [hash_key(api.api_key)]
+        assert api.api_key.startswith(rows[0]["prefix"])
+        assert len(rows[0]["prefix"]) == 12
+
+
+async def test_secrets_are_in_no_answer(api, seeds, http) -> None:
+    """Credentials, header values and stored secrets; the endpoint's secret on create and rotate only."""
+    ids = await ids_of(api, seeds)
+    _, rotated = await api.post(f"/v1/webhook-endpoints/{ids['webhook-endpoints']}/rotate-secret")
+    hidden = ["tok-secret-0123456789abcdef", "header-secret-value", rotated["secret"], api.api_key, "sealed"]
+    for operation in OPERATIONS:
+        if operation.method is not HTTPMethod.GET:
+            continue
+        identity = ids.get(collection_of(operation), "")
+        async with http.get(path_of(operation, identity), headers=api.headers()) as response:
+            text = await response.text()
+            assert response.status == 200
+            assert not [secret for secret in hidden if secret in text], operation.name
+
+
