@@ -1,4 +1,6 @@
-"""Stores what providers posted: one set-based statement per flush of messages and one per flush of statuses."""
+"""Stores what providers posted: one set-based statement per flush of messages and one per flush of
+statuses.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,8 +35,8 @@ class AcceptedStatus:
 async def accept_messages(connection: Connection, items: Sequence[dict[str, Any]]) -> list[AcceptedMessage]:
     """Dedupes and stores inbound messages with contact, customer, conversation, events and deliveries.
 
-    ``items`` are the objects that ``handlers.inbound`` builds; the answer is in their order. Once this returns (outside a
-    transaction of the caller's) new and duplicate alike are durable.
+    ``items`` are the objects that ``handlers.inbound`` builds; the answer is in their order. Once this
+    returns (outside a     transaction of the caller's) new and duplicate alike are durable.
     """
     rows = await connection.fetch(_SQL["accept_messages"], _numbered(items))
     return [AcceptedMessage(row["message_id"], row["duplicate"]) for row in rows]

@@ -12,15 +12,21 @@ _SQL = load_statements("events")
 
 
 async def record_events(connection: Connection, events: Sequence[dict[str, Any]]) -> int:
-    """Stores events with one delivery per matching endpoint, in the caller's transaction; the number of deliveries."""
+    """Stores events with one delivery per matching endpoint, in the caller's transaction; the number of
+    deliveries.
+    """
     if not events:
         return 0
     count: int = await connection.fetchval(_SQL["record_events"], list(events))
     return count
 
 
-async def disable_endpoint(connection: Connection, endpoint_id: UUID, reason: str, now: datetime) -> tuple[str, str] | None:
-    """Disables an endpoint and cancels what waits for it; its name and URL, or None if it was disabled already."""
+async def disable_endpoint(
+    connection: Connection, endpoint_id: UUID, reason: str, now: datetime
+) -> tuple[str, str] | None:
+    """Disables an endpoint and cancels what waits for it; its name and URL, or None if it was disabled
+    already.
+    """
     row = await connection.fetchrow(_SQL["disable_endpoint"], endpoint_id, reason, now)
     if row is None:
         return None

@@ -1,4 +1,5 @@
-"""The one work-queue mechanism: rows that are due are claimed in batches under a lease and settled afterwards.
+"""The one work-queue mechanism: rows that are due are claimed in batches under a lease and settled
+afterwards.
 
 A lease that runs out is claimed again by whoever comes next; nothing stays locked while the work is done.
 """
@@ -25,7 +26,9 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ClaimTerms:
-    """How much to claim at once: ``batch`` rows, at most ``share`` of one tenant (or endpoint), leased for ``lease``."""
+    """How much to claim at once: ``batch`` rows, at most ``share`` of one tenant (or endpoint), leased for
+    ``lease``.
+    """
 
     batch: int
     share: int
@@ -71,20 +74,32 @@ class ClaimedDeliveryRow:
     headers_sealed: bytes | None
 
 
-async def claim_turns(connection: Connection, terms: ClaimTerms, now: datetime, token: UUID) -> list[ClaimedTurn]:
+async def claim_turns(
+    connection: Connection, terms: ClaimTerms, now: datetime, token: UUID
+) -> list[ClaimedTurn]:
     """Leases conversations whose turn is due at ``now``."""
-    return [ClaimedTurn(**row) for row in await connection.fetch(_SQL["claim_turns"], *_arguments(terms, now, token))]
+    return [
+        ClaimedTurn(**row)
+        for row in await connection.fetch(_SQL["claim_turns"], *_arguments(terms, now, token))
+    ]
 
 
-async def claim_sends(connection: Connection, terms: ClaimTerms, now: datetime, token: UUID) -> list[ClaimedSend]:
+async def claim_sends(
+    connection: Connection, terms: ClaimTerms, now: datetime, token: UUID
+) -> list[ClaimedSend]:
     """Leases messages that are due to be sent, the oldest of each conversation."""
-    return [ClaimedSend(**row) for row in await connection.fetch(_SQL["claim_sends"], *_arguments(terms, now, token))]
+    return [
+        ClaimedSend(**row)
+        for row in await connection.fetch(_SQL["claim_sends"], *_arguments(terms, now, token))
+    ]
 
 
 async def claim_deliveries(
     connection: Connection, terms: ClaimTerms, now: datetime, token: UUID, attempt_ids: Sequence[UUID]
 ) -> list[ClaimedDeliveryRow]:
-    """Leases deliveries and writes an attempt for each; ``attempt_ids`` must hold at least ``terms.batch`` ids."""
+    """Leases deliveries and writes an attempt for each; ``attempt_ids`` must hold at least ``terms.batch``
+    ids.
+    """
     rows = await connection.fetch(_SQL["claim_deliveries"], *_arguments(terms, now, token), list(attempt_ids))
     return [ClaimedDeliveryRow(**row) for row in rows]
 

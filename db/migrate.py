@@ -1,4 +1,6 @@
-"""Applies migrations under a lock, makes the roles, and finds the DSN that the program runs with afterwards."""
+"""Applies migrations under a lock, makes the roles, and finds the DSN that the program runs with
+afterwards.
+"""
 
 import hashlib
 import re
@@ -18,7 +20,8 @@ _LOCK = 0x57617973  # any constant; one program of this name migrates a database
 _FILE = re.compile(r"^(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.sql$")
 _LEDGER = """
 create table if not exists schema_migrations (
-    version int primary key, name text not null, checksum text not null, applied_at timestamptz not null default now()
+    version int primary key, name text not null, checksum text not null,
+    applied_at timestamptz not null default now()
 )
 """
 
@@ -34,10 +37,16 @@ class Migration:
 
 
 def read_migrations() -> tuple[Migration, ...]:
-    """All migrations in order; raises ValueError for a file name that does not fit or a gap in the numbers."""
+    """All migrations in order; raises ValueError for a file name that does not fit or a gap in the
+    numbers.
+    """
     folder = resources.files("db").joinpath("migrations")
     found = sorted(
-        (_read_migration(entry.name, entry.read_text(encoding="utf-8")) for entry in folder.iterdir() if entry.name.endswith(".sql")),
+        (
+            _read_migration(entry.name, entry.read_text(encoding="utf-8"))
+            for entry in folder.iterdir()
+            if entry.name.endswith(".sql")
+        ),
         key=lambda migration: migration.version,
     )
     if [migration.version for migration in found] != list(range(1, len(found) + 1)):
@@ -53,28 +62,41 @@ def _read_migration(file_name: str, sql: str) -> Migration:
 
 
 async def migrate(
-    dsn: str, master_keys: Sequence[bytes], *, dry_run: bool = False, on_step: Callable[[str], None] = lambda _: None
+    dsn: str,
+    master_keys: Sequence[bytes],
+    *,
+    dry_run: bool = False,
+    through: int | None = None,
+    on_step: Callable[[str], None] = lambda _: None,
 ) -> tuple[Migration, ...]:
     """Brings the schema up to date and gives back what was (or, on a dry run, would be) applied.
 
-    ``dsn`` is a superuser's, the database owner's or a member of waystation_owner's. Safe to run from many places at
-    once. Raises DatabaseUnavailable, DatabaseRefused (missing rights), SchemaOutdated (an edited migration).
+    ``dsn`` is a superuser's, the database owner's or a member of waystation_owner's. Safe to run from many
+    places at once. ``through`` is the last version to
+    apply, for the schema of an older release. Raises DatabaseUnavailable, DatabaseRefused (missing rights),
+    SchemaOutdated (an edited migration).
     """
     connection = await _connect(dsn)
     try:
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
-        pending = _pending(await _applied(connection))
+        missing = _pending(await _applied(connection))
+        pending = tuple(step for step in missing if through is None or step.version <= through)
         if not dry_run:
             await _apply(connection, pending, master_keys, on_step)
-        return pending
     except asyncpg.InsufficientPrivilegeError as error:
-        raise DatabaseRefused(f"this login may not migrate: {error}; use a superuser's or the owner's DSN") from error
+        raise DatabaseRefused(
+            f"this login may not migrate: {error}; use a superuser's or the owner's DSN"
+        ) from error
     finally:
         await connection.close()
+    return pending
 
 
 async def _apply(
-    connection: Any, pending: Sequence[Migration], master_keys: Sequence[bytes], on_step: Callable[[str], None]
+    connection: Any,
+    pending: Sequence[Migration],
+    master_keys: Sequence[bytes],
+    on_step: Callable[[str], None],
 ) -> None:
     await connection.execute(resources.files("db").joinpath("roles.sql").read_text(encoding="utf-8"))
     await connection.execute("set role waystation_owner")
@@ -106,7 +128,9 @@ def _pending(applied: dict[int, str]) -> tuple[Migration, ...]:
     migrations = read_migrations()
     for migration in migrations:
         if applied.get(migration.version, migration.checksum) != migration.checksum:
-            raise SchemaOutdated(f"migration {migration.version:04d} was applied in another form; a landed one is never edited")
+            raise SchemaOutdated(
+                f"migration {migration.version:04d} was applied in another form; a landed one is never edited"
+            )
     return tuple(migration for migration in migrations if migration.version not in applied)
 
 
@@ -120,7 +144,8 @@ async def _connect(dsn: str) -> Any:
 
 
 async def find_runtime_dsn(dsn: str, master_keys: Sequence[bytes]) -> str:
-    """The DSN to run with: ``dsn`` itself if its login has no more rights than it needs, else the run-time login's.
+    """The DSN to run with: ``dsn`` itself if its login has no more rights than it needs, else the run-time
+    login's.
 
     Raises SchemaOutdated when migrations are missing, DatabaseRefused when no master key opens the login.
     """
@@ -145,7 +170,9 @@ async def _login_dsn(dsn: str, master_keys: Sequence[bytes]) -> str:
         except DatabaseRefused:
             continue
         return candidate
-    raise DatabaseRefused("no configured master key opens the run-time login; run `waystation migrate` with the current keys")
+    raise DatabaseRefused(
+        "no configured master key opens the run-time login; run `waystation migrate` with the current keys"
+    )
 
 
 async def _check_schema(dsn: str) -> str:
@@ -155,7 +182,9 @@ async def _check_schema(dsn: str) -> str:
     finally:
         await connection.close()
     if missing:
-        raise SchemaOutdated(f"{len(missing)} migration(s) are missing from {missing[0].version:04d} on; run `waystation migrate`")
+        raise SchemaOutdated(
+            f"{len(missing)} migration(s) missing from {missing[0].version:04d} on; run `waystation migrate`"
+        )
     return dsn
 
 

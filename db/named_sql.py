@@ -8,7 +8,9 @@ _NAME = re.compile(r"^-- name: (?P<name>[a-z][a-z0-9_]*)$", re.MULTILINE)
 
 
 class Statements(Mapping[str, str]):
-    """The named statements of one file, in the order of the file; an unknown name raises KeyError with the file's."""
+    """The named statements of one file, in the order of the file; an unknown name raises KeyError with the
+    file's.
+    """
 
     def __init__(self, source: str, statements: dict[str, str]) -> None:
         self.source = source
@@ -28,7 +30,9 @@ class Statements(Mapping[str, str]):
 
 
 def parse_statements(source: str, text: str) -> Statements:
-    """Splits a file's text into its named statements; raises ValueError for a name given twice or an empty block."""
+    """Splits a file's text into its named statements; raises ValueError for a name given twice or an empty
+    block.
+    """
     pieces = _NAME.split(text)[1:]
     statements: dict[str, str] = {}
     for name, body in zip(pieces[::2], pieces[1::2], strict=True):
@@ -50,4 +54,6 @@ def load_statements(source: str) -> Statements:
 def statement_files() -> tuple[str, ...]:
     """The names of all files of statements, for the tests that prepare every one."""
     folder = resources.files("db").joinpath("queries")
-    return tuple(sorted(entry.name.removesuffix(".sql") for entry in folder.iterdir() if entry.name.endswith(".sql")))
+    return tuple(
+        sorted(entry.name.removesuffix(".sql") for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    )

@@ -96,7 +96,14 @@ async def insert_order(
 ) -> None:
     """A new PENDING order without lines."""
     await connection.execute(
-        _SQL["insert_order"], order_id, conversation_id, customer_id, channel, currency, source_message_id, now
+        _SQL["insert_order"],
+        order_id,
+        conversation_id,
+        customer_id,
+        channel,
+        currency,
+        source_message_id,
+        now,
     )
 
 

@@ -1,6 +1,7 @@
 """Envelope encryption of secrets at rest: a data key per value, itself sealed by a master key (AES-256-GCM).
 
-A sealed value is ``version (1) | master key id (8) | nonce (12) | sealed data key (48) | nonce (12) | ciphertext``.
+A sealed value is ``version (1) | master key id (8) | nonce (12) | sealed data key (48) | nonce
+(12) | ciphertext``, lengths in bytes.
 The context (table, tenant and row) is authenticated, so that a sealed value cannot be moved to another row.
 """
 
@@ -46,7 +47,9 @@ def _key_id(key: bytes) -> bytes:
 class Sealer:
     """Seals with the first master key and opens with any; ``random_bytes`` gives nonces and data keys."""
 
-    def __init__(self, master_keys: Sequence[bytes], random_bytes: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(
+        self, master_keys: Sequence[bytes], random_bytes: Callable[[int], bytes] = os.urandom
+    ) -> None:
         if not master_keys:
             raise ValueError("at least one master key is needed")
         self._keys = {_key_id(key): AESGCM(key) for key in master_keys}
@@ -58,10 +61,19 @@ class Sealer:
         data_key, key_nonce, nonce = self._random_bytes(_KEY_BYTES), self._nonce(), self._nonce()
         bound = context.encode()
         sealed_key = self._keys[self._first].encrypt(key_nonce, data_key, bound)
-        return _VERSION + self._first + key_nonce + sealed_key + nonce + AESGCM(data_key).encrypt(nonce, plain, bound)
+        return (
+            _VERSION
+            + self._first
+            + key_nonce
+            + sealed_key
+            + nonce
+            + AESGCM(data_key).encrypt(nonce, plain, bound)
+        )
 
     def open(self, sealed: bytes, context: str) -> bytes:
-        """The value that was sealed for ``context``; raises SealBroken for a wrong key, context or a changed byte."""
+        """The value that was sealed for ``context``; raises SealBroken for a wrong key, context or a changed
+        byte.
+        """
         master = self._keys.get(sealed[_KEY_ID])
         if sealed[:1] != _VERSION or master is None:
             raise SealBroken

@@ -51,7 +51,9 @@ class SendRow:
 
 @dataclass(frozen=True, slots=True)
 class SettledSend:
-    """A message after an attempt: whether its status moved, and whether it is known to be sent for the first time."""
+    """A message after an attempt: whether its status moved, and whether it is known to be sent for the first
+    time.
+    """
 
     id: UUID
     conversation_id: UUID
@@ -90,7 +92,9 @@ async def queue_message(
     turn_message_id: UUID | None,
     now: datetime,
 ) -> bool:
-    """Stores a QUEUED message that is due now; False if the turn was answered before (one reply per burst)."""
+    """Stores a QUEUED message that is due now; False if the turn was answered before (one reply per
+    burst).
+    """
     arguments = (conversation_id, message_id, type, status_rank, text, turn_message_id, now)
     inserted = await connection.fetchval(_SQL["queue_message"], *arguments)
     await connection.execute(_SQL["touch_conversation"], conversation_id, now)
@@ -116,7 +120,9 @@ async def find_send(connection: Connection, message_id: UUID, lease_token: UUID)
     return SendRow(**row) if row else None
 
 
-async def start_send(connection: Connection, message_id: UUID, lease_token: UUID, *, rank: int, now: datetime) -> None:
+async def start_send(
+    connection: Connection, message_id: UUID, lease_token: UUID, *, rank: int, now: datetime
+) -> None:
     """Marks that an attempt is about to leave."""
     await connection.execute(_SQL["start_send"], message_id, lease_token, rank, now)
 
@@ -136,13 +142,28 @@ async def settle_send(
 ) -> SettledSend | None:
     """Ends an attempt; None when the lease is another worker's by now."""
     row = await connection.fetchrow(
-        _SQL["settle_send"], message_id, lease_token, status, rank, provider_message_id, error_code, sent_at, due_at, now
+        _SQL["settle_send"],
+        message_id,
+        lease_token,
+        status,
+        rank,
+        provider_message_id,
+        error_code,
+        sent_at,
+        due_at,
+        now,
     )
     return SettledSend(**row) if row else None
 
 
 async def postpone_send(
-    connection: Connection, message_id: UUID, lease_token: UUID, *, due_at: datetime, nothing_left: bool, now: datetime
+    connection: Connection,
+    message_id: UUID,
+    lease_token: UUID,
+    *,
+    due_at: datetime,
+    nothing_left: bool,
+    now: datetime,
 ) -> None:
     """Puts an attempt off; ``nothing_left`` says that the provider cannot have taken it."""
     await connection.execute(_SQL["postpone_send"], message_id, lease_token, due_at, nothing_left, now)
@@ -164,7 +185,9 @@ async def insert_status_event(
     )
 
 
-async def list_known_provider_ids(connection: Connection, conversation_id: UUID, message_id: UUID) -> frozenset[str]:
+async def list_known_provider_ids(
+    connection: Connection, conversation_id: UUID, message_id: UUID
+) -> frozenset[str]:
     """The provider's ids of the conversation's other messages of ours."""
     rows = await connection.fetch(_SQL["list_known_provider_ids"], conversation_id, message_id)
     return frozenset(row["provider_message_id"] for row in rows)

@@ -15,6 +15,7 @@ from db.errors import DatabaseUnavailable
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
+_CONNECT_SECONDS = 10.0
 APP_ROLE = "waystation_app"
 WORKER_ROLE = "waystation_worker"
 
@@ -76,22 +77,24 @@ class Database:
         self._worker.terminate()
 
 
-async def open_database(dsn: str, *, size: int = 8, timeout: float = 10.0) -> Database:
-    """Opens both pools with a run-time login's DSN; ``timeout`` seconds cap a connect. Raises DatabaseUnavailable."""
+async def open_database(dsn: str, *, size: int = 8) -> Database:
+    """Opens both pools with a run-time login's DSN; ``timeout`` seconds cap a connect. Raises
+    DatabaseUnavailable.
+    """
     try:
-        app = await _open_pool(dsn, APP_ROLE, size, timeout)
-        worker = await _open_pool(dsn, WORKER_ROLE, size, timeout)
+        app = await _open_pool(dsn, APP_ROLE, size)
+        worker = await _open_pool(dsn, WORKER_ROLE, size)
     except _AWAY as error:
         raise DatabaseUnavailable from error
     return Database(app, worker)
 
 
-async def _open_pool(dsn: str, role: str, size: int, timeout: float) -> Pool:
+async def _open_pool(dsn: str, role: str, size: int) -> Pool:
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
         max_size=size,
-        timeout=timeout,
+        timeout=_CONNECT_SECONDS,
         init=_set_up_connection,
         reset=_keep_session,
         server_settings={
@@ -104,7 +107,9 @@ async def _open_pool(dsn: str, role: str, size: int, timeout: float) -> Pool:
 
 
 async def _keep_session(_connection: Any) -> None:
-    """Nothing outlives a transaction, so there is nothing to reset (the driver's reset costs a round trip)."""
+    """Nothing outlives a transaction, so there is nothing to reset (the driver's reset costs a round
+    trip).
+    """
 
 
 async def _set_up_connection(connection: Any) -> None:

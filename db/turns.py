@@ -119,7 +119,9 @@ async def finish_turn(
     await connection.execute(_SQL["continue_turn"], conversation_id, now)
 
 
-async def release_turn(connection: Connection, conversation_id: UUID, lease_token: UUID, not_before: datetime) -> None:
+async def release_turn(
+    connection: Connection, conversation_id: UUID, lease_token: UUID, not_before: datetime
+) -> None:
     """Gives the lease back; the turn is due again when its burst is quiet, not before ``not_before``."""
     await connection.execute(_SQL["release_turn"], conversation_id, lease_token, not_before)
 
@@ -153,7 +155,9 @@ async def save_response(connection: Connection, row: ResponseRow) -> None:
 async def set_opted_out(
     connection: Connection, conversation_id: UUID, now: datetime
 ) -> tuple[str, str | None] | None:
-    """Records that the conversation's contact wants no messages; address and name, or None if it was known."""
+    """Records that the conversation's contact wants no messages; address and name, or None if it was
+    known.
+    """
     row = await connection.fetchrow(_SQL["set_opted_out"], conversation_id, now)
     return (row["address"], row["display_name"]) if row else None
 

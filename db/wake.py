@@ -1,4 +1,6 @@
-"""Wake-ups between processes: one coalesced NOTIFY after commits, heard by every worker. A poll is the safety net."""
+"""Wake-ups between processes: one coalesced NOTIFY after commits, heard by every worker. A poll is the
+safety net.
+"""
 
 import asyncio
 import contextlib
@@ -17,8 +19,8 @@ _RECONNECT_SECONDS = 1.0
 class Notifier:
     """Tells all workers that there may be work. Pokes that come while one is on its way become the next one.
 
-    A NOTIFY inside the writing transaction would serialise commits (measured: a third of the rate), so it is sent
-    after them, on a connection of its own.
+    A NOTIFY inside the writing transaction would serialise commits (measured: a third of the rate), so it is
+    sent     after them, on a connection of its own.
     """
 
     def __init__(self, database: Database) -> None:
@@ -30,7 +32,9 @@ class Notifier:
         self._poked.set()
 
     async def run(self) -> None:
-        """Sends wake-ups until cancelled; where the database is away they are dropped, for workers poll as well."""
+        """Sends wake-ups until cancelled; where the database is away they are dropped, for workers poll as
+        well.
+        """
         while True:
             await self._poked.wait()
             self._poked.clear()
@@ -41,7 +45,9 @@ class Notifier:
 
 @asynccontextmanager
 async def listening(dsn: str, on_wake: Callable[[], None]) -> AsyncIterator[None]:
-    """Calls ``on_wake`` for every wake-up while the block runs; reconnects by itself when the database was away."""
+    """Calls ``on_wake`` for every wake-up while the block runs; reconnects by itself when the database was
+    away.
+    """
     task = asyncio.create_task(_listen_for_ever(dsn, on_wake), name="wake-listener")
     try:
         yield
@@ -53,7 +59,9 @@ async def listening(dsn: str, on_wake: Callable[[], None]) -> AsyncIterator[None
 
 async def _listen_for_ever(dsn: str, on_wake: Callable[[], None]) -> None:
     while True:
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # away: tried again below
+        with contextlib.suppress(
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError
+        ):  # away: tried again below
             await _listen_until_lost(dsn, on_wake)
         await asyncio.sleep(_RECONNECT_SECONDS)
 

@@ -13,8 +13,8 @@ _MOST_ENTRIES = 10_000
 
 
 class AccountDirectory:
-    """Finds accounts by id. An entry is kept for a second, so that a changed token or a deletion counts almost at once;
-    changes made through this process count at once (``forget``).
+    """Finds accounts by id. An entry is kept for a second, so that a changed token or a deletion counts
+    almost at once; changes made through this process count at once (``forget``).
     """
 
     def __init__(self, runtime: Runtime, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -40,4 +40,3 @@ def extract_to_file(settings: Settings, catalogue: Path, messages: Path, out: Pa
             progress.update(task, completed=done, total=total)
 
         return extract_file(catalogue, messages, out, engine, on_progress)
-

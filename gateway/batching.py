@@ -1,4 +1,6 @@
-"""Natural micro-batching: while one flush is in the database, the next batch gathers. Nothing waits on a clock."""
+"""Natural micro-batching: while one flush is in the database, the next batch gathers. Nothing waits on a
+clock.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,12 +26,17 @@ class _Waiting(Generic[Item, Answer]):
 class Batcher(Generic[Item, Answer]):
     """Hands all waiting items to one ``flush``, one flush at a time.
 
-    ``flush`` takes a list and gives an answer for each item, in order. A batch that fails is replayed item by item, so
-    that one poison row harms only itself; where the database is away, all of the batch learn so at once.
+    ``flush`` takes a list and gives an answer for each item, in order. A batch that fails is replayed item
+    by item, so that one poison row harms only itself; where the database is away, all of the batch learn so
+    at once.
     """
 
     def __init__(
-        self, flush: Callable[[list[Item]], Awaitable[Sequence[Answer]]], *, batch_cap: int = 200, queue_cap: int = 5_000
+        self,
+        flush: Callable[[list[Item]], Awaitable[Sequence[Answer]]],
+        *,
+        batch_cap: int = 200,
+        queue_cap: int = 5_000,
     ) -> None:
         self._flush = flush
         self._batch_cap = batch_cap

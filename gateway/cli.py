@@ -30,7 +30,9 @@ _errors = Console(stderr=True, highlight=False)
 
 
 def main() -> None:
-    """Runs a command; errors that a person can mend end it with one line and exit code 1, bad usage with 2."""
+    """Runs a command; errors that a person can mend end it with one line and exit code 1, bad usage with
+    2.
+    """
     try:
         app()
     except SchemaOutdated as error:
@@ -60,7 +62,9 @@ def _settings(**overrides: Any) -> Settings:
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (WAYSTATION_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (WAYSTATION_PORT).")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Job workers beside the HTTP side; 1 shares its process.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Job workers beside the HTTP side; 1 shares its process.")
+    ] = 0,
 ) -> None:
     """Listen for providers and for the management API."""
     from gateway.processes import serve as serve_until_stopped  # noqa: PLC0415 - see the module's docstring

@@ -1,4 +1,6 @@
-"""POST /in/…: raw body under a cap, account, signature, parse, durable, and only then the provider's answer."""
+"""POST /in/…: raw body under a cap, account, signature, parse, durable, and only then the provider's
+answer.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,7 +9,15 @@ from uuid import UUID
 import structlog
 from aiohttp import web
 
-from channels.base import ChannelAccount, ChannelAdapter, Ignored, InboundItem, InboundMessage, InboundRequest, StatusUpdate
+from channels.base import (
+    ChannelAccount,
+    ChannelAdapter,
+    Ignored,
+    InboundItem,
+    InboundMessage,
+    InboundRequest,
+    StatusUpdate,
+)
 from channels.errors import MalformedPayload, VerificationFailed
 from db.errors import DatabaseUnavailable
 from gateway import keys
@@ -92,7 +102,9 @@ def _as_posted(request: web.Request, body: bytes) -> InboundRequest:
 
 
 def _origin_form(raw_path: str) -> str:
-    """The path and query as they came; an absolute-form request line (RFC 9112 §3.2.2) loses its authority."""
+    """The path and query as they came; an absolute-form request line (RFC 9112 §3.2.2) loses its
+    authority.
+    """
     if raw_path.startswith("/"):
         return raw_path
     return "/" + raw_path.partition("://")[2].partition("/")[2]

@@ -14,7 +14,7 @@ from handlers.runtime import Runtime
 
 SETTINGS = web.AppKey("settings", Settings)
 RUNTIME = web.AppKey("runtime", Runtime)
-ADAPTERS: web.AppKey[Mapping[str, ChannelAdapter]] = web.AppKey("adapters", Mapping)  # type: ignore[type-abstract]
+ADAPTERS: web.AppKey[Mapping[str, ChannelAdapter]] = web.AppKey("adapters", Mapping)
 EGRESS = web.AppKey("egress", EgressClient)
 ACCEPTOR = web.AppKey("acceptor", Acceptor)
 ACCOUNTS = web.AppKey("accounts", AccountDirectory)

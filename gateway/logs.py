@@ -27,4 +27,6 @@ def configure_logging(log_format: LogFormat, stream: TextIO = sys.stderr, level:
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(stream=stream, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True)
+    logging.basicConfig(
+        stream=stream, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True
+    )

@@ -66,7 +66,9 @@ async def serve(settings: Settings, workers: int, home: Path = HOME) -> None:
         services = await stack.enter_async_context(open_services(settings, home, on_event=log_database_event))
         if workers == 1:
             await stack.enter_async_context(working(services.build_worker(), services.dsn))
-        port = await stack.enter_async_context(listening_app(build_app(services), settings.host, settings.port))
+        port = await stack.enter_async_context(
+            listening_app(build_app(services), settings.host, settings.port)
+        )
         if workers > 1:
             await stack.enter_async_context(_child_workers(workers))
         _log.info("serving", host=settings.host, port=port, public_url=settings.base_url, workers=workers)

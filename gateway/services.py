@@ -50,7 +50,9 @@ class Services:
     dsn: str
 
     def build_worker(self) -> Worker:
-        """A worker with the configured engine; importing an engine is not free, so only workers pay for it."""
+        """A worker with the configured engine; importing an engine is not free, so only workers pay for
+        it.
+        """
         turns = TurnTools(build_configured_engine(self.settings), CatalogueCache())
         tools = WorkerTools(self.adapters, self.egress, turns, self.notifier)
         return Worker(self.runtime, tools)
@@ -75,19 +77,28 @@ async def open_database_access(
 ) -> AsyncIterator[DatabaseAccess]:
     """The configured database, or the embedded one under ``home`` for as long as the block runs.
 
-    Raises SettingsError where a DSN comes without master keys: two machines could not open each other's seals.
+    Raises SettingsError where a DSN comes without master keys: two machines could not open each other's
+    seals.
     """
     if settings.database_url is not None:
         if not settings.master_keys:
-            raise SettingsError("WAYSTATION_MASTER_KEYS is needed with WAYSTATION_DATABASE_URL: base64 of 32 bytes")
-        yield DatabaseAccess(settings.database_url.get_secret_value(), settings.opened_master_keys, embedded=False)
+            raise SettingsError(
+                "WAYSTATION_MASTER_KEYS is needed with WAYSTATION_DATABASE_URL: base64 of 32 bytes"
+            )
+        yield DatabaseAccess(
+            settings.database_url.get_secret_value(), settings.opened_master_keys, embedded=False
+        )
         return
     async with embedded_postgres(home / "postgres", on_event=on_event) as server:
-        yield DatabaseAccess(server.dsn, settings.opened_master_keys or (_own_master_key(home),), embedded=True)
+        yield DatabaseAccess(
+            server.dsn, settings.opened_master_keys or (_own_master_key(home),), embedded=True
+        )
 
 
 def _own_master_key(home: Path) -> bytes:
-    """The key of this folder, made once: the file appears whole, and whoever comes second reads the first one's."""
+    """The key of this folder, made once: the file appears whole, and whoever comes second reads the first
+    one's.
+    """
     path = home / "master.key"
     if not path.exists():
         draft = home / f"master.key.{os.getpid()}"
@@ -107,8 +118,8 @@ async def open_services(
     clock: Clock = utc_now,
     on_event: Callable[[EmbeddedEvent], None] = lambda _: None,
 ) -> AsyncIterator[Services]:
-    """Everything that a process needs, closed in reverse order. With the embedded database it migrates by itself;
-    with a DSN it raises SchemaOutdated for an old schema. Raises SettingsError, DatabaseError.
+    """Everything that a process needs, closed in reverse order. With the embedded database it migrates by
+    itself; with a DSN it raises SchemaOutdated for an old schema. Raises SettingsError, DatabaseError.
     """
     async with AsyncExitStack() as stack:
         access = await stack.enter_async_context(open_database_access(settings, home, on_event))
@@ -121,7 +132,9 @@ async def open_services(
         stack.push_async_callback(egress.aclose)
         adapters = build_adapters(twilio_api_url=settings.twilio_api_url)
         stack.push_async_callback(_close_adapters, adapters)
-        yield Services(settings, _runtime(settings, access, database, clock), adapters, egress, Notifier(database), dsn)
+        yield Services(
+            settings, _runtime(settings, access, database, clock), adapters, egress, Notifier(database), dsn
+        )
 
 
 def _runtime(settings: Settings, access: DatabaseAccess, database: Database, clock: Clock) -> Runtime:

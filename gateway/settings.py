@@ -1,4 +1,6 @@
-"""Every setting, read once from the environment and `.env`; an unknown WAYSTATION_ name or a bad value is an error."""
+"""Every setting, read once from the environment and `.env`; an unknown WAYSTATION_ name or a bad value is an
+error.
+"""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -21,15 +23,19 @@ _UNPREFIXED = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
 _DEFAULT_WAITS = (0.0, 5.0, 30.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 _DEFAULT_QUIET_SECONDS = {Channel.WHATSAPP: 4.0, Channel.SMS: 2.0, Channel.EMAIL: 0.0}
 
-# Names that the contract fixes for providers whose channels are not built yet: accepted, so that one environment
+# Names that the contract fixes for providers whose channels are not built yet: accepted, so that one
+# environment
 # serves every release, and told to the operator at start.
 RESERVED_NAMES = frozenset(
-    f"{PREFIX}{name}_URL" for name in ("META_GRAPH", "SENDGRID_API", "MAILGUN_API", "POSTMARK_API", "RESEND_API", "SES_API")
+    f"{PREFIX}{name}_URL"
+    for name in ("META_GRAPH", "SENDGRID_API", "MAILGUN_API", "POSTMARK_API", "RESEND_API", "SES_API")
 )
 
 
 class SettingsError(Exception):
-    """A setting is unknown or has a value that cannot be used; the message names it, never a secret's value."""
+    """A setting is unknown or has a value that cannot be used; the message names it, never a secret's
+    value.
+    """
 
 
 class EngineName(StrEnum):
@@ -72,7 +78,11 @@ class Settings(BaseModel):
     @field_validator("egress_allow", mode="before")
     @classmethod
     def _read_networks(cls, value: Any) -> Any:
-        return tuple(ip_network(piece, strict=False) for piece in _pieces(value)) if isinstance(value, str) else value
+        return (
+            tuple(ip_network(piece, strict=False) for piece in _pieces(value))
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("master_keys")
     @classmethod
@@ -110,11 +120,23 @@ def _pieces(text: str) -> tuple[str, ...]:
     return tuple(piece.strip() for piece in text.split(",") if piece.strip())
 
 
-def read_settings(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
-    """The settings of this process: `.env`, over it the environment, over it ``overrides``; raises SettingsError."""
+def read_settings(
+    environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env"), **overrides: Any
+) -> Settings:
+    """The settings of this process: `.env`, over it the environment, over it ``overrides``; raises
+    SettingsError.
+    """
     values = {**_file_values(env_file), **(os.environ if environ is None else environ)}
-    given = {name: value for name, value in values.items() if name.startswith(PREFIX) or _plain_name(name) in _UNPREFIXED}
-    fields = {_field_name(name): value for name, value in _with_secret_files(given).items() if name not in RESERVED_NAMES}
+    given = {
+        name: value
+        for name, value in values.items()
+        if name.startswith(PREFIX) or _plain_name(name) in _UNPREFIXED
+    }
+    fields = {
+        _field_name(name): value
+        for name, value in _with_secret_files(given).items()
+        if name not in RESERVED_NAMES
+    }
     try:
         return Settings(**{**fields, **overrides})
     except ValidationError as error:
@@ -136,7 +158,9 @@ def _field_name(name: str) -> str:
 
 
 def _with_secret_files(values: Mapping[str, str]) -> dict[str, str]:
-    """Every ``NAME_FILE`` replaced by ``NAME`` with the file's content; raises SettingsError for a file that is not readable."""
+    """Every ``NAME_FILE`` replaced by ``NAME`` with the file's content; raises SettingsError for a file that
+    is not readable.
+    """
     result = {name: value for name, value in values.items() if not name.endswith(_FILE_SUFFIX)}
     for name in values.keys() - result.keys():
         if _plain_name(name) in result:

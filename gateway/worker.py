@@ -1,4 +1,6 @@
-"""Runs the lanes: turns, sends, deliveries. Any number of workers on any number of machines share the work."""
+"""Runs the lanes: turns, sends, deliveries. Any number of workers on any number of machines share the
+work.
+"""
 
 import asyncio
 import contextlib
@@ -6,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -23,12 +25,14 @@ from handlers.runtime import Runtime
 from handlers.turns import TurnTools, run_turn
 from handlers.webhooks.delivery import Egress
 
-Claimed = TypeVar("Claimed", ClaimedTurn, ClaimedSend, ClaimedDeliveryRow)
+Claimed = TypeVar("Claimed")
 
+EVERYTHING = Shard()
 POLL_SECONDS = 0.25
 DRAIN_SECONDS = 25.0
 _AWAY_SECONDS = 1.0
-# A lease must outlast the longest attempt: an engine's 20 s, a provider's 10 s, a receiver's 15 s, each with a margin.
+# A lease must outlast the longest attempt: an engine's 20 s, a provider's 10 s, a receiver's 15 s, each with
+# a margin.
 TURN_LEASE = timedelta(seconds=45)
 SEND_LEASE = timedelta(seconds=20)
 DELIVERY_LEASE = timedelta(seconds=30)
@@ -100,7 +104,9 @@ class LaneRunner(Generic[Claimed]):
             except DatabaseUnavailable:
                 result = "database_away"
             except Exception as error:  # noqa: BLE001 - one bad row must not stop the lane
-                _log.error("work failed", lane=self._lane.name, error=type(error).__name__, where=_where(error))
+                _log.error(
+                    "work failed", lane=self._lane.name, error=type(error).__name__, where=_where(error)
+                )
                 result = "error"
         WORK.labels(lane=self._lane.name, result=result).inc()
 
@@ -128,7 +134,7 @@ class WorkerTools:
     egress: Egress
     turns: TurnTools
     notifier: Notifier
-    shard: Shard = Shard()
+    shard: Shard = EVERYTHING
 
 
 class Worker:
@@ -138,7 +144,7 @@ class Worker:
         self._runtime = runtime
         self._tools = tools
         self._settler: Batcher[FinishedDelivery, None] = Batcher(lambda items: settle(runtime, items))
-        self._runners: tuple[LaneRunner[ClaimedTurn] | LaneRunner[ClaimedSend] | LaneRunner[ClaimedDeliveryRow], ...] = (
+        self._runners: tuple[LaneRunner[Any], ...] = (
             LaneRunner(Lane("turn", self._claim_turns, self._turn, concurrency=4)),
             LaneRunner(Lane("send", self._claim_sends, self._send, concurrency=20)),
             LaneRunner(Lane("delivery", self._claim_deliveries, self._deliver, concurrency=100)),

@@ -1,4 +1,6 @@
-"""A tenant's catalogue, indexed once per version and kept in memory; a lost entry costs time, never correctness."""
+"""A tenant's catalogue, indexed once per version and kept in memory; a lost entry costs time, never
+correctness.
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence

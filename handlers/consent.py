@@ -7,12 +7,16 @@ from types import MappingProxyType
 from channels.base import Channel, ConsentChange
 from channels.errors import OptedOut, WindowClosed
 
-# Carriers' words for SMS (CTIA; Twilio's "Default opt-out keywords") and what es and pt speakers send. A message must
+# Carriers' words for SMS (CTIA; Twilio's "Default opt-out keywords") and what es and pt speakers send. A
+# message must
 # be the word alone: "cancel 2 boxes" is an order's change.
-_OUT_EVERYWHERE = frozenset({"stop", "stopall", "unsubscribe", "optout", "revoke", "baja", "parar", "sair", "descadastrar"})
+_OUT_EVERYWHERE = frozenset(
+    {"stop", "stopall", "unsubscribe", "optout", "revoke", "baja", "parar", "sair", "descadastrar"}
+)
 _OUT_WORDS: Mapping[Channel, frozenset[str]] = MappingProxyType(
     {
-        # Twilio itself blocks the number on these when they come as SMS, so they mean the same to us. Over WhatsApp
+        # Twilio itself blocks the number on these when they come as SMS, so they mean the same to us. Over
+        # WhatsApp
         # "cancel" is about an order.
         Channel.SMS: _OUT_EVERYWHERE | {"cancel", "end", "quit"},
         Channel.WHATSAPP: _OUT_EVERYWHERE,

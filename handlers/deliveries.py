@@ -1,4 +1,6 @@
-"""The delivery lane's work: open the seals, make one attempt, decide, and settle many attempts in one statement."""
+"""The delivery lane's work: open the seals, make one attempt, decide, and settle many attempts in one
+statement.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +10,15 @@ from db import events, lanes
 from db.endpoints import headers_context, secrets_context
 from db.lanes import ClaimedDeliveryRow
 from handlers.runtime import Runtime
-from handlers.webhooks.delivery import AttemptResult, ClaimedDelivery, DisableReason, Egress, Settlement, attempt, decide
+from handlers.webhooks.delivery import (
+    AttemptResult,
+    ClaimedDelivery,
+    DisableReason,
+    Egress,
+    Settlement,
+    attempt,
+    decide,
+)
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import tell
 from handlers.webhooks.signing import load_secrets
@@ -24,7 +34,9 @@ class FinishedDelivery:
 
 
 async def deliver(runtime: Runtime, egress: Egress, row: ClaimedDeliveryRow) -> FinishedDelivery:
-    """Makes one attempt at a claimed delivery, whose attempt is on record already. A failure is a result, not an error."""
+    """Makes one attempt at a claimed delivery, whose attempt is on record already. A failure is a result,
+    not an error.
+    """
     claimed = _open(runtime, row)
     result = await attempt(egress, claimed, runtime.clock)
     settlement = decide(
@@ -34,10 +46,14 @@ async def deliver(runtime: Runtime, egress: Egress, row: ClaimedDeliveryRow) -> 
 
 
 def _open(runtime: Runtime, row: ClaimedDeliveryRow) -> ClaimedDelivery:
-    secrets = runtime.sealer.open_json(row.secrets_sealed, secrets_context(row.distributor_id, row.endpoint_id))
+    secrets = runtime.sealer.open_json(
+        row.secrets_sealed, secrets_context(row.distributor_id, row.endpoint_id)
+    )
     headers: dict[str, str] = {}
     if row.headers_sealed is not None:
-        headers = runtime.sealer.open_json(row.headers_sealed, headers_context(row.distributor_id, row.endpoint_id))
+        headers = runtime.sealer.open_json(
+            row.headers_sealed, headers_context(row.distributor_id, row.endpoint_id)
+        )
     return ClaimedDelivery(
         distributor_id=row.distributor_id,
         endpoint_id=row.endpoint_id,
@@ -54,7 +70,9 @@ def _open(runtime: Runtime, row: ClaimedDeliveryRow) -> ClaimedDelivery:
 
 
 async def settle(runtime: Runtime, finished: Sequence[FinishedDelivery]) -> list[None]:
-    """Records attempts and moves their deliveries on, then disables endpoints whose receivers asked for it."""
+    """Records attempts and moves their deliveries on, then disables endpoints whose receivers asked for
+    it.
+    """
     async with runtime.database.worker_statements() as connection:
         await lanes.settle_deliveries(connection, [_settled_row(item) for item in finished])
     for item in finished:

@@ -42,7 +42,9 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class _NewIds:
-    """Ids for what the message may create; those of things that exist already are dropped by the statement."""
+    """Ids for what the message may create; those of things that exist already are dropped by the
+    statement.
+    """
 
     message: UUID
     contact: UUID
@@ -51,7 +53,9 @@ class _NewIds:
 
 
 async def accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedMessage]:
-    """Stores messages in one statement; raises DatabaseUnavailable. Afterwards each is durable, new or duplicate."""
+    """Stores messages in one statement; raises DatabaseUnavailable. Afterwards each is durable, new or
+    duplicate.
+    """
     async with runtime.database.worker_statements() as connection:
         return await accept.accept_messages(connection, items)
 
@@ -92,7 +96,9 @@ def _posted_item(runtime: Runtime, posted: Posted, provider_key: str) -> Item:
 
 def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {
-        name: storable_text(value) for name, value in headers.items() if name.casefold() not in _PRIVATE_HEADERS
+        name: storable_text(value)
+        for name, value in headers.items()
+        if name.casefold() not in _PRIVATE_HEADERS
     }
 
 
@@ -156,7 +162,8 @@ def _message_events(
         "text": message.text,
         "address": message.sender,
         "attachments": tuple(
-            AttachmentData(content_type=file.content_type, filename=file.filename) for file in message.attachments
+            AttachmentData(content_type=file.content_type, filename=file.filename)
+            for file in message.attachments
         ),
     }
     changed = EventType.CUSTOMER_OPTED_OUT if consent is ConsentChange.OUT else EventType.CUSTOMER_OPTED_IN

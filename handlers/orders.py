@@ -17,7 +17,7 @@ from handlers.runtime import Runtime
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import tell
 
-_LARGEST_QUANTITY = Decimal("999999999")
+_LARGEST_QUANTITY = Decimal(999999999)
 
 
 class OrderChange(StrEnum):
@@ -85,7 +85,9 @@ async def _with_lines(connection: Connection, order: OrderRow) -> Draft:
 async def apply_extraction(
     connection: Connection, runtime: Runtime, context: OrderContext, extraction: Extraction
 ) -> OrderOutcome:
-    """Merges what was understood into the draft, in the caller's transaction, under the conversation's lock."""
+    """Merges what was understood into the draft, in the caller's transaction, under the conversation's
+    lock.
+    """
     draft = await find_draft(connection, context.conversation_id)
     match extraction.intent:
         case Intent.BUY | Intent.MODIFY:
@@ -93,14 +95,22 @@ async def apply_extraction(
         case Intent.CONFIRM if draft:
             return await _consent(connection, runtime, context, extraction, draft)
         case Intent.CANCEL if draft:
-            cancelled = replace(draft.order, status="CANCELLED", requires_review=False, updated_at=runtime.clock())
-            return await _store(connection, runtime, context.distributor_id, OrderChange.CANCELLED, draft.order, cancelled)
+            cancelled = replace(
+                draft.order, status="CANCELLED", requires_review=False, updated_at=runtime.clock()
+            )
+            return await _store(
+                connection, runtime, context.distributor_id, OrderChange.CANCELLED, draft.order, cancelled
+            )
         case _:
             return OrderOutcome(OrderChange.NONE, draft)
 
 
 async def _change_lines(
-    connection: Connection, runtime: Runtime, context: OrderContext, extraction: Extraction, draft: Draft | None
+    connection: Connection,
+    runtime: Runtime,
+    context: OrderContext,
+    extraction: Extraction,
+    draft: Draft | None,
 ) -> OrderOutcome:
     before = draft.as_extraction_input() if draft else ()
     merged = merge(before, extraction.operations)
@@ -109,7 +119,9 @@ async def _change_lines(
     if not merged and draft is not None:
         emptied = replace(draft.order, status="CANCELLED", requires_review=False, updated_at=runtime.clock())
         await rows.replace_lines(connection, draft.order.id, [])
-        return await _store(connection, runtime, context.distributor_id, OrderChange.CANCELLED, draft.order, emptied)
+        return await _store(
+            connection, runtime, context.distributor_id, OrderChange.CANCELLED, draft.order, emptied
+        )
     order = draft.order if draft else await _begin_order(connection, runtime, context)
     spans = {operation.sku: operation.span for operation in extraction.operations}
     lines = _new_lines(runtime, merged, draft, spans, context.threshold)
@@ -137,7 +149,11 @@ async def _begin_order(connection: Connection, runtime: Runtime, context: OrderC
 
 
 def _new_lines(
-    runtime: Runtime, merged: Sequence[MergedLine], draft: Draft | None, spans: Mapping[str, str], threshold: Decimal
+    runtime: Runtime,
+    merged: Sequence[MergedLine],
+    draft: Draft | None,
+    spans: Mapping[str, str],
+    threshold: Decimal,
 ) -> list[NewLine]:
     known = {line.sku: line for line in draft.lines} if draft else {}
     return [_new_line(runtime, line, known.get(line.sku), spans.get(line.sku), threshold) for line in merged]
@@ -156,7 +172,9 @@ def _new_line(
 
 
 def _reviewed(order: OrderRow, lines: Sequence[NewLine], extraction: Extraction, now: datetime) -> OrderRow:
-    """The order with its review decision: a line under the threshold or words that matched nothing need a person."""
+    """The order with its review decision: a line under the threshold or words that matched nothing need a
+    person.
+    """
     # A burst that matched something is taken as the answer to what was open before it.
     unmatched = extraction.unmatched if extraction.operations else (*order.unmatched, *extraction.unmatched)
     reasons = [
@@ -187,9 +205,13 @@ async def _consent(
         updated_at=now,
     )
     if draft.order.requires_review:
-        return await _store(connection, runtime, context.distributor_id, OrderChange.CONSENTED, draft.order, agreed)
+        return await _store(
+            connection, runtime, context.distributor_id, OrderChange.CONSENTED, draft.order, agreed
+        )
     confirmed = replace(agreed, status="CONFIRMED")
-    return await _store(connection, runtime, context.distributor_id, OrderChange.CONFIRMED, draft.order, confirmed)
+    return await _store(
+        connection, runtime, context.distributor_id, OrderChange.CONFIRMED, draft.order, confirmed
+    )
 
 
 async def _store(
@@ -212,7 +234,9 @@ async def _store(
         types.append(EventType.ORDER_REVIEW_REQUIRED)
     for event_type in types:
         data = _order_data(draft)
-        await tell(connection, runtime, distributor_id, event_type, data, conversation_id=stored.conversation_id)
+        await tell(
+            connection, runtime, distributor_id, event_type, data, conversation_id=stored.conversation_id
+        )
     return OrderOutcome(change, draft)
 
 
@@ -246,14 +270,20 @@ def _line_data(line: LineRow) -> dict[str, object]:
 
 
 async def confirm_order(runtime: Runtime, distributor_id: UUID, order_id: UUID) -> None:
-    """A person confirms an open order; raises NotFound, or WrongState for one that is not open or has no line."""
+    """A person confirms an open order; raises NotFound, or WrongState for one that is not open or has no
+    line.
+    """
     async with runtime.database.tenant(distributor_id) as connection:
         draft = await _open_order(connection, order_id)
         if not draft.lines:
             raise WrongState("An order without lines cannot be confirmed.")
         now = runtime.clock()
         confirmed = replace(
-            draft.order, status="CONFIRMED", requires_review=False, confirmed_at=draft.order.confirmed_at or now, updated_at=now
+            draft.order,
+            status="CONFIRMED",
+            requires_review=False,
+            confirmed_at=draft.order.confirmed_at or now,
+            updated_at=now,
         )
         await _store(connection, runtime, distributor_id, OrderChange.CONFIRMED, draft.order, confirmed)
 
@@ -279,8 +309,8 @@ async def patch_order_lines(
 ) -> None:
     """A person sets an open order's lines: (sku, quantity in the sale unit). What they set is sure.
 
-    Raises NotFound, WrongState, or InvalidInput for an unknown SKU, a SKU given twice or a quantity that is not
-    positive. An order that a person has edited needs no review any more.
+    Raises NotFound, WrongState, or InvalidInput for an unknown SKU, a SKU given twice or a quantity that is
+    not positive. An order that a person has edited needs no review any more.
     """
     async with runtime.database.tenant(distributor_id) as connection:
         draft = await _open_order(connection, order_id)

@@ -46,7 +46,9 @@ class SendResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A message that is to leave now, its account with secrets opened, and what to know when its outcome was unclear."""
+    """A message that is to leave now, its account with secrets opened, and what to know when its outcome was
+    unclear.
+    """
 
     row: SendRow
     account: ChannelAccount
@@ -55,16 +57,25 @@ class _Attempt:
 
 
 async def queue_message(
-    runtime: Runtime, distributor_id: UUID, conversation_id: UUID, *, text: str, attachments: Sequence[Attachment] = ()
+    runtime: Runtime,
+    distributor_id: UUID,
+    conversation_id: UUID,
+    *,
+    text: str,
+    attachments: Sequence[Attachment] = (),
 ) -> UUID:
-    """A person's message to a conversation, stored QUEUED; the send lane sends it. Raises NotFound, OptedOut or WindowClosed."""
+    """A person's message to a conversation, stored QUEUED; the send lane sends it. Raises NotFound, OptedOut
+    or WindowClosed.
+    """
     now, message_id = runtime.clock(), runtime.new_id()
     async with runtime.database.tenant(distributor_id) as connection:
         target = await sends.find_reply_target(connection, conversation_id)
         if target is None:
             raise NotFound
         channel = Channel(target.channel)
-        check_may_send(channel, opted_out_at=target.opted_out_at, last_inbound_at=target.last_inbound_at, now=now)
+        check_may_send(
+            channel, opted_out_at=target.opted_out_at, last_inbound_at=target.last_inbound_at, now=now
+        )
         await sends.queue_message(
             connection,
             conversation_id,
@@ -95,8 +106,9 @@ async def send_message(
 ) -> SendResult:
     """Makes one attempt at a claimed message.
 
-    The attempt is on record before it leaves. One whose outcome is unknown (a crash or a time-out after the request left)
-    is looked up at the provider before a second try. Retries follow from the error's type. Raises DatabaseUnavailable.
+    The attempt is on record before it leaves. One whose outcome is unknown (a crash or a time-out after the request
+    left) is looked up at the provider before a second try. Retries follow from the type of the error. Raises
+    DatabaseUnavailable.
     """
     attempt = await _load(runtime, claimed)
     if attempt is None:
@@ -105,7 +117,7 @@ async def send_message(
     try:
         receipt = await _find_earlier(adapter, attempt)
         if receipt is None:
-            await _start(runtime, claimed, attempt)
+            await _start(runtime, claimed)
             receipt = await adapter.send(attempt.account, attempt.message)
     except GatewayError as error:
         return await _settle_error(runtime, claimed, attempt, error)
@@ -163,8 +175,10 @@ async def _find_earlier(adapter: ChannelAdapter, attempt: _Attempt) -> SendRecei
         raise OutcomeUnknown(retry_after=error.retry_after) from error
 
 
-async def _start(runtime: Runtime, claimed: ClaimedSend, attempt: _Attempt) -> None:
-    """The gate, and the mark that an attempt leaves, in one transaction; raises PolicyError or BadCredentials."""
+async def _start(runtime: Runtime, claimed: ClaimedSend) -> None:
+    """The gate, and the mark that an attempt leaves, in one transaction; raises PolicyError or
+    BadCredentials.
+    """
     now = runtime.clock()
     async with runtime.database.tenant(claimed.distributor_id) as connection:
         row = await sends.find_send(connection, claimed.message_id, claimed.lease_token)
@@ -178,7 +192,9 @@ async def _start(runtime: Runtime, claimed: ClaimedSend, attempt: _Attempt) -> N
         await sends.start_send(connection, row.message_id, claimed.lease_token, rank=rank, now=now)
 
 
-async def _settle_receipt(runtime: Runtime, claimed: ClaimedSend, attempt: _Attempt, receipt: SendReceipt) -> None:
+async def _settle_receipt(
+    runtime: Runtime, claimed: ClaimedSend, attempt: _Attempt, receipt: SendReceipt
+) -> None:
     now = runtime.clock()
     async with runtime.database.tenant(claimed.distributor_id) as connection:
         settled = await sends.settle_send(
@@ -253,7 +269,9 @@ async def _fail(runtime: Runtime, claimed: ClaimedSend, attempt: _Attempt, error
             await _learn_opt_out(connection, runtime, claimed.distributor_id, settled)
 
 
-async def _learn_opt_out(connection: Connection, runtime: Runtime, distributor_id: UUID, settled: SettledSend) -> None:
+async def _learn_opt_out(
+    connection: Connection, runtime: Runtime, distributor_id: UUID, settled: SettledSend
+) -> None:
     """The provider knows of a STOP that never reached us."""
     contact = await turns.set_opted_out(connection, settled.conversation_id, runtime.clock())
     if contact is None:

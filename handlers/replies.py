@@ -1,9 +1,13 @@
-"""What customers are answered, in their language: templates filled by code with the catalogue's names and the order's numbers."""
+"""What customers are answered, in their language: templates filled by code with the catalogue's names and
+the order's numbers.
+"""
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from importlib import resources
 from types import MappingProxyType
 
 from db.orders import LineRow, OrderRow
@@ -30,67 +34,23 @@ class Reply(StrEnum):
     NO_ORDER = "no_order"
 
 
-_TEXTS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
-    {
-        Language.ES: {
-            Reply.SUMMARY: "Tu pedido:\n{lines}\n{total}{delivery}\n¿Lo confirmas? Responde SÍ, o dinos qué cambiar.",
-            Reply.REVIEW: "Esto tengo hasta ahora:\n{lines}\n{total}{delivery}\n{doubts}\nUna persona revisará tu pedido.",
-            Reply.NOT_FOUND: "{doubts}\n¿Nos das el nombre, la presentación y la cantidad?",
-            Reply.CONFIRMED: "¡Listo! Tu pedido está confirmado:\n{lines}\n{total}{delivery}\n¡Gracias!",
-            Reply.CONFIRMED_REVIEW: "¡Gracias! Una persona revisará los detalles y te confirmará el pedido.",
-            Reply.CANCELLED: "Tu pedido quedó cancelado. Aquí estamos para cuando lo necesites.",
-            Reply.GREETING: "¡Hola! Escríbenos tu pedido con cantidades, por ejemplo: 2 cajas de …",
-            Reply.QUESTION: "Gracias por tu mensaje. Te respondemos en breve.",
-            Reply.HANDOFF: "Te pasamos con una persona de nuestro equipo; te escribirá en breve.",
-            Reply.TEXT_ONLY: "Recibimos tu archivo. Por ahora solo puedo leer texto: ¿nos escribes tu pedido?",
-            Reply.NO_ORDER: "No hay un pedido abierto. Escríbenos qué necesitas y lo preparamos.",
-            "doubts": "No pude identificar: {spans}.",
-            "unsure": "Por confirmar: {names}.",
-            "total": "Total: {amount}",
-            "more": "… y {count} más",
-            "delivery": "\nEntrega: {day}",
-        },
-        Language.EN: {
-            Reply.SUMMARY: "Your order:\n{lines}\n{total}{delivery}\nShall we confirm it? Reply YES, or tell us what to change.",
-            Reply.REVIEW: "Here is what I have so far:\n{lines}\n{total}{delivery}\n{doubts}\nA person will check your order.",
-            Reply.NOT_FOUND: "{doubts}\nCould you tell us the name, the size and the quantity?",
-            Reply.CONFIRMED: "Done! Your order is confirmed:\n{lines}\n{total}{delivery}\nThank you!",
-            Reply.CONFIRMED_REVIEW: "Thank you! A person will check the details and confirm your order.",
-            Reply.CANCELLED: "Your order is cancelled. We are here whenever you need us.",
-            Reply.GREETING: "Hello! Send us your order with quantities, for example: 2 cases of …",
-            Reply.QUESTION: "Thank you for your message. We will get back to you shortly.",
-            Reply.HANDOFF: "We are passing you on to a person of our team, who will write to you shortly.",
-            Reply.TEXT_ONLY: "We got your file. For now I can only read text: could you write your order?",
-            Reply.NO_ORDER: "There is no open order. Tell us what you need and we will prepare it.",
-            "doubts": "I could not identify: {spans}.",
-            "unsure": "To be confirmed: {names}.",
-            "total": "Total: {amount}",
-            "more": "… and {count} more",
-            "delivery": "\nDelivery: {day}",
-        },
-        Language.PT: {
-            Reply.SUMMARY: "Seu pedido:\n{lines}\n{total}{delivery}\nPodemos confirmar? Responda SIM, ou diga o que mudar.",
-            Reply.REVIEW: "Até agora tenho isto:\n{lines}\n{total}{delivery}\n{doubts}\nUma pessoa vai revisar o seu pedido.",
-            Reply.NOT_FOUND: "{doubts}\nPode nos dizer o nome, o tamanho e a quantidade?",
-            Reply.CONFIRMED: "Pronto! Seu pedido está confirmado:\n{lines}\n{total}{delivery}\nObrigado!",
-            Reply.CONFIRMED_REVIEW: "Obrigado! Uma pessoa vai revisar os detalhes e confirmar o seu pedido.",
-            Reply.CANCELLED: "Seu pedido foi cancelado. Estamos aqui quando precisar.",
-            Reply.GREETING: "Olá! Escreva o seu pedido com as quantidades, por exemplo: 2 caixas de …",
-            Reply.QUESTION: "Obrigado pela mensagem. Respondemos em breve.",
-            Reply.HANDOFF: "Vamos passar você para uma pessoa da nossa equipe, que escreverá em breve.",
-            Reply.TEXT_ONLY: "Recebemos o seu arquivo. Por enquanto só consigo ler texto: pode escrever o pedido?",
-            Reply.NO_ORDER: "Não há pedido aberto. Diga o que precisa e preparamos.",
-            "doubts": "Não consegui identificar: {spans}.",
-            "unsure": "A confirmar: {names}.",
-            "total": "Total: {amount}",
-            "more": "… e mais {count}",
-            "delivery": "\nEntrega: {day}",
-        },
-    }
-)
+def _read_texts() -> Mapping[Language, Mapping[str, str]]:
+    text = resources.files("handlers").joinpath("replies.toml").read_text(encoding="utf-8")
+    return MappingProxyType(
+        {Language(name): MappingProxyType(texts) for name, texts in tomllib.loads(text).items()}
+    )
 
 
-def render_reply(kind: Reply, language: Language, order: OrderRow | None = None, lines: Sequence[LineRow] = (), unmatched: Sequence[str] = ()) -> str:
+_TEXTS = _read_texts()
+
+
+def render_reply(
+    kind: Reply,
+    language: Language,
+    order: OrderRow | None = None,
+    lines: Sequence[LineRow] = (),
+    unmatched: Sequence[str] = (),
+) -> str:
     """The text of an answer. Names and prices are the order's own; ``unmatched`` quotes the customer."""
     texts = _TEXTS[language]
     filled = texts[kind].format(
@@ -103,7 +63,7 @@ def render_reply(kind: Reply, language: Language, order: OrderRow | None = None,
 
 
 def _line_list(texts: Mapping[str, str], lines: Sequence[LineRow]) -> str:
-    rendered = [f"• {format_number(line.quantity)} {line.unit} – {line.product_name}" for line in lines]
+    rendered = [f"• {format_number(line.quantity)} {line.unit} - {line.product_name}" for line in lines]
     kept = _fitting(rendered, LONGEST_REPLY - 500)
     rest = len(rendered) - len(kept)
     return "\n".join([*kept, texts["more"].format(count=rest)] if rest else kept)

@@ -1,4 +1,6 @@
-"""What every handler needs from outside: the database, the seal, the clock, ids and randomness, passed in explicitly."""
+"""What every handler needs from outside: the database, the seal, the clock, ids and randomness, passed in
+explicitly.
+"""
 
 import random
 from collections.abc import Callable
@@ -17,7 +19,9 @@ NewId = Callable[[], UUID]
 
 @dataclass(frozen=True, slots=True)
 class RetrySchedule:
-    """Waits in seconds; n values mean n attempts, each the wait after the previous attempt's end, the first after commit."""
+    """Waits in seconds; n values mean n attempts, each the wait after the previous attempt's end, the first
+    after commit.
+    """
 
     waits: tuple[float, ...]
 
@@ -28,7 +32,9 @@ class RetrySchedule:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Explicit dependencies of the handlers. ``clock`` gives aware UTC times, ``new_id`` ids that sort by time."""
+    """Explicit dependencies of the handlers. ``clock`` gives aware UTC times, ``new_id`` ids that sort by
+    time.
+    """
 
     database: Database
     sealer: Sealer

@@ -1,4 +1,6 @@
-"""What became of our messages: one total order of statuses per provider, so that a late word never lowers one."""
+"""What became of our messages: one total order of statuses per provider, so that a late word never lowers
+one.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -28,5 +30,7 @@ _ORDERS: Mapping[Channel, tuple[MessageStatus, ...]] = MappingProxyType(
 
 
 def status_rank(channel: Channel, status: MessageStatus) -> int:
-    """Where a status of an outbound message stands on its channel, from 1; a higher one wins, whenever it comes."""
+    """Where a status of an outbound message stands on its channel, from 1; a higher one wins, whenever it
+    comes.
+    """
     return _ORDERS[channel].index(status) + 1

@@ -35,6 +35,19 @@ _RETRY_SECONDS = (2.0, 10.0, 30.0, 60.0)
 _FILES = frozenset({MessageType.IMAGE, MessageType.AUDIO, MessageType.VIDEO, MessageType.FILE})
 _HANDOFF_INTENTS = {Intent.HANDOFF: "customer_asked", Intent.COMPLAINT: "complaint"}
 _WAITING = "WAITING_HUMAN"
+# What is answered where no order changed. Advertising and automatic mail (OTHER) and a wish for silence get
+# no answer.
+_PLAIN_REPLIES = {
+    Intent.BUY: Reply.NOT_FOUND,
+    Intent.MODIFY: Reply.NOT_FOUND,
+    Intent.CONFIRM: Reply.NO_ORDER,
+    Intent.CANCEL: Reply.NO_ORDER,
+    Intent.GREETING: Reply.GREETING,
+    Intent.QUESTION: Reply.QUESTION,
+    Intent.FOLLOW_UP: Reply.QUESTION,
+    Intent.HANDOFF: Reply.HANDOFF,
+    Intent.COMPLAINT: Reply.HANDOFF,
+}
 
 
 class TurnResult(StrEnum):
@@ -76,7 +89,8 @@ class _Understood:
 
 
 async def run_turn(runtime: Runtime, tools: TurnTools, claimed: ClaimedTurn) -> TurnResult:
-    """Handles one claimed burst. Idempotent: a crash anywhere leaves the lease to run out and the burst to be done anew.
+    """Handles one claimed burst. Idempotent: a crash anywhere leaves the lease to run out and the burst to
+    be done anew.
 
     Raises DatabaseUnavailable; then the lease runs out too.
     """
@@ -108,7 +122,9 @@ async def _prepare(runtime: Runtime, tools: TurnTools, claimed: ClaimedTurn) -> 
             return None
         burst = await turns.list_burst(connection, claimed.conversation_id, BURST_LIMIT)
         if not burst:
-            await turns.finish_turn(connection, row.conversation_id, [], language=None, handoff=None, now=runtime.clock())
+            await turns.finish_turn(
+                connection, row.conversation_id, [], language=None, handoff=None, now=runtime.clock()
+            )
             return None
         draft = await find_draft(connection, row.conversation_id)
         catalogue = tools.catalogues.find(claimed.distributor_id, row.catalogue_version)
@@ -137,7 +153,9 @@ async def _understand(tools: TurnTools, prepared: _Prepared, now: datetime) -> E
 
 
 async def _postpone(runtime: Runtime, prepared: _Prepared, error: Temporary) -> TurnResult:
-    wait = max(_RETRY_SECONDS[min(prepared.claimed.attempts, len(_RETRY_SECONDS)) - 1], error.retry_after or 0)
+    wait = max(
+        _RETRY_SECONDS[min(prepared.claimed.attempts, len(_RETRY_SECONDS)) - 1], error.retry_after or 0
+    )
     async with runtime.database.tenant(prepared.claimed.distributor_id) as connection:
         due = runtime.clock() + timedelta(seconds=wait)
         await turns.release_turn(connection, prepared.row.conversation_id, prepared.row.lease_token, due)
@@ -145,7 +163,9 @@ async def _postpone(runtime: Runtime, prepared: _Prepared, error: Temporary) -> 
 
 
 async def _commit(runtime: Runtime, prepared: _Prepared, understood: _Understood) -> TurnResult:
-    """Stores what follows, unless a message arrived since or the lease is another's: then only the bill is kept."""
+    """Stores what follows, unless a message arrived since or the lease is another's: then only the bill is
+    kept.
+    """
     async with runtime.database.tenant(prepared.claimed.distributor_id) as connection:
         state = await _check_lease(connection, prepared)
         if state is TurnResult.LOST:
@@ -175,7 +195,9 @@ async def _release_superseded(
 ) -> None:
     if understood.extraction.usage.cost_micro_usd or understood.extraction.usage.input_tokens:
         await _save_completed(connection, runtime, prepared, understood)
-    await turns.release_turn(connection, prepared.row.conversation_id, prepared.row.lease_token, runtime.clock())
+    await turns.release_turn(
+        connection, prepared.row.conversation_id, prepared.row.lease_token, runtime.clock()
+    )
 
 
 def _order_context(prepared: _Prepared) -> OrderContext:
@@ -192,7 +214,11 @@ def _order_context(prepared: _Prepared) -> OrderContext:
 
 
 async def _answer(
-    connection: Connection, runtime: Runtime, prepared: _Prepared, extraction: Extraction, outcome: OrderOutcome
+    connection: Connection,
+    runtime: Runtime,
+    prepared: _Prepared,
+    extraction: Extraction,
+    outcome: OrderOutcome,
 ) -> None:
     """Queues the one reply of this burst, if the tenant and the customer let us."""
     row = prepared.row
@@ -221,22 +247,11 @@ async def _answer(
 def _reply_kind(prepared: _Prepared, extraction: Extraction, outcome: OrderOutcome) -> Reply | None:
     if outcome.change is not OrderChange.NONE:
         return _order_reply(outcome)
-    match extraction.intent:
-        case Intent.BUY | Intent.MODIFY:
-            return Reply.NOT_FOUND
-        case Intent.CONFIRM | Intent.CANCEL:
-            return Reply.NO_ORDER
-        case Intent.GREETING:
-            return Reply.GREETING
-        case Intent.QUESTION | Intent.FOLLOW_UP:
-            return Reply.QUESTION
-        case Intent.HANDOFF | Intent.COMPLAINT:
-            return Reply.HANDOFF
-        case Intent.OPT_OUT:
-            return None
-        case Intent.OTHER:
-            # Advertising and automatic mail get no answer; a photo or a voice note does.
-            return Reply.TEXT_ONLY if any(MessageType(m.type) in _FILES for m in prepared.burst) else None
+    if extraction.intent is Intent.OTHER and any(
+        MessageType(message.type) in _FILES for message in prepared.burst
+    ):
+        return Reply.TEXT_ONLY
+    return _PLAIN_REPLIES.get(extraction.intent)
 
 
 def _order_reply(outcome: OrderOutcome) -> Reply:
@@ -304,7 +319,11 @@ def _extracted_data(extraction: Extraction, burst: Sequence[BurstMessage]) -> di
 
 
 async def _tell(
-    connection: Connection, runtime: Runtime, prepared: _Prepared, understood: _Understood, outcome: OrderOutcome
+    connection: Connection,
+    runtime: Runtime,
+    prepared: _Prepared,
+    understood: _Understood,
+    outcome: OrderOutcome,
 ) -> None:
     extraction = understood.extraction
     events = [
@@ -350,9 +369,15 @@ def _handoff_event(runtime: Runtime, prepared: _Prepared, reason: str) -> dict[s
     return _event(runtime, prepared, EventType.CONVERSATION_HANDOFF_REQUESTED, data)
 
 
-def _event(runtime: Runtime, prepared: _Prepared, event_type: EventType, data: dict[str, Any]) -> dict[str, Any]:
+def _event(
+    runtime: Runtime, prepared: _Prepared, event_type: EventType, data: dict[str, Any]
+) -> dict[str, Any]:
     return new_event_row(
-        runtime, prepared.claimed.distributor_id, event_type, data, conversation_id=prepared.row.conversation_id
+        runtime,
+        prepared.claimed.distributor_id,
+        event_type,
+        data,
+        conversation_id=prepared.row.conversation_id,
     )
 
 
@@ -376,7 +401,9 @@ async def _record_opt_out(
     await record_events(connection, [_event(runtime, prepared, EventType.CUSTOMER_OPTED_OUT, data)])
 
 
-async def _finish(connection: Connection, runtime: Runtime, prepared: _Prepared, extraction: Extraction) -> None:
+async def _finish(
+    connection: Connection, runtime: Runtime, prepared: _Prepared, extraction: Extraction
+) -> None:
     await turns.finish_turn(
         connection,
         prepared.row.conversation_id,
@@ -399,7 +426,9 @@ async def _give_up(
         state = await _check_lease(connection, prepared)
         if state is TurnResult.LOST:
             return state
-        await turns.save_response(connection, _failed_response(runtime, tools, prepared, error_class, processing_ms))
+        await turns.save_response(
+            connection, _failed_response(runtime, tools, prepared, error_class, processing_ms)
+        )
         data = {**_ai_data(prepared, tools.engine.name, processing_ms), "error_class": error_class}
         events = [_event(runtime, prepared, EventType.AI_FAILED, data)]
         if prepared.row.handoff == "BOT":

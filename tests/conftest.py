@@ -34,7 +34,9 @@ def _no_settings_from_outside() -> None:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """The server, with a migrated template database. Runs in a loop of its own, for fixtures of the session have none."""
+    """The server, with a migrated template database. Runs in a loop of its own, for fixtures of the session
+    have none.
+    """
     folder: Path = tmp_path_factory.mktemp("postgres")
     with asyncio.Runner() as runner:
         server = EmbeddedPostgres(folder / "data", settings=FAST)

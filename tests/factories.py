@@ -71,7 +71,11 @@ async def make_product(runtime: Runtime, distributor_id: UUID, sku: str, name: s
 
 
 async def make_endpoint(
-    runtime: Runtime, distributor_id: UUID, event_types: list[str], url: str = "https://erp.example.test/hook", **columns: Any
+    runtime: Runtime,
+    distributor_id: UUID,
+    event_types: list[str],
+    url: str = "https://erp.example.test/hook",
+    **columns: Any,
 ) -> UUID:
     """A webhook endpoint with a sealed secret."""
     endpoint_id = runtime.new_id()
@@ -87,7 +91,9 @@ async def make_endpoint(
             runtime.clock(),
         )
         for column, value in columns.items():
-            await connection.execute(f"update webhook_endpoints set {column} = $1 where id = $2", value, endpoint_id)
+            await connection.execute(
+                f"update webhook_endpoints set {column} = $1 where id = $2", value, endpoint_id
+            )
     return endpoint_id
 
 
@@ -111,6 +117,8 @@ def posted(runtime: Runtime, account: ChannelAccount) -> Posted:
     return Posted(account, request, runtime.clock())
 
 
-def accepted_item(runtime: Runtime, account: ChannelAccount, message: InboundMessage, quiet: float = 4.0) -> dict[str, Any]:
+def accepted_item(
+    runtime: Runtime, account: ChannelAccount, message: InboundMessage, quiet: float = 4.0
+) -> dict[str, Any]:
     """A message as the accept statement takes it."""
     return message_item(runtime, posted(runtime, account), message, quiet)

@@ -1,4 +1,6 @@
-"""Fakes that tests pass in: a clock that moves when told to, an engine and a provider that do what a script says."""
+"""Fakes that tests pass in: a clock that moves when told to, an engine and a provider that do what a script
+says.
+"""
 
 import inspect
 from datetime import UTC, datetime, timedelta
@@ -26,7 +28,9 @@ class FakeClock:
 
 
 class FakeEngine:
-    """Answers every burst with ``answer`` (an Extraction, an error to raise, or a function of the request)."""
+    """Answers every burst with ``answer`` (an Extraction, an error to raise, or a function of the
+    request).
+    """
 
     name = "fake"
 

@@ -1,4 +1,6 @@
-"""One row of every table for a tenant, written by the superuser: what the isolation matrix reads, changes and links."""
+"""One row of every table for a tenant, written by the superuser: what the isolation matrix reads, changes
+and links.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +13,19 @@ NOW = datetime(2026, 7, 6, 15, 0, tzinfo=UTC)
 
 def tenant_rows(tenant: UUID) -> dict[str, dict[str, Any]]:
     """The rows by table, parents first; ids are new each time."""
-    ids = {name: new_uuid7() for name in ("customer", "contact", "account", "conversation", "message", "order", "event", "endpoint")}
+    ids = {
+        name: new_uuid7()
+        for name in (
+            "customer",
+            "contact",
+            "account",
+            "conversation",
+            "message",
+            "order",
+            "event",
+            "endpoint",
+        )
+    }
     at = {"created_at": NOW}
     changed = {**at, "updated_at": NOW}
     mine = {"distributor_id": tenant}

@@ -22,7 +22,9 @@ def new_event_row(
     conversation_id: UUID | None = None,
     occurred_at: datetime | None = None,
 ) -> dict[str, Any]:
-    """An event with a new id, ready to be stored; pydantic's ValidationError for data that is not the type's."""
+    """An event with a new id, ready to be stored; pydantic's ValidationError for data that is not the
+    type's.
+    """
     event = Event(
         id=runtime.new_id(),
         distributor_id=distributor_id,

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from db.tenant import Database
+from db.tenant import Database, open_database
 from handlers.runtime import new_uuid7
 from tests.seeds import insert_row, tenant_rows
 
@@ -53,13 +53,17 @@ async def test_the_matrix_covers_every_table(admin: Any):
 
 
 async def test_every_policy_names_its_role_and_one_command(admin: Any):
-    rows = await admin.fetch("select tablename, policyname, roles, cmd from pg_policies where schemaname = 'public'")
+    rows = await admin.fetch(
+        "select tablename, policyname, roles, cmd from pg_policies where schemaname = 'public'"
+    )
 
     for row in rows:
         assert row["roles"] in (["waystation_app"], ["waystation_worker"], ["waystation_owner"])
         assert (row["cmd"] == "ALL") == (row["roles"] == ["waystation_owner"]), row
     for table in TABLES:
-        commands = {row["cmd"] for row in rows if row["tablename"] == table and row["roles"] == ["waystation_app"]}
+        commands = {
+            row["cmd"] for row in rows if row["tablename"] == table and row["roles"] == ["waystation_app"]
+        }
         assert commands == {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 
@@ -72,7 +76,9 @@ async def test_every_reference_between_tenants_rows_carries_the_tenant(admin: An
 
     for row in rows:
         if row["parent"] not in PLAIN_REFERENCES_ALLOWED_TO:
-            assert row["columns"][0] == "distributor_id", f"{row['child']} -> {row['parent']}: {row['columns']}"
+            assert row["columns"][0] == "distributor_id", (
+                f"{row['child']} -> {row['parent']}: {row['columns']}"
+            )
 
 
 async def test_the_runtime_login_has_no_rights_of_its_own(admin: Any):
@@ -89,7 +95,9 @@ async def test_the_runtime_login_has_no_rights_of_its_own(admin: Any):
 
 
 @pytest.mark.parametrize("table", TABLES)
-async def test_another_tenants_rows_cannot_be_seen(database: Database, tenants: tuple[UUID, UUID], table: str):
+async def test_another_tenants_rows_cannot_be_seen(
+    database: Database, tenants: tuple[UUID, UUID], table: str
+):
     mine, theirs = tenants
     column = tenant_column(table)
     async with database.tenant(mine) as connection:
@@ -112,8 +120,12 @@ async def test_without_a_tenant_there_are_no_rows(admin: Any, tenants: tuple[UUI
 
 
 @pytest.mark.parametrize("table", TABLES)
-async def test_another_tenants_rows_cannot_be_changed_or_deleted(admin: Any, tenants: tuple[UUID, UUID], table: str):
-    """Policies alone, apart from grants: the application role is given every right on the table for this test."""
+async def test_another_tenants_rows_cannot_be_changed_or_deleted(
+    admin: Any, tenants: tuple[UUID, UUID], table: str
+):
+    """Policies alone, apart from grants: the application role is given every right on the table for this
+    test.
+    """
     mine, theirs = tenants
     column = tenant_column(table)
     await admin.execute(f"grant all on {table} to waystation_app")
@@ -144,7 +156,9 @@ async def test_a_row_cannot_be_given_to_another_tenant(admin: Any, tenants: tupl
 
 @pytest.mark.parametrize("table", [table for table in TABLES if table != "distributors"])
 async def test_a_row_cannot_point_into_another_tenant(admin: Any, tenants: tuple[UUID, UUID], table: str):
-    """Each reference of the table, one at a time, aimed at the other tenant's parent: the composite key refuses it."""
+    """Each reference of the table, one at a time, aimed at the other tenant's parent: the composite key
+    refuses it.
+    """
     mine, theirs = tenants
     references = await admin.fetch(
         "select c.confrelid::regclass::text as parent,"
@@ -163,14 +177,14 @@ async def test_a_row_cannot_point_into_another_tenant(admin: Any, tenants: tuple
         values = {column: other[target] for column, target in links}
         assignments = ", ".join(f"{column} = ${number}" for number, column in enumerate(values, 2))
         with pytest.raises(asyncpg.ForeignKeyViolationError):
-            await admin.execute(f"update {table} set {assignments} where distributor_id = $1", mine, *values.values())
+            await admin.execute(
+                f"update {table} set {assignments} where distributor_id = $1", mine, *values.values()
+            )
 
 
 @pytest.mark.parametrize("table", TABLES)
 async def test_two_tenants_on_one_pooled_connection(runtime_dsn: str, tenants: tuple[UUID, UUID], table: str):
     """The setting of one transaction must not reach the next one on the same connection."""
-    from db.tenant import open_database
-
     database = await open_database(runtime_dsn, size=1)
     column = tenant_column(table)
     seen, pids = [], set()

@@ -57,7 +57,12 @@ class Desk:
         return row
 
     async def events(self) -> list[str]:
-        return [row["type"] for row in await self.rows("select type from webhook_events where type like 'message.%' order by id")]
+        return [
+            row["type"]
+            for row in await self.rows(
+                "select type from webhook_events where type like 'message.%' order by id"
+            )
+        ]
 
 
 async def open_desk(runtime: Runtime, channel: Channel = Channel.WHATSAPP) -> Desk:
@@ -75,7 +80,9 @@ async def desk(runtime: Runtime) -> Desk:
 
 
 async def test_a_queued_message_is_sent_once(desk: Desk):
-    message_id = await desk.queue(attachments=[Attachment("https://x.test/a.pdf", "application/pdf", "a.pdf")])
+    message_id = await desk.queue(
+        attachments=[Attachment("https://x.test/a.pdf", "application/pdf", "a.pdf")]
+    )
 
     assert await desk.send() == [SendResult.SENT]
     assert await desk.send() == []
@@ -154,12 +161,17 @@ async def test_two_messages_of_the_same_words_are_not_taken_for_one(desk: Desk, 
 
     assert await desk.send() == [SendResult.SENT]
 
-    ids = {row["provider_message_id"] for row in await desk.rows("select * from messages where direction = 'OUTBOUND'")}
+    ids = {
+        row["provider_message_id"]
+        for row in await desk.rows("select * from messages where direction = 'OUTBOUND'")
+    }
     assert ids == {"SM1", "SM2"}
     assert len(desk.provider.sent) == 2
 
 
-@pytest.mark.parametrize("error", [InvalidRecipient(provider_code="21211"), BadCredentials(provider_code="20003")])
+@pytest.mark.parametrize(
+    "error", [InvalidRecipient(provider_code="21211"), BadCredentials(provider_code="20003")]
+)
 async def test_a_fault_that_will_not_pass_fails_the_message(desk: Desk, error: GatewayError):
     await desk.queue()
     desk.provider.script = [error]

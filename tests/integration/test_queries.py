@@ -1,4 +1,6 @@
-"""Every named statement is prepared against the migrated schema by the role that runs it, and every one is used."""
+"""Every named statement is prepared against the migrated schema by the role that runs it, and every one is
+used.
+"""
 
 import ast
 from pathlib import Path
@@ -16,7 +18,7 @@ WORKER_STATEMENTS = {("api_keys", "find_key_owner")}
 STATEMENTS = [(source, name) for source in statement_files() for name in load_statements(source)]
 
 
-@pytest.mark.parametrize(("source", "name"), STATEMENTS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("source", "name"), STATEMENTS, ids=str)
 async def test_a_statement_can_be_prepared_by_its_role(database: Database, runtime, source: str, name: str):
     worker = source in WORKER_FILES or (source, name) in WORKER_STATEMENTS
     door = database.worker() if worker else database.tenant(runtime.new_id())
@@ -36,19 +38,31 @@ def _type_name(parameter) -> str:
 
 
 def test_every_statement_is_used_exactly_where_it_belongs():
-    """``_SQL["name"]`` in the module that loads the file; a statement that nobody runs is dead, a wrong name fails at once."""
+    """``_SQL["name"]`` in the module that loads the file; a statement that nobody runs is dead, a wrong name
+    fails at once.
+    """
     used: set[tuple[str, str]] = set()
     for path in Path(db.__file__).parent.glob("*.py"):
         tree = ast.parse(path.read_text())
         loads = {
             target.id: node.value.args[0].value
             for node in ast.walk(tree)
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "load_statements"
+            if isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Call)
+            and getattr(node.value.func, "id", "") == "load_statements"
             for target in node.targets
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in loads:
-                used |= {(loads[node.value.id], constant.value) for constant in ast.walk(node.slice) if isinstance(constant, ast.Constant)}
+            if (
+                isinstance(node, ast.Subscript)
+                and isinstance(node.value, ast.Name)
+                and node.value.id in loads
+            ):
+                used |= {
+                    (loads[node.value.id], constant.value)
+                    for constant in ast.walk(node.slice)
+                    if isinstance(constant, ast.Constant)
+                }
 
     assert used == set(STATEMENTS)
 
@@ -66,5 +80,5 @@ def test_a_broken_file_says_what_is_wrong(text: str, problem: str):
 
 
 def test_an_unknown_statement_names_the_file():
-    with pytest.raises(KeyError, match="lanes.sql has no statement named nothing"):
+    with pytest.raises(KeyError, match=r"lanes\.sql has no statement named nothing"):
         load_statements("lanes")["nothing"]

@@ -1,6 +1,7 @@
 """One turn per burst: order, reply, record and events, all or nothing."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -49,7 +50,10 @@ class Shop:
             return [dict(row) for row in await connection.fetch(query, *arguments)]
 
     async def replies(self) -> list[str]:
-        return [row["text"] for row in await self.rows("select text from messages where direction = 'OUTBOUND' order by id")]
+        return [
+            row["text"]
+            for row in await self.rows("select text from messages where direction = 'OUTBOUND' order by id")
+        ]
 
     async def events(self) -> list[str]:
         return [row["type"] for row in await self.rows("select type from webhook_events order by id")]
@@ -59,9 +63,15 @@ class Shop:
 async def shop(runtime: Runtime) -> Shop:
     tenant = await make_distributor(runtime, time_zone="America/Mexico_City", currency="MXN")
     account = await make_account(runtime, tenant)
-    await make_product(runtime, tenant, "COCA-600", "Coca-Cola 600 ml", brand="Coca-Cola", aliases=["coca 600"], pack_size=24)
-    await make_product(runtime, tenant, "COCA-2L", "Coca-Cola 2 L", brand="Coca-Cola", aliases=["coca 2 litros"], pack_size=8)
-    await make_product(runtime, tenant, "CIEL-1", "Agua Ciel 1 L", brand="Ciel", aliases=["agua ciel"], pack_size=12)
+    await make_product(
+        runtime, tenant, "COCA-600", "Coca-Cola 600 ml", brand="Coca-Cola", aliases=["coca 600"], pack_size=24
+    )
+    await make_product(
+        runtime, tenant, "COCA-2L", "Coca-Cola 2 L", brand="Coca-Cola", aliases=["coca 2 litros"], pack_size=8
+    )
+    await make_product(
+        runtime, tenant, "CIEL-1", "Agua Ciel 1 L", brand="Ciel", aliases=["agua ciel"], pack_size=12
+    )
     return Shop(runtime, account)
 
 
@@ -74,8 +84,6 @@ def extraction(intent: Intent, *operations: Operation, **fields: Any) -> Extract
 
 
 def add(sku: str, quantity: int, confidence: float = 0.95) -> Operation:
-    from decimal import Decimal
-
     return Operation(OperationKind.ADD, sku, Decimal(quantity), confidence, Band.AUTO, "x")
 
 
@@ -86,13 +94,15 @@ async def test_a_burst_becomes_one_order_and_one_reply(shop: Shop, clock: FakeCl
     assert await shop.turn() is TurnResult.DONE
 
     (order,) = await shop.rows("select * from orders")
-    lines = await shop.rows("select sku, quantity, unit_price, line_total from order_products order by position")
+    lines = await shop.rows(
+        "select sku, quantity, unit_price, line_total from order_products order by position"
+    )
     (reply,) = await shop.replies()
     assert order["status"] == "PENDING"
     assert order["delivery_date"].isoformat() == "2026-07-10"
     assert [(line["sku"], int(line["quantity"])) for line in lines] == [("COCA-600", 2), ("CIEL-1", 3)]
     assert (order["total_amount"], order["currency"]) == (50, "MXN")
-    assert "2 caja – Coca-Cola 600 ml" in reply
+    assert "2 caja - Coca-Cola 600 ml" in reply
     assert "50.00 MXN" in reply
     assert await shop.claim() == []
     assert "order.created" in await shop.events()
@@ -123,7 +133,11 @@ async def test_what_fits_two_products_is_reviewed_with_the_matched_lines_kept(sh
     await shop.turn()
 
     (order,) = await shop.rows("select * from orders")
-    assert (order["status"], order["requires_review"], order["review_reasons"]) == ("REVIEW", True, ["unmatched"])
+    assert (order["status"], order["requires_review"], order["review_reasons"]) == (
+        "REVIEW",
+        True,
+        ["unmatched"],
+    )
     assert len(await shop.rows("select 1 from order_products")) == 1
     assert "order.review_required" in await shop.events()
     assert "revisará" in (await shop.replies())[-1]
@@ -168,7 +182,9 @@ async def test_a_message_that_arrives_meanwhile_discards_the_result(shop: Shop, 
     assert engine.requests[0].texts == ("2 cajas de coca 600", "mejor 3")
 
 
-async def test_a_lease_that_ran_out_is_taken_over_and_the_first_worker_changes_nothing(shop: Shop, clock: FakeClock):
+async def test_a_lease_that_ran_out_is_taken_over_and_the_first_worker_changes_nothing(
+    shop: Shop, clock: FakeClock
+):
     await shop.write("2 cajas de coca 600")
     clock.advance(5)
     (slow,) = await shop.claim()
