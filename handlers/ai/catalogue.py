@@ -8,6 +8,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from handlers.ai.lexicon import LEXICON
+from handlers.ai.numbers import is_worded
 from handlers.ai.stems import sound, stem
 from handlers.ai.text import Kind, Token, join_phrases, tokenize
 from handlers.ai.types import CatalogueProduct
@@ -161,17 +162,12 @@ def term_parts(tokens: Sequence[Token]) -> tuple[list[str], list[Size]]:
     words: list[str] = []
     sizes: list[Size] = []
     for position, token in enumerate(tokens):
-        if token.kind is Kind.NUM and not _worded_number(token.norm):
+        if token.kind is Kind.NUM and not is_worded(token.norm):
             unit = _unit_after(tokens, position)
             sizes.append(make_size(Decimal(token.norm.replace(",", ".", 1)), unit))
         elif token.kind is not Kind.SEP:
             words.extend(_word_concepts(tokens, position))
     return words, sizes
-
-
-def _worded_number(norm: str) -> bool:
-    """"000" and "0.0" are names, not sizes."""
-    return LEXICON.concepts.get(norm) is not None or (norm.startswith("0") and norm.isdigit())
 
 
 def _unit_after(tokens: Sequence[Token], position: int) -> str | None:
@@ -251,9 +247,11 @@ def _surface_words(products: Sequence[CatalogueProduct], postings: dict[str, fro
             surface[word] = concept
     for product in products:
         for text in (product.name, product.brand or "", *product.aliases):
-            for token in join_phrases(tokenize([text])):
+            tokens = join_phrases(tokenize([text]))
+            for before, token in zip([None, *tokens], tokens, strict=False):
                 concept = LEXICON.concept(token.norm)
-                if token.kind is Kind.WORD and concept in postings or token.norm in _LETTERS:
+                letter = token.norm in _LETTERS and before is not None and before.kind is Kind.WORD
+                if token.kind is Kind.WORD and (letter or concept in postings):
                     surface[token.norm] = concept
     return surface
 

@@ -210,7 +210,13 @@ class DateReader:
         day = self._near(int(self._norm(at)), month) if month else None
         if day:
             return self._mention(begin, cursor + 1, day)
-        return self._plain_day(begin, int(self._norm(at)), at + 1) if begin != at else None
+        return self._matching_day(begin, at) if begin != at else None
+
+    def _matching_day(self, begin: int, at: int) -> DateMention | None:
+        """"Viernes 15": a day number behind a weekday counts only if that day is such a weekday."""
+        found = self._plain_day(begin, int(self._norm(at)), at + 1)
+        named = self._weekdays.get(self._norm(begin))
+        return found if found and found.day and found.day.weekday() == named else None
 
     def _day_number(self, position: int) -> DateMention | None:
         """"el día 15", "para el 15", "on the 15th", "dia 15": the next such day."""

@@ -45,8 +45,10 @@ def wish_of(part: Part) -> Wish:
     behind = tuple(word for i, word in words if first is not None and i > first)
     heard = tuple(word for i, word in words if first is not None and i < first)
     if not behind or not heard:
-        return Wish(tuple(word for _, word in words), part.units, part.amounts, part.rejected)
-    return Wish(behind, part.units, part.amounts, part.rejected, heard)
+        behind, heard = tuple(word for _, word in words), ()
+    tail = sum(1 for i, _ in words if part.tail is not None and i >= part.tail)
+    tail_amounts = sum(1 for piece in part.pieces[part.tail :] if piece.amount) if part.tail is not None else 0
+    return Wish(behind, part.units, part.amounts, part.rejected, heard, tail, tail_amounts)
 
 
 class Assembler:
@@ -109,6 +111,8 @@ class Assembler:
             if together.match.fit > alone.match.fit and together.entry is not None and not together.partial:
                 self._replace_last(part, joined, together)
                 return
+        if last and last.counted and last.reading.quantity is None and last.cue not in _RELATIVE and alone.entry is None and self._completes(last, wish, part):
+            return
         if last and part.correction and last.counted and last.cue not in _RELATIVE and self._refines(last, wish, part):
             return
         self._add(part, wish, asked=asked)
@@ -117,8 +121,9 @@ class Assembler:
 
     def _take_amount(self, part: Part, *, asked: bool) -> None:
         last = self._last()
-        if self._waiting is not None:
-            self._waiting = None
+        self._waiting = None
+        if last is not None and last.counted and last.cue not in _RELATIVE and not part.correction and self._completes(last, wish_of(part), part):
+            return
         open_items = last is not None and not last.counted and not last.denied and not last.usual
         if open_items and part.cue not in _RELATIVE:
             self._count_open(part)
@@ -135,6 +140,9 @@ class Assembler:
 
     def _take_words(self, part: Part, *, asked: bool) -> None:
         wish, last = wish_of(part), self._last()
+        if last is not None and last.denied and len(self._items) > 1 and self._items[-2].counted and not self._items[-2].denied and part.lead is Role.COMMA:
+            self._items[-2:] = [self._items[-1], self._items[-2]]  # "chicos no, medianos" speaks of the gloves before
+            last = self._items[-1]
         if self._waiting is not None and part.cue not in _RELATIVE:
             waiting, self._waiting = self._waiting, None
             self._add(part, replace(wish, amounts=(*waiting.amounts, *wish.amounts)), asked=asked, start=waiting.start)
@@ -146,6 +154,17 @@ class Assembler:
             return
         self._add(part, wish, asked=asked)
 
+    def _completes(self, last: Item, wish: Wish, part: Part) -> bool:
+        """Whether the part settles the last item: "Pepsi 2L, two cases", "3 sacks of flour, the 25 kg ones"."""
+        joined = replace(last.wish, words=(*last.wish.words, *wish.words), units=(*last.wish.units, *wish.units), amounts=(*last.wish.amounts, *wish.amounts))
+        together = self._read(joined, part, upto=len(self._items) - 1)
+        if together.entry is None or together.quantity is None or together.partial or together.context:
+            return False
+        if last.reading.quantity is not None and together.amount is not last.reading.amount:
+            return False
+        self._replace_last(part, joined, together)
+        return True
+
     # --- joining ----------------------------------------------------------------------------------------------------
 
     def _refines(self, last: Item, wish: Wish, part: Part) -> bool:
@@ -155,6 +174,9 @@ class Assembler:
         joined = Wish((*words, *wish.heard, *wish.words), (*last.wish.units, *wish.units), amounts, (*last.wish.rejected, *wish.rejected))
         together, alone = self._read(joined, part), self._read(wish, part)
         if together.entry is not None and not together.partial and together.match.fit is not Fit.RELAXED and self._says_more(last, together, alone):
+            self._replace_last(part, joined, together)
+            return True
+        if last.reading.entry is None and alone.entry is None and together.match.fit is Fit.AMBIGUOUS and alone.match.fit is Fit.AMBIGUOUS and part.lead is not Role.STOP:
             self._replace_last(part, joined, together)
             return True
         return part.correction and self._replaces_variant(last, wish, alone, part)
@@ -190,7 +212,7 @@ class Assembler:
         sizes = tuple(a for a in last.wish.amounts if a is not last.reading.amount)
         wish = replace(last.wish, amounts=(*sizes, *part.amounts))
         reading = self._reader.read(wish, context=self._context(len(self._items) - 1), near=self._near, carried=last.reading.unit)
-        self._items[-1] = replace(last, wish=wish, reading=reading)
+        self._items[-1] = replace(last, wish=wish, reading=reading, cue="set" if part.cue == "set" else last.cue)
 
     def _spread(self, part: Part) -> None:
         """"Knives and forks, 5 packs each" in one part: the open products before take the same amount."""
@@ -232,7 +254,7 @@ class Assembler:
 
     def _read(self, wish: Wish, part: Part, upto: int | None = None) -> Reading:
         place = len(self._items) if upto is None else upto
-        near = self._near if part.cue in _RELATIVE | {"set"} or part.negated else frozenset()
+        near = self._near if part.cue in _RELATIVE | {"set"} or part.negated or part.another else frozenset()
         return self._reader.read(wish, context=self._context(place), near=near, carried=self._carried(place))
 
     def _context(self, place: int) -> tuple[str, ...]:

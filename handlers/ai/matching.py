@@ -140,6 +140,9 @@ def _near(group: Sequence[Entry], query: Query) -> list[Entry]:
 
 def _relax(catalogue: IndexedCatalogue, words: Sequence[str], likeness: float, query: Query) -> Match:
     """All words are known here, yet no product has all: leave out one word that does not tell products apart."""
+    sized = _by_magnitude(catalogue, words, likeness, query)
+    if sized is not None:
+        return sized
     known = [word for word in dict.fromkeys(words) if catalogue.knows(word)]
     if len(known) < len(set(words)) or len(known) < 2:  # noqa: PLR2004 - one word cannot be relaxed
         return NO_MATCH
@@ -151,6 +154,20 @@ def _relax(catalogue: IndexedCatalogue, words: Sequence[str], likeness: float, q
         if found.entry is not None:
             return Match(Fit.RELAXED, found.entry, found.likeness, found.candidates)
     return NO_MATCH
+
+
+def _by_magnitude(catalogue: IndexedCatalogue, words: Sequence[str], likeness: float, query: Query) -> Match | None:
+    """"The little coronas", "do grande": the smallest or largest of the products that fit otherwise."""
+    rest = frozenset(words) - {"small", "large"}
+    if len(rest) == len(set(words)) or not rest:
+        return None
+    entries = _leading(_fitting(catalogue, rest, query), rest, _fitting(catalogue, rest, query))
+    if query.sizes:
+        return Match(Fit.RELAXED, entries[0], likeness, tuple(entries)) if len(entries) == 1 else None
+    sized = sorted(((size.base, e.product.sku, e) for e in entries for size in e.sizes if size.measure == "ml" and size.base), reverse="large" in words)
+    if len(sized) < 2 or len({e.product.sku for _, _, e in sized}) != len(sized) or len(sized) != len(entries) or sized[0][0] == sized[1][0]:  # noqa: PLR2004 - two to compare
+        return None
+    return Match(Fit.RELAXED, sized[0][2], likeness, tuple(entries))
 
 
 def _tells(catalogue: IndexedCatalogue, rest: Iterable[str], dropped: str) -> bool:

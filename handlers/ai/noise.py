@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from handlers.ai.lexicon import LEXICON
 from handlers.ai.text import Kind, Token
 
+_GREETERS = frozenset({"hi", "hello", "hey", "dear", "hola", "oi", "ola", "estimado", "estimada", "prezado", "prezada", "buenas", "morning", "cara", "caro", "querido", "querida", "gracias", "thanks", "obrigado", "obrigada", "valeu", "fala"})
+_NAME_ENDS = frozenset({",", ":", "!", "\n", "."})
+_NAME_WORDS = 2
+_INTRODUCERS = frozenset({"soy", "somos", "sou"})
 _LONG = 6  # digits: longer numbers are telephones, folios, codes
 _PHONE_GROUPS = 3
 _MONEY = frozenset("$€£%#")
@@ -15,11 +19,42 @@ _STREETS = frozenset({"street", "st", "road", "rd", "avenue", "ave", "lane", "ln
 
 
 def noise_positions(tokens: Sequence[Token]) -> set[int]:
-    """The positions of number tokens that count nothing."""
-    taken: set[int] = set()
+    """The positions of tokens that ask for nothing: numbers that count nothing, salutations, introductions."""
+    taken = _salutations(tokens) | _introductions(tokens)
     for position, token in enumerate(tokens):
         if token.kind is Kind.NUM and position not in taken:
             taken |= _noise_at(tokens, position)
+    return taken
+
+
+def _salutations(tokens: Sequence[Token]) -> set[int]:
+    """"Hi Ana," and "Estimada Sole:" name a person: at most two words up to a separator."""
+    taken: set[int] = set()
+    for position, token in enumerate(tokens):
+        if token.norm not in _GREETERS:
+            continue
+        end = position + 1
+        while end < len(tokens) and tokens[end].kind is Kind.WORD and end - position <= _NAME_WORDS:
+            end += 1
+        named = range(position + 1, end)
+        if end < len(tokens) and tokens[end].norm in _NAME_ENDS and all(tokens[i].norm not in LEXICON.wish for i in named):
+            taken |= set(named)
+    return taken
+
+
+def _introductions(tokens: Sequence[Token]) -> set[int]:
+    """"Soy Dani del bar Tres Cuartos,": everything up to the separator, unless digits or a wish come first."""
+    taken: set[int] = set()
+    for position, token in enumerate(tokens):
+        opens = token.norm in _INTRODUCERS or (token.norm in {"aqui", "habla", "fala"} and _norm(tokens, position + 1) in {"e", "es", "o", "a", "el", "la"})
+        if not opens:
+            continue
+        end = position + 1
+        while end < len(tokens) and tokens[end].kind is Kind.WORD and tokens[end].norm not in LEXICON.wish:
+            end += 1
+        if end < len(tokens) and tokens[end].kind is Kind.NUM:
+            continue
+        taken |= set(range(position, end))
     return taken
 
 

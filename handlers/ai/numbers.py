@@ -17,6 +17,8 @@ _RANGE_OPENERS = frozenset({"entre", "between", "de", "from"})
 _THOUSAND = 1000
 _HUNDRED = 100
 _DOZEN = 12
+_SMALLEST_PACK = 4
+_FAR = 99
 _RANGE_RATIO = 5  # "2 o 3" is a range; "600 o 5" is not one
 
 
@@ -24,7 +26,7 @@ _RANGE_RATIO = 5  # "2 o 3" is a range; "600 o 5" is not one
 class Amount:
     """A number as written, tokens ``start`` to ``end``: value, unit class and word, and what is special about it.
 
-    ``high`` closes a range; ``weak`` marks an article that may be no number; ``dozens`` counts pieces; ``vague`` has no value.
+    ``packs`` names the pieces of a pack ("caja de 24"); ``high`` closes a range; ``weak`` marks an article that may be no number; ``dozens`` counts pieces; ``vague`` has no value.
     """
 
     start: int
@@ -37,6 +39,7 @@ class Amount:
     dozens: bool = False
     vague: bool = False
     halves: bool = False
+    packs: bool = False
 
 
 def parse_digits(raw: str, language: Language) -> Decimal:
@@ -46,6 +49,11 @@ def parse_digits(raw: str, language: Language) -> Decimal:
         return Decimal(re.sub("[.,]", "", raw))
     head, *tail = re.split("[.,]", raw)
     return Decimal(f"{head}.{''.join(tail)}" if tail else head)
+
+
+def is_worded(norm: str) -> bool:
+    """Whether digits are a name, no number: "000", "0.0"."""
+    return norm in LEXICON.concepts or (norm.startswith("00") and norm.isdigit())
 
 
 class NumberReader:
@@ -60,13 +68,33 @@ class NumberReader:
         amounts: list[Amount] = []
         position = 0
         while position < len(self._tokens):
-            amount = None if position in taken else self.read(position)
+            amount = None if position in taken or self._is_name(position) else self.read(position)
             if amount is None or any(i in taken for i in range(amount.start, amount.end)):
                 position += 1
                 continue
-            amounts.append(amount)
+            amounts.append(replace(amount, packs=self._names_pack(amount, amounts)))
             position = amount.end
         return amounts
+
+    def _names_pack(self, amount: Amount, before: list[Amount]) -> bool:
+        """"Caja de 24", "cx c/ 24", "a 24 of", "una de 24": the number says what one pack holds."""
+        if amount.unit not in {None, "piece", "pack"} or amount.value < _SMALLEST_PACK or amount.dozens:
+            return False
+        opener, earlier = self._norm(amount.start - 1), self._unit(amount.start - 2)
+        if opener in {"con", "com", "with"} and amount.unit is None:
+            return True
+        if opener in {"de", "of", "d", "x"} and earlier in {"box", "pack"}:
+            return True
+        gap = amount.start - before[-1].end if before else _FAR
+        near = gap == 0 or (gap == 1 and opener in {"de", "of", "x"})
+        return near and before[-1].value < amount.value and before[-1].unit in {None, "box", "pack"} and not before[-1].dozens
+
+    def _is_name(self, position: int) -> bool:
+        """Digits that the lexicon knows as words ("0.0", "000") and capitalised number words inside names ("Tres Cuartos")."""
+        token = self._tokens[position]
+        before = self._tokens[position - 1] if position else None
+        inside = before is not None and before.kind is Kind.WORD and before.capital
+        return (token.kind is Kind.NUM and is_worded(token.norm)) or (token.capital and inside and token.norm in LEXICON.numbers)
 
     def read(self, position: int) -> Amount | None:
         """The amount or range that begins at the token, or None."""
@@ -191,22 +219,35 @@ class NumberReader:
             total, current = _accumulate(total, current, value)
             last, end = value, end + 1
             following = self._number_word(end + 1)
-            if self._norm(end) in {"y", "e", "and"} and following is not None and _joins(last, following):
+            if self._norm(end) in {"y", "e", "and"} and following is not None and self._joined(last, following):
                 end += 1
         if end == position:
             return None
         weak = end == position + 1 and self._norm(position) in _ARTICLES
         return Amount(position, end, Decimal(total + current), weak=weak)
 
+    def _joined(self, last: int, value: int) -> bool:
+        """Spanish joins tens and units only: "doscientos y una caja" is two numbers."""
+        return _joins(last, value) and (last < _HUNDRED or self._language is not Language.ES)
+
     def _number_word(self, position: int) -> int | None:
         word = self._norm(position)
-        if word == "once" and self._language is not Language.ES:
+        if word in {"once", "um"} and self._language is Language.EN:
+            return None
+        if word in _ARTICLES and not self._counts_something(position):
             return None
         if word == "dos" and self._language is Language.PT:
             return None  # "of the"
         if word in {"a", "an"}:
             return 1 if self._language is Language.EN and self._article_counts(position) else None
         return LEXICON.numbers.get(word)
+
+    def _counts_something(self, position: int) -> bool:
+        """"The baby one, 4 bags" and "la uno" count nothing: an article counts the word behind it."""
+        if self._norm(position - 1) in {"the", "this", "that", "which", "la", "el", "cada", "each"}:
+            return False
+        following = self._tokens[position + 1] if position + 1 < len(self._tokens) else None
+        return following is not None and following.kind is not Kind.SEP and following.norm not in {"and", "y", "e", "pls", "please"}
 
     def _article_counts(self, position: int) -> bool:
         following = self._norm(position + 1)
@@ -252,6 +293,8 @@ class NumberReader:
     def _with_unit(self, amount: Amount) -> Amount:
         position = amount.end
         if self._norm(position) in {"de", "of"} and amount.dozens:
+            position += 1
+        if amount.halves and self._norm(position) in {"de", "of", "d"} and self._unit(position + 1) in {"kg", "l"}:
             position += 1
         unit = self._unit(position)
         if unit is None or unit == "dozen" or (unit in {"g", "l", "m"} and self._shouted(position)):

@@ -17,18 +17,21 @@ class Part:
     """A stretch of pieces with at most one counted product.
 
     ``lead`` is the separator before it; ``cue`` what it does to the order; ``rejected`` words that were denied
-    ("but not the black one"); ``negated`` that all of it was denied.
+    ("but not the black one"); ``negated`` that all of it was denied; ``tail`` the place in ``pieces`` where words of
+    purpose begin ("para los pasteles").
     """
 
     pieces: tuple[Piece, ...]
     lead: Role
     cue: str | None = None
     more: bool = False
+    another: bool = False
     negated: bool = False
     rejected: tuple[str, ...] = ()
     each: bool = False
     correction: bool = False
     usual: bool = False
+    tail: int | None = None
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -58,7 +61,7 @@ class Part:
 
 def is_pure_size(amount: Amount) -> bool:
     """Whether the amount can only be a printed size ("350 ml", "30 cm")."""
-    return amount.unit in _PURE_SIZES
+    return amount.unit in _PURE_SIZES or amount.packs
 
 
 class PartReader:
@@ -77,7 +80,7 @@ class PartReader:
             for span in self._at_amounts(stretch):
                 part = _part(lead, span)
                 if part is not None:
-                    yield part
+                    yield replace(part, tail=self._tail(part))
                     lead = Role.CUE  # cut inside a run, where nothing parts the two
 
     # --- cues -----------------------------------------------------------------------------------------------------
@@ -96,9 +99,11 @@ class PartReader:
         yield current
 
     def _begins_part(self, current: list[Piece], piece: Piece, rest: list[Piece]) -> bool:
+        if any(p.role is Role.USUAL for p in current):
+            return True
         if not any(p.role in {Role.WORD, Role.AMOUNT} for p in current):
             return False
-        if piece.word == "add":
+        if piece.word in {"add", "more"}:
             return _complete(current) and bool(rest) and rest[0].role is Role.AMOUNT
         if piece.word in {"set", "less"}:
             return _complete(current)
@@ -119,6 +124,14 @@ class PartReader:
 
     def _may_replace(self, piece: Piece) -> bool:
         return piece.word == "replace" or self._tokens[piece.start].norm in LEXICON.cues["replace"]
+
+    def _tail(self, part: Part) -> int | None:
+        """Where "para", "for" opens a purpose behind a complete product."""
+        for place in range(2, len(part.pieces)):
+            gap = range(part.pieces[place - 1].end, part.pieces[place].start)
+            if _complete(part.pieces[:place]) and any(self._tokens[i].norm in _PURPOSE for i in gap):
+                return place
+        return None
 
     # --- amounts ---------------------------------------------------------------------------------------------------
 
@@ -146,6 +159,7 @@ class PartReader:
         )
 
 
+_PURPOSE = frozenset({"para", "pra", "pro", "for", "pal", "pras", "pros"})
 _JOINTS = LEXICON.cues["replace_to"]
 
 
@@ -185,7 +199,8 @@ def _part(lead: Role, run: Sequence[Piece]) -> Part | None:
         pieces=tuple(own) or tuple(run),
         lead=lead,
         cue=_cue(cues),
-        more="add" in cues,
+        more="add" in cues or "more" in cues,
+        another="more" in cues,
         each=any(piece.role is Role.EACH for piece in run),
         correction=any(piece.role is Role.CORRECTION for piece in run),
         usual=any(piece.role is Role.USUAL for piece in run),
@@ -195,7 +210,7 @@ def _part(lead: Role, run: Sequence[Piece]) -> Part | None:
 
 def _cue(cues: Sequence[str]) -> str | None:
     """The strongest cue of a part: "quita la mitad" halves, "mejor 8 más" sets."""
-    for cue in ("instead", "replace_to", "replace", "double", "triple", "half", "less", "remove", "set", "add"):
+    for cue in ("instead", "replace_to", "replace", "double", "triple", "half", "less", "remove", "set", "add", "more"):
         if cue in cues:
             return cue
     return None

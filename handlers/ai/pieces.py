@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from handlers.ai.catalogue import IndexedCatalogue, qualify
 from handlers.ai.lexicon import LEXICON
-from handlers.ai.numbers import Amount
+from handlers.ai.numbers import Amount, is_worded
 from handlers.ai.text import MESSAGE_BREAK, Kind, Token
 from handlers.ai.types import Language
 
@@ -42,11 +42,11 @@ _SEPARATORS = {
     "/": Role.COMMA, "+": Role.COMMA, "&": Role.COMMA, "|": Role.COMMA, "·": Role.COMMA, "•": Role.COMMA, "*": Role.COMMA, ":": Role.COLON,
 }  # fmt: skip
 _CONNECTORS = {
-    Language.ES: frozenset({"y", "e", "tambien", "and"}),
+    Language.ES: frozenset({"y", "e", "tambien", "and", "que_de", "como_de"}),
     Language.EN: frozenset({"and", "n", "y", "also"}),
-    Language.PT: frozenset({"e", "y", "tambem", "and"}),
+    Language.PT: frozenset({"e", "y", "tambem", "and", "que_de", "como_de"}),
 }
-_CUES = ("instead", "replace", "remove", "add", "double", "triple", "half", "less", "set")
+_CUES = ("instead", "replace", "remove", "more", "add", "double", "triple", "half", "less", "set")
 _ABBREVIATION = 5  # letters of a unit that may end in a point: "unid."
 
 
@@ -80,7 +80,7 @@ class Annotator:
         if token.kind is Kind.SEP:
             return self._separator(position)
         if token.kind is Kind.NUM:
-            return Piece(Role.WORD, position, position + 1, token.norm) if token.norm in LEXICON.concepts else None
+            return Piece(Role.WORD, position, position + 1, token.norm) if is_worded(token.norm) else None
         return self._qualified(position) or self._word(position)
 
     def _separator(self, position: int) -> Piece | None:
@@ -96,7 +96,7 @@ class Annotator:
         if "." in {before, after}:
             return True
         short = before in LEXICON.units and len(before) <= _ABBREVIATION
-        return short and after in LEXICON.function
+        return short and after in {"de", "of", "do", "da", "del"}
 
     def _qualified(self, position: int) -> Piece | None:
         """"Sin gas", "com sal": one word that tells variants apart."""
@@ -108,7 +108,7 @@ class Annotator:
     def _word(self, position: int) -> Piece | None:
         norm = self._norm(position)
         role, word = self._role(norm)
-        if role is None and self._is_letter_size(position):
+        if role in {None, Role.UNIT, Role.COMMA} and self._is_letter_size(position):
             role, word = Role.WORD, norm
         return Piece(role, position, position + 1, word) if role else None
 
@@ -143,6 +143,9 @@ class Annotator:
 
     def _is_letter_size(self, position: int) -> bool:
         norm = self._norm(position)
+        following = self._tokens[position + 1] if position + 1 < len(self._tokens) else None
+        if norm == "p" and following is not None and following.kind is Kind.WORD and following.norm not in _CONNECTORS[self._language]:
+            return False  # "p copo": para
         return len(norm) == 1 and norm.isalpha() and self._catalogue.concepts(norm) != (norm,)
 
     def _is_catalogue_word(self, norm: str) -> bool:

@@ -13,6 +13,7 @@ from handlers.ai.quantity import sale_class, to_sale_units
 from handlers.ai.text import Token
 from handlers.ai.types import Language
 
+_MEASURING = frozenset({None, "ml", "cl", "l", "g", "kg", "cm", "m", "oz", "inch"})
 _CONTAINERS = frozenset({"can", "bottle", "keg", "jug", "pet"})
 _CARRIED = frozenset({"box", "kg", "bunch", "pack", "bag", "piece", "container", "roll", "jug", "bucket", "keg"})
 
@@ -26,6 +27,8 @@ class Wish:
     amounts: tuple[Amount, ...] = ()
     rejected: tuple[str, ...] = ()
     heard: tuple[str, ...] = ()  # words in front of the amount, where the product usually is not
+    tail: int = 0  # how many of the last words only say what for
+    tail_amounts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,8 @@ class Reading:
     @property
     def rank(self) -> tuple[int, int, int, int]:
         """Order of trust among readings of the same words."""
-        settled = self.quantity is not None
-        return (int(self.match.fit) - 2 * self.partial, int(settled), int(self.unit is not None and not self.carried), -len(self.match.candidates))
+        settled = self.entry is not None and self.quantity is not None
+        return (int(self.entry is not None) + settled, int(self.match.fit) - 2 * self.partial, int(self.unit is not None and not self.carried), -len(self.match.candidates))
 
 
 NO_READING = Reading(NO_MATCH, None)
@@ -80,7 +83,7 @@ class Reader:
             if not words:
                 continue
             found = self._best(replace(wish, words=(*words, *wish.words)), near, carried)
-            if found.entry is not None and not found.partial:
+            if found.match.fit > Fit.RELAXED and not found.partial:
                 return replace(found, context=True)
         return None
 
@@ -88,6 +91,13 @@ class Reader:
         return any(c in LEXICON.distinctive or ":" in c for c in self._catalogue.concepts(word))
 
     def _best(self, wish: Wish, near: frozenset[str], carried: str | None) -> Reading:
+        best = self._best_of(wish, near, carried)
+        if best.entry is None and wish.tail:
+            amounts = wish.amounts[: len(wish.amounts) - wish.tail_amounts]
+            best = self._best_of(replace(wish, words=wish.words[: -wish.tail], amounts=amounts, tail=0), near, carried)
+        return best
+
+    def _best_of(self, wish: Wish, near: frozenset[str], carried: str | None) -> Reading:
         best = NO_READING
         for partial, words in self._word_choices(wish):
             for amount, sizes, more in _amount_choices(wish.amounts):
@@ -167,10 +177,12 @@ def _amount_choices(amounts: Sequence[Amount]) -> Iterator[tuple[Amount | None, 
         if is_pure_size(chosen):
             continue
         others = tuple(_size(a) for a in amounts if a is not chosen and not _same_pack(a, chosen))
+        others = tuple(replace(size, measure=None) if size.measure is None else size for size in others)
         yield chosen, others, ()
         if chosen.unit in {"g", "l", "m"}:
             yield replace(chosen, unit=None, unit_at=None), others, (chosen.unit,)
-    yield None, tuple(_size(a) for a in amounts), ()
+    measures = tuple(_size(a) for a in amounts if a.unit in _MEASURING or a.unit is None)
+    yield None, measures, ()
 
 
 def _same_pack(amount: Amount, chosen: Amount) -> bool:

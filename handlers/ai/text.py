@@ -19,7 +19,7 @@ class Kind(StrEnum):
 class Token:
     """A word, number or separator: ``text`` is the message's index, ``start`` and ``end`` its place in it.
 
-    ``glued`` says that no space parts it from the token before ("4kg", "6-8", "couve-flor").
+    ``glued`` says that no space parts it from the token before ("4kg", "6-8"); ``capital`` that it begins with one.
     """
 
     text: int
@@ -28,6 +28,7 @@ class Token:
     norm: str
     kind: Kind
     glued: bool = False
+    capital: bool = False
 
 
 MESSAGE_BREAK = "//"  # the separator token between two messages of a burst
@@ -58,8 +59,10 @@ def _raw_tokens(index: int, text: str) -> Iterator[Token]:
         for match in _TOKEN.finditer(text, begin, end):
             kind, norm = _classify(match)
             if norm:
-                yield Token(index, match.start(), match.end(), norm, kind, match.start() == last_end)
+                glued = match.start() == last_end
                 last_end = match.end()
+                if not (glued and norm == "s"):  # "the 750s"
+                    yield Token(index, match.start(), match.end(), norm, kind, glued, text[match.start()].isupper())
 
 
 def _classify(match: re.Match[str]) -> tuple[Kind, str]:
@@ -110,7 +113,7 @@ def _phrase_size(tokens: list[Token], position: int) -> int:
 def _join(tokens: list[Token]) -> Token:
     first, last = tokens[0], tokens[-1]
     norm = "_".join(token.norm for token in tokens)
-    return Token(first.text, first.start, last.end, norm, Kind.WORD, first.glued)
+    return Token(first.text, first.start, last.end, norm, Kind.WORD, first.glued, first.capital)
 
 
 # --- e-mail: what the customer wrote now, without quotes and signature -------------------------------------------

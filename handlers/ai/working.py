@@ -110,7 +110,8 @@ class WorkingOrder:
         self._put(sku, line.quantity + quantity if item.more else quantity, item)
 
     def _fail(self, item: Item) -> None:
-        self.failed.append(item)
+        if item.counted or item.usual or item.reading.match.fit > Fit.NONE:
+            self.failed.append(item)
 
     # --- less ------------------------------------------------------------------------------------------------------
 
