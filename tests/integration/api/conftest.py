@@ -11,7 +11,8 @@ from aiohttp.test_utils import TestClient
 
 from channels.egress import EgressClient
 from channels.registry import build_adapters
-from gateway.api.routes import add_api_routes
+from gateway.api.openapi import build_document
+from gateway.api.routes import OPERATIONS, add_api_routes
 from gateway.keys import ADAPTERS, EGRESS, RUNTIME
 from gateway.middleware import MIDDLEWARES
 from handlers.runtime import Runtime
@@ -112,3 +113,9 @@ async def admin(admin_dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Rec
 def seeds(admin, runtime: Runtime, api: Api) -> Seeds:
     """Rows of the tenant under test."""
     return Seeds(admin, runtime, api.distributor_id)
+
+
+@pytest.fixture(scope="session")
+def document():
+    """The OpenAPI document."""
+    return build_document(OPERATIONS)

@@ -71,7 +71,9 @@ async def snapshot(admin) -> str:
         "select table_name as name from information_schema.columns"
         " where table_schema = 'public' and column_name = 'distributor_id' order by 1"
     )
-    rows = [await admin.fetch(f"select to_jsonb(t) as row from {name['name']} t order by 1") for name in names]
+    rows = [
+        await admin.fetch(f"select to_jsonb(t) as row from {name['name']} t order by 1") for name in names
+    ]
     return json.dumps([[row["row"] for row in table] for table in rows])
 
 
@@ -86,7 +88,9 @@ class TestOtherTenants:
             body = VALID_BODIES[operation.name] if operation.body else None
             answers[operation.name] = await other.call(operation.method, path, json=body)
 
-        assert {name: status for name, (status, _) in answers.items()} == dict.fromkeys(map(by_name, WITH_ID), 404)
+        assert {name: status for name, (status, _) in answers.items()} == dict.fromkeys(
+            map(by_name, WITH_ID), 404
+        )
         assert {answer["code"] for _, answer in answers.values()} == {"not_found"}
         assert before == await snapshot(admin)
 
@@ -101,7 +105,11 @@ class TestOtherTenants:
     async def test_lists_hold_nothing_of_another_tenant(self, api, other, seeds) -> None:
         await ids_of(api, seeds)
         for operation in OPERATIONS:
-            if operation.method is HTTPMethod.GET and operation.id_name is None and operation.path != "/v1/tenant":
+            if (
+                operation.method is HTTPMethod.GET
+                and operation.id_name is None
+                and operation.path != "/v1/tenant"
+            ):
                 status, page = await other.get(operation.path)
                 own = 1 if operation.path == "/v1/api-keys" else 0
                 assert (operation.path, status, len(page["data"])) == (operation.path, 200, own)
@@ -130,7 +138,8 @@ class TestKeys:
             assert response.headers["WWW-Authenticate"] == "Bearer"
 
     @pytest.mark.parametrize(
-        "header", ["", "Bearer", "Bearer ", "Bearer wst_", "Basic d3N0Xw==", "Bearer wst_" + "A" * 43, "wst_x"]
+        "header",
+        ["", "Bearer", "Bearer ", "Bearer wst_", "Basic d3N0Xw==", "Bearer wst_" + "A" * 43, "wst_x"],
     )
     async def test_a_wrong_header_is_401(self, http, header) -> None:
         async with http.get("/v1/tenant", headers={"Authorization": header}) as response:
@@ -171,5 +180,3 @@ async def test_secrets_are_in_no_answer(api, seeds, http) -> None:
             text = await response.text()
             assert response.status == 200
             assert not [secret for secret in hidden if secret in text], operation.name
-
-

@@ -1,0 +1,115 @@
+"""Idempotency-Key: done once, answered the same, also under load and for secrets."""
+
+import asyncio
+from collections import Counter
+from http import HTTPMethod
+
+import pytest
+
+from gateway.api.routes import OPERATIONS
+from tests.integration.api.seeds import ENDPOINT, PRODUCT
+
+KEY = {"Idempotency-Key": "order-4711"}
+
+
+async def count(admin, table: str) -> int:
+    return await admin.fetchval(f"select count(*) from {table}")
+
+
+class TestRepetition:
+    async def test_the_same_request_has_the_same_answer_and_one_effect(self, api, admin) -> None:
+        first = await api.post("/v1/products", PRODUCT, headers=KEY)
+        async with api.http.post("/v1/products", json=PRODUCT, headers=api.headers(KEY)) as again:
+            assert again.headers["Idempotency-Replayed"] == "true"
+            assert first == (again.status, await again.json())
+        assert await count(admin, "products") == 1
+
+    async def test_twenty_parallel_posts_make_one_row(self, api, admin) -> None:
+        answers = await asyncio.gather(
+            *(api.post("/v1/webhook-endpoints", ENDPOINT, headers=KEY) for _ in range(20))
+        )
+        assert Counter(status for status, _ in answers) == {201: 20}
+        assert len({answer["secret"] for _, answer in answers}) == 1
+        assert await count(admin, "webhook_endpoints") == 1
+
+    async def test_another_body_is_422(self, api, admin) -> None:
+        await api.post("/v1/products", PRODUCT, headers=KEY)
+        status, problem = await api.post("/v1/products", {**PRODUCT, "sku": "OTHER"}, headers=KEY)
+        assert (status, problem["code"]) == (422, "idempotency_key_reused")
+        assert await count(admin, "products") == 1
+
+    async def test_a_key_holds_per_tenant_and_per_route(self, api, other, admin) -> None:
+        body = {"name": "erp"}
+        assert (await api.post("/v1/api-keys", body, headers=KEY))[0] == 201
+        assert (await other.post("/v1/api-keys", body, headers=KEY))[0] == 201
+        assert (await api.post("/v1/products", PRODUCT, headers=KEY))[0] == 201
+        assert await count(admin, "api_keys") == 4
+
+    async def test_two_things_under_one_route_are_told_apart(self, api) -> None:
+        ids = [(await api.post("/v1/webhook-endpoints", ENDPOINT))[1]["id"] for _ in range(2)]
+        answers = [await api.post(f"/v1/webhook-endpoints/{one}/disable", headers=KEY) for one in ids]
+        assert [answer["id"] for _, answer in answers] == ids
+
+    async def test_after_24_hours_the_key_is_free(self, api, admin, clock) -> None:
+        await api.post("/v1/products", PRODUCT, headers=KEY)
+        clock.advance(24 * 3600 - 1)
+        assert (await api.post("/v1/products", PRODUCT, headers=KEY))[0] == 201
+        clock.advance(2)
+        assert (await api.post("/v1/products", PRODUCT, headers=KEY))[0] == 409
+        assert (await api.post("/v1/products", {**PRODUCT, "sku": "OTHER"}, headers=KEY))[0] == 201
+        assert await count(admin, "products") == 2
+
+    async def test_expired_keys_are_swept(self, api, admin, clock) -> None:
+        for number in range(5):
+            await api.post("/v1/api-keys", {"name": "k"}, headers={"Idempotency-Key": f"k{number}"})
+        clock.advance(24 * 3600 + 1)
+        await api.post("/v1/api-keys", {"name": "k"}, headers=KEY)
+        assert await count(admin, "idempotency_keys") == 1
+
+
+class TestFailures:
+    async def test_a_failure_keeps_nothing_so_that_the_key_can_be_used_again(self, api, admin) -> None:
+        status, _ = await api.post("/v1/products", {**PRODUCT, "unit_price": -1}, headers=KEY)
+        assert status == 422
+        assert await count(admin, "idempotency_keys") == 0
+        assert (await api.post("/v1/products", PRODUCT, headers=KEY))[0] == 201
+
+    async def test_a_conflict_rolls_the_key_back(self, api, admin) -> None:
+        await api.post("/v1/products", PRODUCT)
+        assert (await api.post("/v1/products", PRODUCT, headers=KEY))[0] == 409
+        assert await count(admin, "idempotency_keys") == 0
+
+    async def test_a_key_held_by_another_request_for_long_is_409(
+        self, api, database, clock, monkeypatch
+    ) -> None:
+        """The other one never ends here; the wait does."""
+        monkeypatch.setattr("gateway.api.replays.WAIT_SECONDS", 0.2)
+        async with database.tenant(api.distributor_id) as connection:
+            await connection.execute(
+                "insert into idempotency_keys (distributor_id, route, key, request_hash, created_at)"
+                " values ($1, 'POST /v1/products 00000000-0000-0000-0000-000000000000', 'order-4711', '', $2)",
+                api.distributor_id,
+                clock(),
+            )
+            status, problem = await api.post("/v1/products", PRODUCT, headers=KEY)
+        assert (status, problem["code"]) == (409, "idempotency_in_progress")
+
+    @pytest.mark.parametrize("key", ["", "a b", "k" * 256, "ñ"])
+    async def test_a_malformed_key_is_422(self, api, key) -> None:
+        status, problem = await api.post("/v1/products", PRODUCT, headers={"Idempotency-Key": key})
+        assert (status, problem["errors"][0]["location"]) == (422, "header")
+
+
+async def test_the_stored_answer_is_sealed(api, admin) -> None:
+    _, key = await api.post("/v1/api-keys", {"name": "erp"}, headers=KEY)
+    sealed = await admin.fetchval("select response_sealed from idempotency_keys")
+    assert key["api_key"].encode() not in sealed
+
+
+def test_every_post_says_in_the_document_that_it_takes_a_key(document) -> None:
+    for operation in OPERATIONS:
+        names = [
+            found["name"]
+            for found in document["paths"][operation.path][operation.method.lower()].get("parameters", [])
+        ]
+        assert ("Idempotency-Key" in names) == (operation.method is HTTPMethod.POST)
