@@ -11,6 +11,7 @@ from rich.console import Console
 
 from channels.errors import GatewayError
 from db.errors import DatabaseError, SchemaOutdated
+from gateway.dev.breaking import Break
 from gateway.logs import configure_logging
 from gateway.processes import run_loop
 from gateway.settings import Settings, SettingsError, read_settings, reserved_names_set
@@ -117,6 +118,22 @@ def create_tenant(
     print(f"distributor  {created['distributor_id']}")
     print(f"api key      {created['api_key']}")
     print("The key is shown this once; only its hash is kept.")
+
+
+@app.command()
+def demo(
+    as_json: AsJson = False,
+    broken: Annotated[
+        Break | None,
+        typer.Option(
+            "--break", help="Break something on purpose, to see that the demo notices and names the step."
+        ),
+    ] = None,
+) -> None:
+    """Play the main job once on this machine, with its own database, and watch every step from outside."""
+    from gateway.dev.demo import play_demo  # noqa: PLC0415 - see the module's docstring
+
+    raise typer.Exit(run_loop(play_demo(as_json=as_json, broken=broken)))
 
 
 @app.command()
