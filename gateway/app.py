@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway import keys
 from gateway.acceptor import Acceptor
 from gateway.accounts import AccountDirectory
-from gateway.api import add_api_routes
+from gateway.api.routes import add_api_routes
 from gateway.health import live, ready
 from gateway.inbound import add_inbound_routes
 from gateway.metrics import show_metrics

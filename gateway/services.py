@@ -19,7 +19,7 @@ from db.tenant import Database, open_database
 from db.wake import Notifier
 from gateway.settings import EngineName, Settings, SettingsError
 from gateway.worker import Worker, WorkerTools
-from handlers.ai.engine import build_engine
+from handlers.ai.engine import UnknownEngine, build_engine
 from handlers.ai.types import AIEngine
 from handlers.catalogues import CatalogueCache
 from handlers.runtime import Clock, Runtime, new_uuid7, utc_now
@@ -63,12 +63,10 @@ def build_configured_engine(settings: Settings) -> AIEngine:
     key = settings.openai_api_key
     if settings.ai_engine is not EngineName.RULES and key is None:
         raise SettingsError(f"OPENAI_API_KEY is needed with WAYSTATION_AI_ENGINE={settings.ai_engine}")
-    return build_engine(
-        settings.ai_engine,
-        api_key=key.get_secret_value() if key else None,
-        base_url=settings.openai_base_url,
-        model=settings.openai_model,
-    )
+    try:
+        return build_engine(settings.ai_engine)
+    except UnknownEngine as error:
+        raise SettingsError(f"WAYSTATION_AI_ENGINE: {error}") from None
 
 
 @asynccontextmanager
