@@ -48,7 +48,7 @@ class Batcher(Generic[Item, Answer]):
         """The item's answer, once its flush is committed; raises QueueFullError, or what the flush raised."""
         if len(self._waiting) >= self._queue_cap:
             raise QueueFullError
-        waiting = _Waiting[Item, Answer](item, asyncio.get_running_loop().create_future())
+        waiting: _Waiting[Item, Answer] = _Waiting(item, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush_all(), name="batch-flusher")

@@ -1,0 +1,182 @@
+"""kill -9 of the worker between every two steps of a turn, a send and a delivery: nothing lost, no second reply."""
+
+import asyncio
+import multiprocessing
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from channels.base import ChannelAccount
+from db.endpoints import secrets_context
+from gateway.dev.receiver import Receiver, serve_receiver
+from gateway.dev.sandbox import STATE, build_sandbox, running_sandbox
+from handlers.inbound import accept_messages
+from handlers.runtime import Runtime, new_uuid7, utc_now
+from handlers.webhooks.signing import EndpointSecret, dump_secrets, new_secret
+from tests.acceptance.crashing_worker import build_worker, work_until_step
+from tests.conftest import MASTER_KEY
+from tests.factories import (
+    TWILIO_CREDENTIALS,
+    accepted_item,
+    inbound,
+    make_account,
+    make_distributor,
+    make_endpoint,
+    make_product,
+)
+
+# Past every lease, so that what a dead worker held is claimed at once.
+LATER = timedelta(seconds=120)
+UNREACHABLE = "http://127.0.0.1:9"  # status callbacks go nowhere: receipts and look-ups alone must do
+MOST_STEPS = 400
+FINISHED_WITHIN = 20.0
+
+
+@dataclass
+class Scene:
+    """The servers around the worker, and the database they are judged by."""
+
+    runtime: Runtime
+    dsn: str
+    sandbox: Any
+    sandbox_url: str
+    receiver: Receiver
+    receiver_url: str
+    admin: Any
+
+    async def order_arrives(self, number: int) -> ChannelAccount:
+        """A tenant of its own, whose customer (of their own number: the provider is one for all) has just ordered."""
+        tenant = await make_distributor(self.runtime)
+        account = await make_account(self.runtime, tenant)
+        await make_product(self.runtime, tenant, "COCA-600", "Coca-Cola 600 ml", aliases=["coca 600"])
+        endpoint = await make_endpoint(
+            self.runtime, tenant, ["order.created", "message.sent"], f"{self.receiver_url}/hook"
+        )
+        secret = new_secret(lambda count: bytes(count))
+        self.receiver.set_secrets([secret])
+        sealed = self.runtime.sealer.seal_json(
+            dump_secrets([EndpointSecret(secret)]), secrets_context(tenant, endpoint)
+        )
+        await self.admin.execute(
+            "update webhook_endpoints set secrets_sealed = $1 where id = $2", sealed, endpoint
+        )
+        await accept_messages(
+            self.runtime,
+            [
+                accepted_item(
+                    self.runtime,
+                    account,
+                    inbound("2 cajas de coca 600", sender=f"+1555000{number:04}"),
+                    quiet=0,
+                )
+            ],
+        )
+        return account
+
+    async def is_finished(self, tenant: UUID) -> bool:
+        return await self.admin.fetchval(
+            "select not exists (select from conversations where distributor_id = $1 and turn_due_at is not null)"
+            " and not exists (select from messages where distributor_id = $1 and send_due_at is not null)"
+            " and not exists (select from webhook_deliveries where distributor_id = $1 and due_at is not null)",
+            tenant,
+        )
+
+    async def wait_until_finished_or_dead(self, tenant: UUID, process: Any) -> bool:
+        """True if the worker finished, False if it died first."""
+        async with asyncio.timeout(FINISHED_WITHIN):
+            while process.is_alive():
+                if await self.is_finished(tenant):
+                    return True
+                await asyncio.sleep(0.02)
+        return False
+
+    async def recover(self, tenant: UUID) -> None:
+        """A healthy worker, when the leases of the dead one have run out."""
+        worker, stack = await build_worker(
+            self.dsn, self.sandbox_url, UNREACHABLE, MASTER_KEY, lambda: datetime.now(UTC) + LATER
+        )
+        running = asyncio.create_task(worker.run())
+        async with asyncio.timeout(FINISHED_WITHIN):
+            while not await self.is_finished(tenant):
+                await asyncio.sleep(0.02)
+        worker.stop()
+        await running
+        await stack.aclose()
+
+    async def assert_nothing_lost_or_doubled(self, tenant: UUID, step: int) -> None:
+        rows = await self.admin.fetch(
+            "select id, direction, status, ai_processed from messages where distributor_id = $1", tenant
+        )
+        orders = await self.admin.fetch("select id, status from orders where distributor_id = $1", tenant)
+        deliveries = await self.admin.fetch(
+            "select event_id, status from webhook_deliveries where distributor_id = $1", tenant
+        )
+        ours = {str(row["id"]) for row in rows if row["direction"] == "OUTBOUND"}
+        at_provider = [
+            sent
+            for sent in self.sandbox[STATE].messages
+            if any(mine in (sent.callback or "") for mine in ours)
+        ]
+        received = {item.id for item in self.receiver.received if item.verified}
+        assert [row["direction"] for row in sorted(rows, key=lambda row: row["id"])] == [
+            "INBOUND",
+            "OUTBOUND",
+        ], step
+        assert all(row["ai_processed"] for row in rows), step
+        assert {row["status"] for row in rows} == {"RECEIVED", "SENT"}, step
+        assert [order["status"] for order in orders] == ["PENDING"], step
+        assert len(at_provider) == 1, f"step {step}: {len(at_provider)} replies at the provider"
+        assert len(deliveries) == 2, step
+        assert {delivery["status"] for delivery in deliveries} == {"SUCCESS"}, step
+        assert {f"evt_{delivery['event_id'].hex}" for delivery in deliveries} <= received, step
+
+
+@pytest.fixture
+async def scene(runtime: Runtime, runtime_dsn: str, admin_dsn: str) -> AsyncIterator[Scene]:
+    real_time = Runtime(
+        runtime.database,
+        runtime.sealer,
+        utc_now,
+        new_uuid7,
+        runtime.random,
+        runtime.webhook_schedule,
+        UNREACHABLE,
+    )
+    credentials = {TWILIO_CREDENTIALS["account_sid"]: TWILIO_CREDENTIALS["auth_token"]}
+    sandbox = build_sandbox(credentials, new_id=new_uuid7, clock=utc_now)
+    admin = await asyncpg.connect(admin_dsn)
+    async with running_sandbox(sandbox) as sandbox_url, serve_receiver() as (receiver_url, receiver):
+        yield Scene(real_time, runtime_dsn, sandbox, sandbox_url, receiver, receiver_url, admin)
+    await admin.close()
+
+
+@pytest.mark.timeout(240)
+async def test_a_worker_killed_at_any_step_loses_and_doubles_nothing(scene: Scene):
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.acceptance.crashing_worker"])
+    killed = 0
+    for step in range(1, MOST_STEPS):
+        account = await scene.order_arrives(step)
+        tenant = account.distributor_id
+        arguments = (scene.dsn, scene.sandbox_url, UNREACHABLE, MASTER_KEY, utc_now, step)
+        worker = processes.Process(target=work_until_step, args=arguments)
+        worker.start()
+        finished = await scene.wait_until_finished_or_dead(tenant, worker)
+        worker.kill()
+        worker.join()
+        if not finished:
+            assert worker.exitcode == -signal.SIGKILL
+            killed += 1
+            await scene.recover(tenant)
+        await scene.assert_nothing_lost_or_doubled(tenant, step)
+        if finished:
+            break
+
+    assert killed >= 30, "the scenario must have many steps to be killed at"
+    print(f"killed at each of {killed} steps")
