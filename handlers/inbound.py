@@ -95,11 +95,9 @@ def _posted_item(runtime: Runtime, posted: Posted, provider_key: str) -> Item:
 
 
 def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: storable_text(value)
-        for name, value in headers.items()
-        if name.casefold() not in _PRIVATE_HEADERS
-    }
+    kept = ((name, value) for name, value in headers.items() if name.casefold() not in _PRIVATE_HEADERS)
+    # The server's names are a subclass of str, which JSON's encoder does not take as a key.
+    return {str(name): storable_text(value) for name, value in kept}
 
 
 def _message_fields(message: InboundMessage, ids: _NewIds) -> Item:
