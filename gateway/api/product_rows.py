@@ -97,6 +97,8 @@ def _json_rows(raw: bytes) -> list[_Row]:
 
 
 def _csv_rows(raw: bytes) -> list[_Row]:
+    if b"\0" in raw:
+        raise invalid("body", "", "Text may not hold the character NUL.")
     try:
         text = raw.decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)

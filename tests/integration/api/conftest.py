@@ -1,5 +1,6 @@
 """The API over real HTTP, two tenants with a key each, and a tenant's rows as inbound traffic would make them."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
@@ -17,6 +18,7 @@ from gateway.keys import ADAPTERS, EGRESS, RUNTIME
 from gateway.middleware import MIDDLEWARES
 from handlers.runtime import Runtime
 from handlers.tenants import create_tenant
+from tests.integration.api.documents import Document
 from tests.integration.api.seeds import Seeds
 
 AioClient = TestClient[web.Request, web.Application]
@@ -27,6 +29,7 @@ class Api:
     """A tenant's view of the API."""
 
     http: AioClient
+    document: Document
     distributor_id: UUID
     api_key: str
 
@@ -37,7 +40,9 @@ class Api:
         """Status and JSON of an answer (None without a body)."""
         async with self.http.request(method, path, headers=self.headers(headers), **more) as response:
             text = await response.text()
-            return response.status, await response.json(content_type=None) if text else None
+            answer = json.loads(text) if text else None
+            self.document.check(method, path, response.status, response.content_type, answer)
+            return response.status, answer
 
     async def get(self, path: str, **more):
         return await self.call("GET", path, **more)
@@ -82,10 +87,10 @@ NewTenant = Callable[[str], Awaitable[Api]]
 
 
 @pytest.fixture
-def new_tenant(http: AioClient, runtime: Runtime) -> NewTenant:
+def new_tenant(http: AioClient, document: Document, runtime: Runtime) -> NewTenant:
     async def make(name: str) -> Api:
         created = await create_tenant(runtime, name)
-        return Api(http, created.distributor_id, created.api_key)
+        return Api(http, document, created.distributor_id, created.api_key)
 
     return make
 
@@ -116,6 +121,6 @@ def seeds(admin, runtime: Runtime, api: Api) -> Seeds:
 
 
 @pytest.fixture(scope="session")
-def document():
-    """The OpenAPI document."""
-    return build_document(OPERATIONS)
+def document() -> Document:
+    """The OpenAPI document, which every answer that a test gets is held against."""
+    return Document(build_document(OPERATIONS))

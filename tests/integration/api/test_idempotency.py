@@ -110,6 +110,8 @@ def test_every_post_says_in_the_document_that_it_takes_a_key(document) -> None:
     for operation in OPERATIONS:
         names = [
             found["name"]
-            for found in document["paths"][operation.path][operation.method.lower()].get("parameters", [])
+            for found in document.value["paths"][operation.path][operation.method.lower()].get(
+                "parameters", []
+            )
         ]
         assert ("Idempotency-Key" in names) == (operation.method is HTTPMethod.POST)

@@ -1,0 +1,122 @@
+"""The tenant's settings, its keys and its channel accounts."""
+
+import pytest
+
+from channels.base import Channel
+from db.accounts import seal_context
+from tests.integration.api.seeds import ACCOUNT
+
+ACCOUNTS = "/v1/channel-accounts"
+
+
+class TestTenant:
+    async def test_read_and_patch(self, api) -> None:
+        _, tenant = await api.get("/v1/tenant")
+        assert tenant["name"] == "Norte"
+        assert (tenant["auto_reply"], tenant["ai_confidence_threshold"]) == ("safe", 0.8)
+        change = {
+            "name": "Norte SA",
+            "time_zone": "America/Mexico_City",
+            "locale": "en",
+            "currency": "MXN",
+            "auto_reply": "all",
+            "ai_confidence_threshold": "0.9",
+        }
+        status, changed = await api.patch("/v1/tenant", change)
+        assert status == 200
+        assert changed == {**tenant, **change, "ai_confidence_threshold": 0.9}
+        assert (await api.get("/v1/tenant"))[1] == changed
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"time_zone": "Mars/Olympus"},
+            {"time_zone": "America"},
+            {"time_zone": "../../etc/passwd"},
+            {"locale": "fr"},
+            {"currency": "pesos"},
+            {"auto_reply": "never"},
+            {"ai_confidence_threshold": 1.2},
+            {"name": "  "},
+            {"name": None},
+            {"status": "SUSPENDED"},
+        ],
+    )
+    async def test_a_wrong_setting_is_422(self, api, body) -> None:
+        before = await api.get("/v1/tenant")
+        status, problem = await api.patch("/v1/tenant", body)
+        assert (status, problem["errors"][0]["field"]) == (422, next(iter(body)))
+        assert before == await api.get("/v1/tenant")
+
+
+class TestApiKeys:
+    async def test_a_key_is_shown_once(self, api) -> None:
+        status, key = await api.post("/v1/api-keys", {"name": "erp"})
+        assert status == 201
+        assert key["api_key"].startswith(key["prefix"])
+        _, page = await api.get("/v1/api-keys")
+        assert [shown["name"] for shown in page["data"]] == ["erp", "first key"]
+        assert all("api_key" not in shown for shown in page["data"])
+
+
+class TestChannelAccounts:
+    async def test_create_adds_the_addresses_for_the_provider(self, api) -> None:
+        status, account = await api.post(ACCOUNTS, {**ACCOUNT, "settings": {"label": "ventas"}})
+        assert status == 201
+        base = f"https://gw.example.test/in/twilio/{account['id']}"
+        assert (account["inbound_url"], account["status_url"]) == (base, f"{base}/status")
+        assert account["address"] == "+15005550006"
+        assert account["settings"] == {"label": "ventas"}
+        assert "credentials" not in account
+        assert (await api.get(f"{ACCOUNTS}/{account['id']}"))[1] == account
+        assert (await api.get(ACCOUNTS))[1]["data"] == [account]
+
+    async def test_credentials_are_sealed_for_their_row(self, api, admin, runtime) -> None:
+        await api.post(ACCOUNTS, ACCOUNT)
+        row = await admin.fetchrow("select id, credentials_sealed from channel_accounts")
+        opened = runtime.sealer.open_json(
+            row["credentials_sealed"], seal_context(api.distributor_id, row["id"])
+        )
+        assert opened["auth_token"] == ACCOUNT["credentials"]["auth_token"]
+
+    async def test_patch_takes_address_credentials_and_settings(self, api, admin, runtime) -> None:
+        _, account = await api.post(ACCOUNTS, ACCOUNT)
+        token = "another-token-0123456789abcdef01"
+        change = {
+            "address": "+1 500 555 0009",
+            "settings": {"a": [1, {"b": None}]},
+            "credentials": {**ACCOUNT["credentials"], "auth_token": token},
+        }
+        status, changed = await api.patch(f"{ACCOUNTS}/{account['id']}", change)
+        assert status == 200
+        assert changed == {**account, "address": "+15005550009", "settings": change["settings"]}
+        row = await admin.fetchrow("select id, credentials_sealed from channel_accounts")
+        context = seal_context(api.distributor_id, row["id"])
+        assert runtime.sealer.open_json(row["credentials_sealed"], context)["auth_token"] == token
+
+    @pytest.mark.parametrize(
+        "body", [{"channel": "EMAIL"}, {"provider": "x"}, {"credentials": {}}, {"address": "1"}]
+    )
+    async def test_a_wrong_patch_is_422(self, api, body) -> None:
+        _, account = await api.post(ACCOUNTS, ACCOUNT)
+        assert (await api.patch(f"{ACCOUNTS}/{account['id']}", body))[0] == 422
+        assert (await api.get(f"{ACCOUNTS}/{account['id']}"))[1] == account
+
+    async def test_one_address_for_each_channel_of_a_provider(self, api, other) -> None:
+        assert (await api.post(ACCOUNTS, ACCOUNT))[0] == 201
+        assert (await api.post(ACCOUNTS, {**ACCOUNT, "address": "+15005550006"}))[0] == 409
+        assert (await api.post(ACCOUNTS, {**ACCOUNT, "channel": Channel.WHATSAPP}))[0] == 201
+        assert (await other.post(ACCOUNTS, ACCOUNT))[0] == 201
+
+    async def test_a_taken_address_is_409_on_patch_too(self, api) -> None:
+        await api.post(ACCOUNTS, ACCOUNT)
+        _, second = await api.post(ACCOUNTS, {**ACCOUNT, "address": "+15005550009"})
+        assert (await api.patch(f"{ACCOUNTS}/{second['id']}", {"address": "+15005550006"}))[0] == 409
+
+    async def test_a_deleted_account_is_gone_and_its_address_free(self, api) -> None:
+        _, account = await api.post(ACCOUNTS, ACCOUNT)
+        assert await api.delete(f"{ACCOUNTS}/{account['id']}") == (204, None)
+        assert (await api.get(f"{ACCOUNTS}/{account['id']}"))[0] == 404
+        assert (await api.delete(f"{ACCOUNTS}/{account['id']}"))[0] == 404
+        assert (await api.get(ACCOUNTS))[1]["data"] == []
+        assert (await api.post(ACCOUNTS, ACCOUNT))[0] == 201
