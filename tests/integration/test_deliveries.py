@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from channels.errors import DeliveryFault, FaultClass
+from channels.base import Channel, ChannelAccount
 from channels.egress import EgressResponse, EgressTimings
+from channels.errors import DeliveryFault, FaultClass
+from db.accounts import find_account
 from db.endpoints import secrets_context
 from db.lanes import ClaimedDeliveryRow, ClaimTerms, claim_deliveries
 from handlers.deliveries import deliver, settle
@@ -71,7 +73,7 @@ async def open_outbox(runtime: Runtime, **columns: Any) -> Outbox:
     account = await make_account(runtime, tenant)
     endpoint = await make_endpoint(runtime, tenant, ["message.received"], **columns)
     sealed = runtime.sealer.seal_json(
-        dump_secrets([EndpointSecret(new_secret(lambda count: bytes(count)))]),
+        dump_secrets([EndpointSecret(new_secret(bytes))]),
         secrets_context(tenant, endpoint),
     )
     async with runtime.database.tenant(tenant) as connection:
@@ -180,12 +182,8 @@ async def test_ordered_endpoints_get_a_conversations_events_one_by_one(runtime: 
     outbox = await open_outbox(runtime, ordering="conversation")
     (row,) = await outbox.rows("select channel_account_id from conversations")
     async with runtime.database.worker_statements() as connection:
-        from db.accounts import find_account
-
         found = await find_account(connection, row["channel_account_id"])
     assert found is not None
-    from channels.base import Channel, ChannelAccount
-
     account = ChannelAccount(
         found.id, found.distributor_id, Channel(found.channel), found.provider, found.address, {}
     )
