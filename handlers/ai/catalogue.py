@@ -89,6 +89,7 @@ class IndexedCatalogue:
         self._joined = _joined_words(self.entries)
         self._surface = _surface_words(self._products, self._postings)
         self._vocabulary = tuple(word for word in self._surface if len(word) >= _FUZZY_MIN)
+        self._lettered = any(letter in self._surface for letter in _LETTERS)
         self._sounds = _sound_index(self._vocabulary)
         self.numbers = frozenset(size.number for entry in self.entries for size in entry.sizes)
 
@@ -115,7 +116,7 @@ class IndexedCatalogue:
     def concepts(self, word: str) -> tuple[str, ...]:
         """The concepts of a normalised word or phrase; a letter of a clothing size is its size."""
         if word in _LETTERS:
-            return (_LETTERS[word],) if word in self._surface else (word,)
+            return (_LETTERS[word],) if self._lettered else (word,)
         concept = LEXICON.concept(word)
         if not self.knows(concept) and word in self._joined:
             return self._joined[word]

@@ -25,14 +25,24 @@ _WEEKDAYS_PT = {
     "domingo": 6, "dom": 6,
 }  # fmt: skip
 _FEIRA = {"2": 0, "3": 1, "4": 2, "5": 3, "6": 4}
-_MONTHS = {
+_MONTHS_EN = {
     name: number
     for number, names in enumerate(
         (
-            "enero january jan janeiro ene", "febrero february feb fevereiro fev", "marzo march mar marco", "abril april apr abr",
-            "mayo may maio", "junio june jun junho", "julio july jul julho", "agosto august aug ago",
-            "septiembre setiembre september sept sep setembro set", "octubre october oct outubro out",
-            "noviembre november nov novembro", "diciembre december dec dezembro dez dic",
+            "january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul", "august aug", "september sept sep",
+            "october oct", "november nov", "december dec",
+        ),
+        start=1,
+    )
+    for name in names.split()
+}  # fmt: skip
+_MONTHS_LATIN = {
+    name: number
+    for number, names in enumerate(
+        (
+            "enero ene janeiro jan", "febrero feb fevereiro fev", "marzo mar marco", "abril abr", "mayo may maio mai", "junio jun junho",
+            "julio jul julho", "agosto ago", "septiembre setiembre sep sept set setembro", "octubre oct outubro out",
+            "noviembre nov novembro", "diciembre dic dezembro dez",
         ),
         start=1,
     )
@@ -63,7 +73,8 @@ class DateReader:
         self._tokens = tokens
         self._language = language
         self._today = today
-        self._weekdays = _WEEKDAYS_PT if language is Language.PT else _WEEKDAYS
+        self._weekdays = {**_WEEKDAYS, **_WEEKDAYS_PT} if language is Language.PT else _WEEKDAYS
+        self._months = _MONTHS_EN if language is Language.EN else _MONTHS_LATIN
 
     def read_all(self) -> Iterator[DateMention]:
         """The mentions in order of place."""
@@ -194,7 +205,7 @@ class DateReader:
             at += 1
         if self._is_number(at):
             return self._day_then_month(begin, at)
-        month = _MONTHS.get(self._norm(at))
+        month = self._months.get(self._norm(at))
         if month is None or not self._is_number(at + 1):
             return None
         day = self._near(int(float(self._norm(at + 1).replace(",", "."))), month)
@@ -206,7 +217,8 @@ class DateReader:
         cursor = at + 1
         while self._norm(cursor) in _ORDINALS | {"de", "of"}:
             cursor += 1
-        month = _MONTHS.get(self._norm(cursor))
+        named = self._language is Language.EN or cursor > at + 1
+        month = self._months.get(self._norm(cursor)) if named else None
         day = self._near(int(self._norm(at)), month) if month else None
         if day:
             return self._mention(begin, cursor + 1, day)

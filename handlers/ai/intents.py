@@ -18,6 +18,7 @@ class Facts:
     changed: bool
     asked: bool  # at least one item, matched or not
     dated: bool
+    moves: bool  # a word of change stands somewhere
     places: bool  # an item was placed with a product
 
 
@@ -41,7 +42,7 @@ def cancels(sentences: Sequence[Sentence]) -> bool:
 
 
 def _with_draft(texts: Sequence[str], sentences: Sequence[Sentence], facts: Facts) -> tuple[Intent, float]:
-    if facts.changed or facts.asked:
+    if facts.changed or facts.asked or (facts.dated and facts.moves):
         return Intent.MODIFY, 0.95
     purposes = {sentence.purpose for sentence in sentences}
     agrees = any(INTENTS.any("confirm", s.words) for s in sentences) or _signs_yes(texts)
@@ -63,7 +64,7 @@ def _without_order(words: str, sentences: Sequence[Sentence]) -> tuple[Intent, f
     purposes = {sentence.purpose for sentence in sentences}
     if INTENTS.any("other_auto", words):
         return Intent.OTHER, 0.9
-    if Purpose.COMPLAINT in purposes:
+    if Purpose.COMPLAINT in purposes or purposes == {Purpose.PAST}:
         return Intent.COMPLAINT, 0.9
     if Purpose.FOLLOW_UP in purposes:
         return Intent.FOLLOW_UP, 0.9

@@ -122,11 +122,13 @@ class Assembler:
     def _take_amount(self, part: Part, *, asked: bool) -> None:
         last = self._last()
         self._waiting = None
-        if last is not None and last.counted and last.cue not in _RELATIVE and not part.correction and self._completes(last, wish_of(part), part):
+        if last is not None and last.asked == asked and last.counted and last.cue not in _RELATIVE and not part.correction and self._completes(last, wish_of(part), part):
             return
         open_items = last is not None and not last.counted and not last.denied and not last.usual
         if open_items and part.cue not in _RELATIVE:
             self._count_open(part)
+        elif last is not None and asked and not last.asked:
+            self._add(part, replace(wish_of(part), words=(*last.wish.heard, *last.wish.words)), asked=asked)
         elif len(part.amounts) > 1 and last is not None:
             self._add(part, wish_of(part), asked=asked)
         elif last is not None and last.counted and last.cue not in _RELATIVE and (part.correction or part.cue == "set"):
@@ -150,7 +152,7 @@ class Assembler:
         if self._each is not None and part.cue is None:
             self._add(part, replace(wish, amounts=(*self._each.amounts, *wish.amounts)), asked=asked)
             return
-        if last is not None and part.cue in {None, "set"} and not last.denied and last.cue not in _RELATIVE and self._refines(last, wish, part):
+        if last is not None and last.asked == asked and part.cue in {None, "set"} and not last.denied and last.cue not in _RELATIVE and self._refines(last, wish, part):
             return
         self._add(part, wish, asked=asked)
 
@@ -173,7 +175,7 @@ class Assembler:
         words = (*last.wish.heard, *last.wish.words)
         joined = Wish((*words, *wish.heard, *wish.words), (*last.wish.units, *wish.units), amounts, (*last.wish.rejected, *wish.rejected))
         together, alone = self._read(joined, part), self._read(wish, part)
-        if together.entry is not None and not together.partial and together.match.fit is not Fit.RELAXED and self._says_more(last, together, alone):
+        if together.entry is not None and not together.partial and (together.match.fit is not Fit.RELAXED or last.reading.entry is None) and self._says_more(last, together, alone):
             self._replace_last(part, joined, together)
             return True
         if last.reading.entry is None and alone.entry is None and together.match.fit is Fit.AMBIGUOUS and alone.match.fit is Fit.AMBIGUOUS and part.lead is not Role.STOP:
@@ -202,7 +204,7 @@ class Assembler:
         while part.each and open_from > 0 and not self._items[open_from - 1].counted and not self._items[open_from - 1].denied:
             open_from -= 1
         for place in range(open_from, len(self._items)):
-            item = self._items[place]
+            item = replace(self._items[place], asked=True)
             wish = replace(item.wish, amounts=(*item.wish.amounts, *part.amounts), units=(*item.wish.units, *part.units))
             reading = self._read(wish, part, upto=place)
             self._items[place] = replace(item, wish=wish, reading=reading, cue=item.cue or part.cue, more=item.more or part.more, end=part.end)

@@ -162,8 +162,8 @@ def _by_magnitude(catalogue: IndexedCatalogue, words: Sequence[str], likeness: f
     if len(rest) == len(set(words)) or not rest:
         return None
     entries = _leading(_fitting(catalogue, rest, query), rest, _fitting(catalogue, rest, query))
-    if query.sizes:
-        return Match(Fit.RELAXED, entries[0], likeness, tuple(entries)) if len(entries) == 1 else None
+    if len(entries) == 1:
+        return Match(Fit.RELAXED, entries[0], likeness, tuple(entries))
     sized = sorted(((size.base, e.product.sku, e) for e in entries for size in e.sizes if size.measure == "ml" and size.base), reverse="large" in words)
     if len(sized) < 2 or len({e.product.sku for _, _, e in sized}) != len(sized) or len(sized) != len(entries) or sized[0][0] == sized[1][0]:  # noqa: PLR2004 - two to compare
         return None

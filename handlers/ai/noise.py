@@ -10,6 +10,7 @@ _GREETERS = frozenset({"hi", "hello", "hey", "dear", "hola", "oi", "ola", "estim
 _NAME_ENDS = frozenset({",", ":", "!", "\n", "."})
 _NAME_WORDS = 2
 _INTRODUCERS = frozenset({"soy", "somos", "sou"})
+_YEARS = range(2011, 2036)
 _LONG = 6  # digits: longer numbers are telephones, folios, codes
 _PHONE_GROUPS = 3
 _MONEY = frozenset("$€£%#")
@@ -61,6 +62,8 @@ def _introductions(tokens: Sequence[Token]) -> set[int]:
 def _noise_at(tokens: Sequence[Token], position: int) -> set[int]:
     run = _digit_run(tokens, position)
     digits = sum(len(re.sub(r"\D", "", tokens[i].norm)) for i in run)
+    if _is_year(tokens, position):
+        return {position}
     if len(run) >= _PHONE_GROUPS or digits > _LONG or (len(run) == 2 and digits > _LONG):  # noqa: PLR2004 - "5555 0132"
         return set(run)
     for check in (_clock, _money, _labelled, _followed):
@@ -68,6 +71,12 @@ def _noise_at(tokens: Sequence[Token], position: int) -> set[int]:
         if found:
             return found
     return set()
+
+
+def _is_year(tokens: Sequence[Token], position: int) -> bool:
+    norm, after = tokens[position].norm, _norm(tokens, position + 1)
+    plausible = norm.isdigit() and int(norm) in _YEARS and len(norm) == 4  # noqa: PLR2004 - digits of a year
+    return plausible and after not in LEXICON.units and position > 0 and tokens[position - 1].kind is Kind.WORD
 
 
 def _digit_run(tokens: Sequence[Token], position: int) -> list[int]:

@@ -10,6 +10,8 @@ from handlers.ai.text import Kind, Token
 from handlers.ai.types import Language
 
 _ARTICLES = frozenset({"un", "una", "uno", "um", "uma", "a", "an", "one"})
+_ANOTHER = frozenset({"otro", "otra", "outro", "outra", "another"})
+_PLURAL_KILOS = frozenset({"kilos", "kgs", "quilos", "litros", "kg"})
 _AND = frozenset({"y", "e", "and", "con"})
 _OF = frozenset({"de", "of", "d", "a", "an", "the", "del"})
 _RANGE_JOINTS = frozenset({"-", "–", "a", "o", "ou", "or", "to", "u", "hasta", "ate"})
@@ -26,7 +28,7 @@ _RANGE_RATIO = 5  # "2 o 3" is a range; "600 o 5" is not one
 class Amount:
     """A number as written, tokens ``start`` to ``end``: value, unit class and word, and what is special about it.
 
-    ``packs`` names the pieces of a pack ("caja de 24"); ``high`` closes a range; ``weak`` marks an article that may be no number; ``dozens`` counts pieces; ``vague`` has no value.
+    ``extra`` is "another"; ``packs`` names the pieces of a pack ("caja de 24"); ``high`` closes a range; ``weak`` marks an article that may be no number; ``dozens`` counts pieces; ``vague`` has no value.
     """
 
     start: int
@@ -40,6 +42,7 @@ class Amount:
     vague: bool = False
     halves: bool = False
     packs: bool = False
+    extra: bool = False
 
 
 def parse_digits(raw: str, language: Language) -> Decimal:
@@ -72,7 +75,10 @@ class NumberReader:
             if amount is None or any(i in taken for i in range(amount.start, amount.end)):
                 position += 1
                 continue
-            amounts.append(replace(amount, packs=self._names_pack(amount, amounts)))
+            amount = replace(amount, packs=self._names_pack(amount, amounts))
+            if amount.packs and amounts and amounts[-1].weak:
+                amounts[-1] = replace(amounts[-1], weak=False)
+            amounts.append(amount)
             position = amount.end
         return amounts
 
@@ -111,7 +117,8 @@ class NumberReader:
 
     def _close_range(self, first: Amount, *, opener: bool) -> Amount | None:
         joint = self._norm(first.end)
-        if joint not in _RANGE_JOINTS and not (opener and joint in _AND):
+        between = opener and self._norm(first.start - 1) in {"entre", "between"}
+        if joint not in _RANGE_JOINTS and not (between and joint in _AND):
             return None
         second = self._read_single(first.end + 1)
         if second is None or first.weak or not first.value < second.value <= first.value * _RANGE_RATIO:
@@ -142,9 +149,18 @@ class NumberReader:
             return None
         while self._norm(after) in _OF:
             after += 1
+        if self._norm(after) in {"milheiro", "millar", "thousand"}:
+            return Amount(position, after + 1, count * _THOUSAND)
         if self._unit(after) is None:
-            return None
+            return self._implied_kilo(position, count)
         return Amount(position, after, count, halves=True)
+
+    def _implied_kilo(self, position: int, count: Decimal) -> Amount | None:
+        """"Tres cuartos de queso": quarters are of a kilo."""
+        end = position + 1 + (self._norm(position + 1) in {"cuartos", "cuarto"})
+        if self._norm(end - 1) not in {"cuartos", "cuarto", "quarters"} or self._norm(end) != "de" or count == 1:
+            return None
+        return Amount(position, end, count, unit="kg", halves=True)
 
     def _fraction_head(self, position: int) -> tuple[Decimal | None, int]:
         parts = LEXICON.number_parts
@@ -164,7 +180,7 @@ class NumberReader:
         if word in {"x", "por"} and self._is_num(position + 1):
             inner = self._digits(position + 1)
             return inner and replace(inner, start=position)
-        pair = self._pair(position)
+        pair = self._pair(position) or self._another(position)
         return pair or self._digits(position) or self._words(position)
 
     def _pair(self, position: int) -> Amount | None:
@@ -174,6 +190,12 @@ class NumberReader:
         if self._norm(position) not in LEXICON.number_parts["pair"]:
             return None
         return Amount(start, position + 1, Decimal(2))
+
+    def _another(self, position: int) -> Amount | None:
+        """"Otro maple", "another case": one more, where no number follows."""
+        if self._norm(position) not in _ANOTHER or self._unit(position + 1) is None:
+            return None
+        return Amount(position, position + 1, Decimal(1), extra=True)
 
     def _digits(self, position: int) -> Amount | None:
         if not self._is_num(position):
@@ -251,7 +273,12 @@ class NumberReader:
 
     def _article_counts(self, position: int) -> bool:
         following = self._norm(position + 1)
-        return self._unit(position + 1) is not None or following in {"hundred", "thousand"} or self._is_num(position + 1)
+        if self._unit(position + 1) is not None or following in {"hundred", "thousand"}:
+            return True
+        if self._is_num(position + 1):
+            return self._norm(position) == "a" and self._unit(position + 2) not in {"kg", "g", "l"}
+        idle = LEXICON.function | LEXICON.polite | LEXICON.wish | LEXICON.business | LEXICON.order_verbs
+        return bool(following) and self._tokens[position + 1].kind is Kind.WORD and following not in idle
 
     def _bare_unit(self, position: int) -> Amount | None:
         """"Kilo y medio", "docena de", "kilo de": a unit that counts once without a number."""
@@ -273,8 +300,14 @@ class NumberReader:
         if self._norm(position) not in _AND:
             return 0
         if self._norm(position + 1) in LEXICON.number_parts["half"]:
-            return 0 if counted and self._unit(position + 2) else 2
+            new_item = self._unit(position + 2) is not None if counted else self._is_new_half(position + 2)
+            return 0 if new_item else 2
         return 3 if self._norm(position + 1) == "a" and self._norm(position + 2) == "half" else 0
+
+    def _is_new_half(self, position: int) -> bool:
+        """"200 e meio milheiro", "3 y medio kilo" begin a new amount; "dos y medio kilos" does not."""
+        scale = self._norm(position) in {"milheiro", "millar", "thousand"}
+        return scale or (self._unit(position) is not None and self._norm(position) not in _PLURAL_KILOS)
 
     def _with_half(self, amount: Amount) -> Amount:
         size = self._half_follows(amount.end, counted=amount.unit is not None or amount.dozens)

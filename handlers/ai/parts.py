@@ -80,7 +80,7 @@ class PartReader:
             for span in self._at_amounts(stretch):
                 part = _part(lead, span)
                 if part is not None:
-                    yield replace(part, tail=self._tail(part))
+                    yield self._directed(replace(part, tail=self._tail(part)))
                     lead = Role.CUE  # cut inside a run, where nothing parts the two
 
     # --- cues -----------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class PartReader:
             return False
         if piece.word in {"add", "more"}:
             return _complete(current) and bool(rest) and rest[0].role is Role.AMOUNT
-        if piece.word in {"set", "less"}:
+        if piece.word in {"set", "less", "raise", "lower"}:
             return _complete(current)
         if piece.word == "half" and any(p.role is Role.CUE for p in current):
             return _complete(current)
@@ -125,6 +125,16 @@ class PartReader:
     def _may_replace(self, piece: Piece) -> bool:
         return piece.word == "replace" or self._tokens[piece.start].norm in LEXICON.cues["replace"]
 
+    def _directed(self, part: Part) -> Part:
+        """"Sube a 10" sets, "sube 10" adds; "baja a 3" sets, "baja 3" takes off."""
+        if part.cue not in {"raise", "lower"}:
+            return part
+        amount = part.amounts[-1] if part.amounts else None
+        before = {self._tokens[i].norm for i in range(max(0, amount.start - 2), amount.start)} if amount else set()
+        if amount is None or before & _UP_TO:
+            return replace(part, cue="set")
+        return replace(part, cue="less") if part.cue == "lower" else replace(part, cue="add", more=True, another=True)
+
     def _tail(self, part: Part) -> int | None:
         """Where "para", "for" opens a purpose behind a complete product."""
         for place in range(2, len(part.pieces)):
@@ -137,15 +147,22 @@ class PartReader:
 
     def _at_amounts(self, run: list[Piece]) -> Iterator[list[Piece]]:
         """Cut where a list has no commas: before each amount, or behind it where the first product leads."""
-        counts = [i for i, piece in enumerate(run) if piece.amount is not None and not self._is_size(run, i)]
+        counts = [i for i, piece in enumerate(run) if piece.amount is not None and not self._is_size(run, i) and not self._is_purpose(run, i)]
         counts = [i for n, i in enumerate(counts) if n == 0 or _has_words(run[counts[n - 1] + 1 : i])]
         if len(counts) <= 1:
             yield run
             return
-        first = next(i for i, piece in enumerate(run) if piece.role in {Role.WORD, Role.AMOUNT, Role.UNIT})
+        first = next(i for i, piece in enumerate(run) if piece.role is Role.AMOUNT or (piece.role in {Role.WORD, Role.UNIT} and piece.known))
         cuts = counts[1:] if first == counts[0] else [i + 1 for i in counts[:-1]]
         for begin, end in zip([0, *cuts], [*cuts, len(run)], strict=True):
             yield run[begin:end]
+
+    def _is_purpose(self, run: list[Piece], position: int) -> bool:
+        """"Para los pasteles de tres leches": a number word behind a purpose counts nothing."""
+        amount = run[position].amount
+        worded = amount is not None and amount.unit is None and self._tokens[amount.start].norm in LEXICON.numbers
+        gaps = (range(run[i - 1].end, run[i].start) for i in range(2, position + 1) if _complete(run[:i]))
+        return worded and any(self._tokens[t].norm in _PURPOSE for gap in gaps for t in gap)
 
     def _is_size(self, run: list[Piece], position: int) -> bool:
         amount = run[position].amount
@@ -160,6 +177,7 @@ class PartReader:
 
 
 _PURPOSE = frozenset({"para", "pra", "pro", "for", "pal", "pras", "pros"})
+_UP_TO = frozenset({"a", "to", "pra", "para", "hasta", "ate", "em"})
 _JOINTS = LEXICON.cues["replace_to"]
 
 
@@ -199,8 +217,8 @@ def _part(lead: Role, run: Sequence[Piece]) -> Part | None:
         pieces=tuple(own) or tuple(run),
         lead=lead,
         cue=_cue(cues),
-        more="add" in cues or "more" in cues,
-        another="more" in cues,
+        more="add" in cues or "more" in cues or any(p.amount and p.amount.extra for p in run),
+        another="more" in cues or any(p.amount and p.amount.extra for p in run),
         each=any(piece.role is Role.EACH for piece in run),
         correction=any(piece.role is Role.CORRECTION for piece in run),
         usual=any(piece.role is Role.USUAL for piece in run),
@@ -210,7 +228,7 @@ def _part(lead: Role, run: Sequence[Piece]) -> Part | None:
 
 def _cue(cues: Sequence[str]) -> str | None:
     """The strongest cue of a part: "quita la mitad" halves, "mejor 8 más" sets."""
-    for cue in ("instead", "replace_to", "replace", "double", "triple", "half", "less", "remove", "set", "add", "more"):
+    for cue in ("instead", "replace_to", "replace", "double", "triple", "half", "less", "remove", "set", "raise", "lower", "add", "more"):
         if cue in cues:
             return cue
     return None
@@ -221,6 +239,8 @@ def _deny(part: Part, run: Sequence[Piece]) -> Part:
     denial = next((i for i, piece in enumerate(run) if piece.role is Role.NOT), None)
     if denial is None:
         return part
+    if denial == 0 and len(run) > 1 and run[1].role is Role.AMOUNT and part.lead in {Role.BREAK, Role.STOP}:
+        return replace(part, correction=True)  # "no 2 is plenty"
     before = [p for p in run[:denial] if p.role in {Role.WORD, Role.UNIT, Role.AMOUNT}]
     behind = [p for p in run[denial:] if p.role in {Role.WORD, Role.UNIT, Role.AMOUNT}]
     if not before or not behind:

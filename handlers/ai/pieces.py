@@ -7,7 +7,7 @@ from enum import StrEnum
 from handlers.ai.catalogue import IndexedCatalogue, qualify
 from handlers.ai.lexicon import LEXICON
 from handlers.ai.numbers import Amount, is_worded
-from handlers.ai.text import MESSAGE_BREAK, Kind, Token
+from handlers.ai.text import EMOJI, MESSAGE_BREAK, Kind, Token
 from handlers.ai.types import Language
 
 
@@ -35,18 +35,19 @@ class Piece:
     end: int
     word: str = ""
     amount: Amount | None = None
+    known: bool = True  # a word of the catalogue or of the glossary
 
 
 _SEPARATORS = {
     "\n": Role.STOP, ".": Role.STOP, ";": Role.STOP, "?": Role.STOP, "!": Role.STOP, MESSAGE_BREAK: Role.BREAK, ",": Role.COMMA,
-    "/": Role.COMMA, "+": Role.COMMA, "&": Role.COMMA, "|": Role.COMMA, "·": Role.COMMA, "•": Role.COMMA, "*": Role.COMMA, ":": Role.COLON,
+    "/": Role.COMMA, "+": Role.COMMA, "&": Role.COMMA, "|": Role.COMMA, "·": Role.COMMA, "•": Role.COMMA, "*": Role.COMMA, EMOJI: Role.COMMA, ":": Role.COLON,
 }  # fmt: skip
 _CONNECTORS = {
-    Language.ES: frozenset({"y", "e", "tambien", "and", "que_de", "como_de"}),
+    Language.ES: frozenset({"y", "e", "i", "tambien", "and", "que_de", "como_de"}),
     Language.EN: frozenset({"and", "n", "y", "also"}),
-    Language.PT: frozenset({"e", "y", "tambem", "and", "que_de", "como_de"}),
+    Language.PT: frozenset({"e", "y", "i", "tambem", "and", "que_de", "como_de"}),
 }
-_CUES = ("instead", "replace", "remove", "more", "add", "double", "triple", "half", "less", "set")
+_CUES = ("instead", "replace", "remove", "raise", "lower", "more", "add", "double", "triple", "half", "less", "set")
 _ABBREVIATION = 5  # letters of a unit that may end in a point: "unid."
 
 
@@ -107,10 +108,19 @@ class Annotator:
 
     def _word(self, position: int) -> Piece | None:
         norm = self._norm(position)
+        if self._is_modal(position):
+            return None
+        if norm == "an" and position + 1 < len(self._tokens) and self._tokens[position + 1].kind is Kind.NUM:
+            return Piece(Role.COMMA, position, position + 1, norm)  # "and" in a hurry
         role, word = self._role(norm)
         if role in {None, Role.UNIT, Role.COMMA} and self._is_letter_size(position):
             role, word = Role.WORD, norm
-        return Piece(role, position, position + 1, word) if role else None
+        known = role is not Role.WORD or self._is_catalogue_word(word) or word in LEXICON.concepts
+        return Piece(role, position, position + 1, word, known=known) if role else None
+
+    def _is_modal(self, position: int) -> bool:
+        """"Can we also have": the verb, not the container."""
+        return self._norm(position) == "can" and self._norm(position + 1) in {"i", "we", "you", "u", "someone", "they", "ya"}
 
     def _role(self, norm: str) -> tuple[Role | None, str]:
         cues = LEXICON.cues

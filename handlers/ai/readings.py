@@ -10,7 +10,7 @@ from handlers.ai.matching import NO_MATCH, Fit, Match, Query, match
 from handlers.ai.numbers import Amount
 from handlers.ai.parts import is_pure_size
 from handlers.ai.quantity import sale_class, to_sale_units
-from handlers.ai.text import Token
+from handlers.ai.text import Kind, Token
 from handlers.ai.types import Language
 
 _MEASURING = frozenset({None, "ml", "cl", "l", "g", "kg", "cm", "m", "oz", "inch"})
@@ -42,18 +42,20 @@ class Reading:
     partial: bool = False
     context: bool = False
     carried: bool = False
+    like_size: bool = False  # the amount stands where a printed size stands
 
     @property
     def entry(self) -> Entry | None:
         return self.match.entry
 
     @property
-    def rank(self) -> tuple[int, int, int, int]:
+    def rank(self) -> tuple[int, int, int, int, int]:
         """Order of trust among readings of the same words."""
         settled = self.entry is not None and self.quantity is not None
-        return (int(self.entry is not None) + settled, int(self.match.fit) - 2 * self.partial, int(self.unit is not None and not self.carried), -len(self.match.candidates))
+        return (int(self.entry is not None) + settled, -int(self.like_size), int(self.match.fit) - 2 * self.partial, int(self.unit is not None and not self.carried), -len(self.match.candidates))
 
 
+LEFT_OUT = 2  # an unknown word was left out: only a whole name or alias may stand
 NO_READING = Reading(NO_MATCH, None)
 
 
@@ -102,26 +104,25 @@ class Reader:
         for partial, words in self._word_choices(wish):
             for amount, sizes, more in _amount_choices(wish.amounts):
                 found = self._one(replace(wish, words=(*words, *more)), amount, sizes, near, carried)
-                found = replace(found, partial=partial)
-                if found.rank > best.rank:
+                found = replace(found, partial=bool(partial))
+                if found.rank > best.rank and not (partial == LEFT_OUT and found.match.fit < Fit.EXACT):
                     best = found
             if best.entry is not None:
                 return best
         return best
 
-    def _word_choices(self, wish: Wish) -> Iterator[tuple[bool, tuple[str, ...]]]:
+    def _word_choices(self, wish: Wish) -> Iterator[tuple[int, tuple[str, ...]]]:
         """All words; then without what stood before the amount; then without one unknown word at the edge."""
         words = (*wish.heard, *wish.words)
-        yield False, words
+        yield 0, words
         if wish.heard and wish.words:
-            known = any(self._known(word) for word in wish.heard)
-            yield known, wish.words
+            yield int(any(self._known(word) for word in wish.heard)), wish.words
             if not any(self._known(word) for word in wish.words):
-                yield True, wish.heard
+                yield 1, wish.heard
         if len(words) > 1:
             edge = 0 if self._language is Language.EN else -1
             if not self._known(words[edge]) and not self._catalogue.similar(words[edge]):
-                yield True, words[1:] if edge == 0 else words[:-1]
+                yield LEFT_OUT, words[1:] if edge == 0 else words[:-1]
 
     def _known(self, word: str) -> bool:
         return word in LEXICON.concepts or all(self._catalogue.knows(c) for c in self._catalogue.concepts(word))
@@ -130,8 +131,17 @@ class Reader:
         optional = (*wish.units, *self._unit_word(amount))
         rejected = self._rejected(wish)
         found = match(self._catalogue, Query(wish.words, optional, sizes, near, rejected))
-        reading = Reading(found, amount, amount.unit if amount else None)
+        reading = Reading(found, amount, amount.unit if amount else None, like_size=bool(sizes) and self._like_size(amount))
         return reading if found.entry is None or amount is None else self._counted(reading, found.entry, wish, carried)
+
+    def _like_size(self, amount: Amount | None) -> bool:
+        """"La zero en 600", "coca 600": a bare number right behind the words is rather a size than a quantity."""
+        if amount is None or amount.unit is not None or amount.start == 0:
+            return False
+        before = self._tokens[amount.start - 1]
+        if before.norm in {"de", "del", "da", "do", "of", "en", "em", "the"}:
+            return True
+        return before.kind is Kind.WORD and self._known(before.norm) and before.norm not in LEXICON.numbers
 
     def _unit_word(self, amount: Amount | None) -> tuple[str, ...]:
         return () if amount is None or amount.unit_at is None else (self._tokens[amount.unit_at].norm,)
@@ -179,7 +189,7 @@ def _amount_choices(amounts: Sequence[Amount]) -> Iterator[tuple[Amount | None, 
         others = tuple(_size(a) for a in amounts if a is not chosen and not _same_pack(a, chosen))
         others = tuple(replace(size, measure=None) if size.measure is None else size for size in others)
         yield chosen, others, ()
-        if chosen.unit in {"g", "l", "m"}:
+        if chosen.unit in {"g", "m"}:
             yield replace(chosen, unit=None, unit_at=None), others, (chosen.unit,)
     measures = tuple(_size(a) for a in amounts if a.unit in _MEASURING or a.unit is None)
     yield None, measures, ()

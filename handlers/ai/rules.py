@@ -1,7 +1,7 @@
 """The rules engine: grammar, lexicons and an indexed catalogue; no key, no network, only CPU."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from handlers.ai.catalogue import IndexedCatalogue
@@ -18,11 +18,12 @@ from handlers.ai.parts import PartReader
 from handlers.ai.pieces import Annotator, Role
 from handlers.ai.readings import Reader
 from handlers.ai.sentences import Purpose, Sentence, read_sentences
-from handlers.ai.text import Token, tokenize
+from handlers.ai.text import Kind, Token, tokenize
 from handlers.ai.types import Band, Extraction, ExtractionRequest, Intent, Language, Operation, OperationKind
 from handlers.ai.working import WorkingOrder
 
 VERSION = "rules-1"
+_SHORT_SENTENCE = 5
 _DATED = frozenset({Intent.BUY, Intent.MODIFY, Intent.CONFIRM})
 
 
@@ -57,7 +58,7 @@ def understand(request: ExtractionRequest) -> Extraction:
     operations = _removals(request) if whole else _operations(read)
     unmatched = () if whole else _unmatched(request, read)
     day = None if whole else _delivery_day(read)
-    facts = Facts(bool(request.draft), whole or read.order.changed(), bool(operations or unmatched), day is not None, bool(operations))
+    facts = Facts(bool(request.draft), whole or read.order.changed(), bool(operations or unmatched), day is not None, _moves(read), bool(operations))
     intent, sureness = (Intent.CANCEL, 0.95) if whole else decide(request.texts, read.sentences, facts)
     confidence = min((operation.confidence for operation in operations), default=sureness)
     return Extraction(
@@ -81,7 +82,7 @@ def _read(request: ExtractionRequest, catalogue: IndexedCatalogue) -> Understand
     sentences = tuple(read_sentences(tokens, frozenset(amount.start for amount in amounts)))
     items = _items(request, catalogue, tokens, language, taken, sentences)
     order = WorkingOrder.open(catalogue, Reader(catalogue, tokens, language), request.draft)
-    order.apply(items)
+    order.apply([replace(item, asked=item.asked and _is_meant(item, items, sentences)) for item in items])
     return Understanding(tuple(tokens), language, sentences, days, order)
 
 
@@ -91,11 +92,26 @@ def _items(
     amounts = NumberReader(tokens, language).read_all(taken)
     pieces = Annotator(tokens, catalogue, language).pieces(amounts, taken)
     purposes = {position: s.purpose for s in sentences for position in range(s.start, s.end)}
-    kept = [p for p in pieces if purposes.get(p.start) in {None, Purpose.ORDER, Purpose.QUESTION} or p.role in {Role.STOP, Role.BREAK}]
+    kept = [p for p in pieces if purposes.get(p.start) is not Purpose.AWAY or p.role in {Role.STOP, Role.BREAK}]
     parts = PartReader(tokens, frozenset(catalogue.numbers)).read(kept)
-    questions = frozenset(part.start for part in parts if purposes.get(part.start) is Purpose.QUESTION)
+    questions = frozenset(part.start for part in parts if purposes.get(part.start) not in {None, Purpose.ORDER})
     near = frozenset(line.sku for line in request.draft)
     return Assembler(Reader(catalogue, tokens, language), near).assemble(parts, questions)
+
+
+def _moves(read: Understanding) -> bool:
+    changing = LEXICON.cues["set"] | LEXICON.cues["replace"] | LEXICON.cues["instead"] | {"move", "pasa", "passa"}
+    return any(token.norm in changing - {"fica", "just", "only"} for token in read.tokens)
+
+
+def _is_meant(item: Item, items: Sequence[Item], sentences: Sequence[Sentence]) -> bool:
+    """An article alone ("faz um doce de leite melhor") orders only beside a wish, a plain amount or in a short message."""
+    amount = item.reading.amount
+    if amount is None or not amount.weak or item.cue is not None or item.more:
+        return True
+    plain = any(other.reading.amount is not None and not other.reading.amount.weak for other in items)
+    sentence = next((s for s in sentences if s.start <= item.start < s.end), None)
+    return plain or sentence is None or sentence.wishes or len(sentence.words.split()) <= _SHORT_SENTENCE
 
 
 # --- cancel ----------------------------------------------------------------------------------------------------------
@@ -139,9 +155,21 @@ def _was_wanted(item: Item, read: Understanding) -> bool:
         sentence = next((s for s in read.sentences if s.start <= item.start < s.end), None)
         return item.reading.match.fit > Fit.NONE and sentence is not None and sentence.wishes
     amount = item.wish.amounts[0]
+    if item.reading.entry is not None:
+        return not amount.weak
+    if _is_name(item, read):
+        return False
     if item.reading.match.fit is Fit.NONE and (amount.vague or amount.weak):
         return False
     return bool(item.wish.words or item.wish.heard) or any(a.unit in LEXICON.units.values() for a in item.wish.amounts)
+
+
+def _is_name(item: Item, read: Understanding) -> bool:
+    """"Slice House Unit 12", "Chela - Mitre 332": unknown capitalised words with a bare number behind them."""
+    inside = read.tokens[item.start : item.end]
+    words = [t for t in inside if t.kind is Kind.WORD and t.norm not in LEXICON.function]
+    bare = all(a.unit is None for a in item.wish.amounts) and inside[-1].kind is Kind.NUM
+    return item.reading.match.fit is Fit.NONE and bare and len(words) > 1 and all(t.capital for t in words)
 
 
 def span_text(texts: Sequence[str], tokens: Sequence[Token], start: int, end: int) -> str:

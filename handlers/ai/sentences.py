@@ -1,5 +1,6 @@
 """Sentences of a burst and what each is for: an order, a question, a complaint about something past."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,7 @@ class Purpose(StrEnum):
     ORDER = "order"  # may hold items
     QUESTION = "question"
     COMPLAINT = "complaint"
+    PAST = "past"  # tells of something past
     FOLLOW_UP = "follow_up"
     AWAY = "away"  # opt-out, hand-over, automatic mail
 
@@ -49,10 +51,13 @@ def _sentence(tokens: Sequence[Token], begin: int, end: int, counted: frozenset[
     inside = tokens[begin:end]
     words = " ".join(t.norm.replace("_", " ") for t in inside if t.kind is not Kind.SEP)
     asks = any(t.norm == "?" for t in inside)
-    wishes = any(t.norm in LEXICON.wish for t in inside)
+    wishes = any(t.norm in LEXICON.wish for t in inside) and not _HABIT.match(words)
     has_amount = any(_counts_there(tokens, position, begin) for position in range(begin, end) if position in counted)
     purpose = _purpose(words, asks=asks, wishes=wishes, has_amount=has_amount)
     return Sentence(begin, end, words, asks, purpose, wishes)
+
+
+_HABIT = re.compile(r"(\w+ ){0,2}?(do|does|did) (you|u|they|we)\b")
 
 
 def _counts_there(tokens: Sequence[Token], position: int, begin: int) -> bool:
@@ -62,14 +67,14 @@ def _counts_there(tokens: Sequence[Token], position: int, begin: int) -> bool:
     return before not in {"de", "of", "del"} or following in LEXICON.units
 
 def _purpose(words: str, *, asks: bool, wishes: bool, has_amount: bool) -> Purpose:
-    if INTENTS.any("opt_out", words) or INTENTS.any("handoff", words):
+    if (INTENTS.any("opt_out", words) or INTENTS.any("handoff", words)) and not (has_amount and wishes):
         return Purpose.AWAY
     if INTENTS.any("complaint", words) and not (wishes and has_amount and not INTENTS.any("past", words)):
         return Purpose.COMPLAINT
     if INTENTS.any("follow_up", words) and not (wishes and has_amount):
         return Purpose.FOLLOW_UP
     if INTENTS.any("past", words) and not wishes:
-        return Purpose.COMPLAINT
+        return Purpose.PAST
     asked = asks or INTENTS.any("interrogative", words)
     if asked and not wishes and (INTENTS.any("question_words", words) or not has_amount):
         return Purpose.QUESTION

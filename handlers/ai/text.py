@@ -39,6 +39,9 @@ _TOKEN = re.compile(
     r"|(?P<word>[^\W\d_]+(?:['’´`][^\W\d_]+)*)"
     r"|(?P<sep>\n|[^\s\w]|_)"
 )
+EMOJI = "emoji"  # parts clauses like a comma
+_PICTURES = 0x2600
+_VARIATION = frozenset({0xFE0F, 0x200D})
 _ABBREVIATIONS = {"c/": "con", "s/": "sin", "p/": "para", "c/u": "cada", "s/u": "sin", "p/u": "para"}
 _MARKS = frozenset("\n,.;:?!/+-–—()[]•*·|=&#$%@\"'“”>→°")
 
@@ -76,7 +79,7 @@ def _classify(match: re.Match[str]) -> tuple[Kind, str]:
         return Kind.WORD, "no" if raw.casefold() == "no" else "nro"
     if group == "word":
         return Kind.WORD, shorten(fold(raw))
-    return Kind.SEP, raw if raw in _MARKS else ""
+    return Kind.SEP, raw if raw in _MARKS else EMOJI if ord(raw) > _PICTURES and ord(raw) not in _VARIATION else ""
 
 
 def _dehyphenate(tokens: list[Token]) -> list[Token]:
@@ -124,7 +127,7 @@ _QUOTE = re.compile(
     re.IGNORECASE,
 )
 _CLOSING = re.compile(
-    r"^(?:saludos|un saludo|(?:muchas |mil |many )?(?:gracias|thanks|thx)|thank you|(?:kind |best |warm )?regards|best(?: wishes)?|all the best|cheers|atte|atentamente"
+    r"^(?:saludos|un saludo|(?:un )?besos?|(?:um )?beijos?|(?:muchas |mil |many )?(?:gracias|thanks|thx)|thank you|(?:kind |best |warm )?regards|best(?: wishes)?|all the best|cheers|atte|atentamente"
     r"|att|atenciosamente|abs|abra[cç]os?|um abra[cç]o|un abrazo|obrigad[oa]|grat[oa]|bjs?|beijos|falou|yours(?: sincerely| faithfully| truly)?|sincerely|cordialmente|quedo atent[oa]"
     r"|cordiales saludos|saludos cordiales|desde j[aá] (?:agrade[cç]o|obrigad[oa])|ta|valeu|warmly|respectfully|sds|at\.?te|enviado (?:do|desde) .*|sent from .*|--)"
     r"[\s,.!:;🙏👍]*(?:[^\W\d]+[\s,.!]*){0,2}$",
@@ -146,9 +149,9 @@ def body_ranges(text: str) -> list[tuple[int, int]]:
             if line.startswith(">"):
                 continue
             break
-        kept.append((begin, end))
         if position and _ends_letter(text, line, lines[position + 1 :]):
             break
+        kept.append((begin, end))
     return kept
 
 

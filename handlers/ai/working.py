@@ -168,7 +168,9 @@ class WorkingOrder:
     def _exchange(self, old: Item, new: Item) -> None:
         """``new`` takes the place of ``old``; without words of its own it only recounts it."""
         sku = self._held_sku(replace(old, cue=None)) if old.wish.words else None
-        if not new.wish.words and not _has_size(new):
+        other = new.reading.entry
+        variant = new.reading.context and other is not None and other.product.sku != sku
+        if not new.wish.words and not _has_size(new) and not variant:
             self._recount(old, new, sku)
             return
         entry = self._other(sku, new)
@@ -208,7 +210,8 @@ class WorkingOrder:
         self._put(entry.product.sku, quantity, replace(new, reading=_exact_reading(new, entry)))
 
     def _asked(self, entry: Entry, item: Item) -> Decimal | None:
-        amount = item.reading.amount or (item.wish.amounts[0] if item.wish.amounts else None)
+        settled = item.reading.entry is not None and item.reading.amount is None
+        amount = item.reading.amount or (item.wish.amounts[0] if item.wish.amounts and not settled else None)
         return None if amount is None else to_sale_units(entry, amount, amount.unit)
 
     def _moved(self, old: Item, sku: str, held: Decimal) -> Decimal:
@@ -223,6 +226,8 @@ class WorkingOrder:
             return new.reading.entry
         old = self.catalogue.entry(sku)
         own = new.reading.entry
+        if not new.wish.words:
+            return own
         if own is not None and own.product.sku != sku and new.reading.match.fit >= Fit.TERM and not new.reading.context:
             return own
         return variant_of(self.catalogue, old, new, own)
