@@ -20,6 +20,7 @@ _DELIMITERS = ",;\t"
 _REQUIRED = ("sku", "name", "unit")
 _LARGEST_INT = 2**31 - 1
 _SHOWN_NAMES = 20
+_MAX_ROWS = 50_000
 
 Aliases = Annotated[tuple[Line, ...], Field(max_length=100, description="Other words that customers use.")]
 PackSize = Annotated[int, Field(ge=1, le=_LARGEST_INT, description="Single pieces in one sale unit.")]
@@ -68,6 +69,8 @@ class ReadRows:
 def read_import(raw: bytes, content_type: str) -> ReadRows:
     """The rows of a body; raises ApiError 400 or 422 where it cannot be taken apart into rows."""
     rows = _csv_rows(raw) if content_type == CSV else _json_rows(raw)
+    if len(rows) > _MAX_ROWS:
+        raise invalid("body", "", f"An import may have at most {_MAX_ROWS} rows.")
     good: list[ImportRow] = []
     errors: list[RowError] = []
     ignored: dict[str, None] = {}

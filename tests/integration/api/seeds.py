@@ -1,13 +1,14 @@
 """Rows that only inbound traffic and workers make, written as the superuser."""
 
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from handlers.runtime import Runtime
 
-ACCOUNT = {
+ACCOUNT: dict[str, Any] = {
     "channel": "SMS",
     "provider": "twilio",
     "address": "+1 (500) 555-0006",
@@ -34,11 +35,12 @@ class Seeds:
         self._count = 0
 
     async def _insert(self, table: str, **values) -> UUID:
-        row = {"distributor_id": self.distributor_id, "id": self.runtime.new_id(), **values}
+        row_id = self.runtime.new_id()
+        row = {"distributor_id": self.distributor_id, "id": row_id, **values}
         names = ", ".join(row)
         places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
         await self.admin.execute(f"insert into {table} ({names}) values ({places})", *row.values())
-        return row["id"]
+        return row_id
 
     async def account(self) -> UUID:
         now = self.runtime.clock()

@@ -12,7 +12,7 @@ from tests.integration.api.seeds import ENDPOINT, PRODUCT
 KEY = {"Idempotency-Key": "order-4711"}
 
 
-async def count(admin, table: str) -> int:
+async def count(admin, table: str):
     return await admin.fetchval(f"select count(*) from {table}")
 
 

@@ -10,7 +10,7 @@ IMPORT = "/v1/products/import"
 CSV = {"Content-Type": "text/csv"}
 
 
-async def version(admin, api) -> int:
+async def version(admin, api):
     return await admin.fetchval(
         "select catalogue_version from distributors where id = $1", api.distributor_id
     )
@@ -155,6 +155,10 @@ class TestImport:
     async def test_what_is_no_csv_of_products_is_422(self, api, text) -> None:
         status, problem = await api.call("POST", IMPORT, data=text, headers=CSV)
         assert (status, problem["code"]) == (422, "invalid_field")
+
+    async def test_too_many_rows_are_422(self, api) -> None:
+        status, _ = await api.post(IMPORT, {"products": [0] * 50_001})
+        assert status == 422
 
     async def test_an_import_of_nothing_is_fine(self, api) -> None:
         status, answer = await api.post(IMPORT, {"products": []})
