@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.dev.demo_story import JAMES, MARTA, Customer, Story
-from gateway.dev.observing import observe, observe_steady, require
+from gateway.dev.observing import NotObserved, observe, observe_steady, require
 
 _TURN_SECONDS = 12.0
 _DELIVERY_SECONDS = 8.0
 # Longer than the quiet period of a burst: a second turn would show in it.
 _QUIET_SECONDS = 1.5
+_FAILED_ATTEMPTS = """
+select error_class, status_code, count(*) as times from webhook_delivery_attempts
+where outcome <> 'success' group by 1, 2
+"""
 _BURST = ("hola! me mandas 2 cajas de coca 600", "y 3 de agua ciel 1.5", "para el viernes porfa")
 _BURST_LINES = {"REF-COLA-600": 2.0, "AGU-NAT-1500": 3.0}
 _ENGLISH = "Hi, please send 3 cases of orange soda and 10 bags of white rice"
@@ -37,7 +41,7 @@ async def order_by_burst(story: Story) -> str:
     await observe_steady(
         lambda: story.sent(MARTA), lambda seen: len(seen) == 1, "only one reply", _QUIET_SECONDS
     )
-    return f"3 messages → 1 order ({describe(order)}) → 1 reply: “{first_line(reply)} …”"
+    return f"3 messages → 1 order ({describe(order)}) → 1 reply: “{in_one_line(reply)}”"
 
 
 async def confirm_order(story: Story) -> str:
@@ -52,7 +56,7 @@ async def confirm_order(story: Story) -> str:
         total, float(total) == float(order["total_amount"]), f"the total {order['total_amount']} in the event"
     )
     amount = f"{total:g} {order['currency']}"
-    return f"order CONFIRMED, reply “{first_line(reply)}”, order.confirmed verified ({amount})"
+    return f"order CONFIRMED, reply “{in_one_line(reply)}”, order.confirmed verified ({amount})"
 
 
 async def order_in_english(story: Story) -> str:
@@ -60,7 +64,7 @@ async def order_in_english(story: Story) -> str:
     await story.write_accepted(JAMES, _ENGLISH)
     order = await see_order(story, JAMES, _ENGLISH_LINES, "PENDING")
     reply = await see_reply(story, JAMES, 1, "Your order")
-    return f"SMS → order ({describe(order)}) → “{first_line(reply)} … {reply.splitlines()[-1]}”"
+    return f"SMS → order ({describe(order)}) → “{in_one_line(reply)}”"
 
 
 async def see_order(
@@ -93,7 +97,11 @@ async def see_event(story: Story, event_type: str, data: Mapping[str, Any]) -> d
         return any(_holds(event, data) for event in got)
 
     expected = f"{event_type} with {dict(data)} at the receiver"
-    got = await observe(lambda: story.received(type=event_type), is_it, expected, _DELIVERY_SECONDS)
+    try:
+        got = await observe(lambda: story.received(type=event_type), is_it, expected, _DELIVERY_SECONDS)
+    except NotObserved as error:
+        attempts = await story.rows(_FAILED_ATTEMPTS)
+        raise NotObserved(error.expected, f"{error.seen}; attempts that failed: {attempts}") from None
     return next(event for event in got if _holds(event, data))
 
 
@@ -108,6 +116,6 @@ def describe(order: Mapping[str, Any]) -> str:
     return f"{lines}{day}"
 
 
-def first_line(text: str) -> str:
-    """The beginning of a reply."""
-    return text.splitlines()[0]
+def in_one_line(text: str) -> str:
+    """A reply as a quotation."""
+    return " ".join(text.split())

@@ -1,6 +1,6 @@
 """The demo's provider: the sandbox; its status callbacks can be held back, its look-ups are counted."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import web
@@ -12,7 +12,6 @@ from gateway.dev.sandbox_state import SandboxMessage
 from handlers.runtime import new_uuid7, utc_now
 
 _PAUSE_SECONDS = 0.1  # between two statuses of a message
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class _HoldingCaller(Caller):
@@ -44,7 +43,7 @@ class DemoProvider:
         accounts = {login.account_sid: login.auth_token}
         self.app = build_sandbox(accounts, new_id=new_uuid7, clock=utc_now, pause=_PAUSE_SECONDS)
         self.app.cleanup_ctx.append(self._own_caller)
-        self.app.middlewares.append(web.middleware(self._count_lookups))
+        self.app.on_response_prepare.append(self._count_lookup)
 
     def hold_callbacks(self) -> None:
         """From now on nobody is told of statuses: whoever wants to know must ask."""
@@ -61,7 +60,6 @@ class DemoProvider:
             for task in app[STATE].tasks:
                 task.cancel()
 
-    async def _count_lookups(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def _count_lookup(self, request: web.Request, _response: web.StreamResponse) -> None:
         if request.method == "GET" and request.path.endswith("/Messages.json"):
             self.lookups += 1
-        return await handler(request)

@@ -12,7 +12,7 @@ from channels.base import Channel
 from db.migrate import migrate, read_migrations
 from db.sealing import decode_master_key
 from gateway.dev.breaking import Break
-from gateway.dev.children import CommandResult, run_command
+from gateway.dev.children import Child, CommandResult, run_command
 from gateway.dev.demo_story import Shop, Story
 from gateway.dev.management import Management, create_account, create_endpoint, demo_products
 from gateway.dev.observing import NotObserved, observe, require
@@ -50,7 +50,7 @@ async def start_processes(story: Story) -> str:
     async def look() -> str:
         for child in (serve, work):
             if child.exit_code is not None:
-                raise NotObserved(f"`waystation {child.name}` to run", f"exit code {child.exit_code}")
+                raise NotObserved(f"`waystation {child.name}` to run", _end_of(child))
         return await _readiness(story)
 
     await observe(look, lambda seen: seen == "200", "/ready to answer 200", _START_SECONDS)
@@ -58,6 +58,10 @@ async def start_processes(story: Story) -> str:
         lambda: _listeners(story), lambda seen: seen > 0, "a worker that listens for work", _START_SECONDS
     )
     return f"serve (pid {serve.pid}) at {story.stage.gateway_url}, work (pid {work.pid})"
+
+
+def _end_of(child: Child) -> str:
+    return f"exit code {child.exit_code}: {' '.join(child.last_lines(1))}"
 
 
 async def _readiness(story: Story) -> str:

@@ -1,4 +1,4 @@
-"""How the demo tells what it sees: a spinner and ticks on a terminal, else plain lines, or one JSON object."""
+"""How the demo tells what it sees: a spinner and ticks on a terminal, plain lines, or one JSON object."""
 
 import json
 from collections.abc import Mapping
@@ -98,15 +98,9 @@ class ConsoleNarrator:
             self._tell_failure(report.failure, report.logs)
             return
         self._console.print(_table(report.totals))
-        self._console.print(
-            f"Every step was observed; {report.seconds:.0f} s in all. Nothing is left running."
-        )
-        self._console.print(
-            "Next: `waystation dev` starts all of this and stays, with an API key and what to try;"
-        )
-        self._console.print(
-            "the API's pages are then at http://127.0.0.1:8080/docs, the rest is in README.md."
-        )
+        self._say(f"Every step was observed; {report.seconds:.0f} s in all. Nothing is left running.")
+        self._say("Next: `waystation dev` starts all of this and stays, with an API key and what to try;")
+        self._say("the API's page is then at http://127.0.0.1:8080/docs. README.md has the rest.")
 
     def _tell_failure(self, failure: Mapping[str, str], logs: Mapping[str, list[str]]) -> None:
         self._say(f"The step `{failure['step']}` failed.")
@@ -137,7 +131,8 @@ class _ConsoleLine:
 
     def done(self, report: StepReport) -> None:
         mark = "[green]✓[/green]" if report.ok else "[red]✗[/red]"
-        text = f"{mark} [bold]{report.name:<13}[/bold] {escape(report.detail)} [dim]({report.seconds:.1f} s)[/dim]"
+        name, seconds = f"[bold]{report.name:<13}[/bold]", f"[dim]({report.seconds:.1f} s)[/dim]"
+        text = f"{mark} {name} {escape(report.detail)} {seconds}"
         self._console.print(text, highlight=False, soft_wrap=True)
 
 
@@ -147,9 +142,7 @@ def _table(totals: Mapping[str, Mapping[str, int]]) -> Table:
     table.add_column("what")
     table.add_column("count", justify="right")
     for place, counts in totals.items():
-        rows: list[tuple[str, Any]] = list(counts.items())
-        for index, (what, count) in enumerate(rows):
-            table.add_row(
-                "" if index else _TITLES[place], what, str(count), end_section=index == len(rows) - 1
-            )
+        for index, (what, count) in enumerate(counts.items()):
+            table.add_row("" if index else _TITLES[place], what, str(count))
+        table.add_section()
     return table
