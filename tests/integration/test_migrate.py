@@ -1,0 +1,107 @@
+"""Migrations: from nothing, once, from many places; roles with least rights; an old schema is refused."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+import db.migrate
+from db.embedded import EmbeddedPostgres
+from db.errors import DatabaseRefused, DatabaseUnavailable, SchemaOutdated
+from db.migrate import RUNTIME_LOGIN, find_runtime_dsn, migrate, read_migrations
+from tests.conftest import MASTER_KEY
+
+KEYS = [MASTER_KEY]
+
+
+@pytest.fixture
+async def empty_dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """A database without a schema."""
+    connection = await asyncpg.connect(postgres.dsn)
+    await connection.execute("create database empty")
+    yield postgres.dsn_for("empty")
+    await connection.execute("drop database empty with (force)")
+    await connection.close()
+
+
+async def test_from_nothing_once_and_again(empty_dsn: str):
+    steps: list[str] = []
+
+    first = await migrate(empty_dsn, KEYS, on_step=steps.append)
+    second = await migrate(empty_dsn, KEYS)
+
+    assert [migration.version for migration in first] == list(range(1, len(read_migrations()) + 1))
+    assert len(steps) == len(first)
+    assert second == ()
+
+
+async def test_from_many_places_at_once(empty_dsn: str):
+    applied = await asyncio.gather(*(migrate(empty_dsn, KEYS) for _ in range(5)))
+
+    assert sorted(len(migrations) for migrations in applied) == [0, 0, 0, 0, len(read_migrations())]
+
+
+async def test_a_dry_run_changes_nothing(empty_dsn: str):
+    assert len(await migrate(empty_dsn, KEYS, dry_run=True)) == len(read_migrations())
+    with pytest.raises(SchemaOutdated):
+        await find_runtime_dsn(empty_dsn, KEYS)
+
+
+async def test_an_older_schema_is_refused_and_named(empty_dsn: str):
+    last = read_migrations()[-1].version
+    await migrate(empty_dsn, KEYS, through=last - 1)
+
+    with pytest.raises(SchemaOutdated, match=f"from {last:04d} on"):
+        await find_runtime_dsn(empty_dsn, KEYS)
+
+
+async def test_an_edited_migration_is_refused(admin_dsn: str, monkeypatch: pytest.MonkeyPatch):
+    edited = (replace(read_migrations()[0], checksum="other"), *read_migrations()[1:])
+    monkeypatch.setattr(db.migrate, "read_migrations", lambda: edited)
+
+    with pytest.raises(SchemaOutdated, match="never edited"):
+        await migrate(admin_dsn, KEYS)
+
+
+async def test_an_administrators_dsn_is_never_run_with(admin_dsn: str):
+    dsn = await find_runtime_dsn(admin_dsn, KEYS)
+
+    assert f"//{RUNTIME_LOGIN}:" in dsn
+    assert await find_runtime_dsn(dsn, KEYS) == dsn
+
+
+async def test_a_rotated_master_key_still_finds_the_login(admin_dsn: str):
+    assert await find_runtime_dsn(admin_dsn, [bytes(32), MASTER_KEY])
+    with pytest.raises(DatabaseRefused, match="master key"):
+        await find_runtime_dsn(admin_dsn, [bytes(32)])
+
+
+async def test_a_login_without_rights_may_not_migrate(empty_dsn: str, admin_dsn: str):
+    runtime_dsn = await find_runtime_dsn(admin_dsn, KEYS)
+    limited = runtime_dsn.replace(runtime_dsn.rpartition("/")[2], empty_dsn.rpartition("/")[2])
+
+    with pytest.raises(DatabaseRefused, match="may not migrate"):
+        await migrate(limited, KEYS)
+
+
+async def test_a_server_that_is_away_is_unavailable():
+    with pytest.raises(DatabaseUnavailable):
+        await migrate("postgresql://nobody@127.0.0.1:9/none", KEYS)
+
+
+async def test_the_run_time_login_can_change_no_table(runtime_dsn: str):
+    connection = await asyncpg.connect(runtime_dsn)
+    for role in ("none", "waystation_app", "waystation_worker"):
+        await connection.execute(f"set role {role}")
+        for statement in (
+            "create table t (a int)",
+            "drop table messages",
+            "alter table messages disable row level security",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute("set role waystation_owner")
+    await connection.close()

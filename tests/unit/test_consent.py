@@ -1,0 +1,63 @@
+"""Words about consent, and the gate in front of every send."""
+
+from datetime import timedelta
+
+import pytest
+
+from channels.base import Channel, ConsentChange
+from channels.errors import OptedOut, WindowClosed
+from handlers.consent import check_may_send, consent_change
+from tests.fakes import START
+
+OUT, IN = ConsentChange.OUT, ConsentChange.IN
+
+
+@pytest.mark.parametrize(
+    ("channel", "text", "expected"),
+    [
+        (Channel.SMS, "STOP", OUT),
+        (Channel.WHATSAPP, " stop. ", OUT),
+        (Channel.WHATSAPP, "Baja", OUT),
+        (Channel.WHATSAPP, "SAIR!", OUT),
+        (Channel.SMS, "Unsubscribe", OUT),
+        (Channel.SMS, "cancel", OUT),
+        (Channel.SMS, "QUIT", OUT),
+        (Channel.WHATSAPP, "cancel", None),
+        (Channel.WHATSAPP, "start", IN),
+        (Channel.SMS, "UNSTOP", IN),
+        (Channel.SMS, "stop the coke, add 2 sprite", None),
+        (Channel.WHATSAPP, "dame de baja el refresco", None),
+        (Channel.WHATSAPP, "2 cajas de coca", None),
+        (Channel.WHATSAPP, "", None),
+    ],
+)
+def test_a_word_counts_when_it_stands_alone(channel: Channel, text: str, expected: ConsentChange | None):
+    assert consent_change(channel, text) is expected
+
+
+def test_the_providers_own_word_comes_first():
+    assert consent_change(Channel.SMS, "2 boxes", OUT) is OUT
+
+
+def test_who_opted_out_gets_nothing():
+    with pytest.raises(OptedOut):
+        check_may_send(Channel.SMS, opted_out_at=START, last_inbound_at=START, now=START)
+
+
+@pytest.mark.parametrize(
+    ("channel", "hours", "may"),
+    [
+        (Channel.WHATSAPP, 23.9, True),
+        (Channel.WHATSAPP, 24, False),
+        (Channel.WHATSAPP, None, False),
+        (Channel.SMS, None, True),
+        (Channel.SMS, 900, True),
+    ],
+)
+def test_whatsapps_window(channel: Channel, hours: float | None, may: bool):
+    last = None if hours is None else START - timedelta(hours=hours)
+    if may:
+        assert check_may_send(channel, opted_out_at=None, last_inbound_at=last, now=START) is None
+    else:
+        with pytest.raises(WindowClosed):
+            check_may_send(channel, opted_out_at=None, last_inbound_at=last, now=START)

@@ -1,0 +1,96 @@
+"""Settings: typed, complete, and errors that name the setting and never a secret."""
+
+import base64
+
+import pytest
+
+from channels.base import Channel
+from gateway.settings import RESERVED_NAMES, Settings, SettingsError, read_settings, reserved_names_set
+
+KEY = base64.b64encode(bytes(32)).decode()
+
+
+def read(**environ: str) -> Settings:
+    return read_settings(environ, env_file=None)
+
+
+def test_defaults_are_the_contracts():
+    settings = read()
+
+    assert (settings.host, settings.port, settings.base_url) == ("127.0.0.1", 8080, "http://127.0.0.1:8080")
+    assert settings.retry_schedule == (0, 5, 30, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    assert [
+        settings.quiet_seconds(channel) for channel in (Channel.WHATSAPP, Channel.SMS, Channel.EMAIL)
+    ] == [4, 2, 0]
+    assert settings.egress_allow == ()
+
+
+def test_lists_are_read_from_commas():
+    settings = read(
+        WAYSTATION_RETRY_SCHEDULE="0, 1.5,30",
+        WAYSTATION_EGRESS_ALLOW="127.0.0.0/8,::1/128",
+        WAYSTATION_MASTER_KEYS=f"{KEY},{KEY}",
+    )
+
+    assert settings.webhook_schedule.waits == (0, 1.5, 30)
+    assert [str(network) for network in settings.egress_allow] == ["127.0.0.0/8", "::1/128"]
+    assert settings.opened_master_keys == (bytes(32), bytes(32))
+
+
+def test_one_debounce_counts_for_all_channels():
+    settings = read(WAYSTATION_DEBOUNCE_SECONDS="1")
+
+    assert {settings.quiet_seconds(channel) for channel in Channel} == {1}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("WAYSTATION_PROT", "1", "WAYSTATION_PROT is not a setting"),
+        ("WAYSTATION_PORT", "http", "WAYSTATION_PORT"),
+        ("WAYSTATION_PORT", "70000", "WAYSTATION_PORT"),
+        ("WAYSTATION_MASTER_KEYS", "c2VjcmV0", "WAYSTATION_MASTER_KEYS: .*32 bytes"),
+        ("WAYSTATION_MASTER_KEYS", "not base64!", "WAYSTATION_MASTER_KEYS"),
+        ("WAYSTATION_EGRESS_ALLOW", "10.0.0.0/40", "WAYSTATION_EGRESS_ALLOW"),
+        ("WAYSTATION_RETRY_SCHEDULE", "", "WAYSTATION_RETRY_SCHEDULE"),
+        ("WAYSTATION_RETRY_SCHEDULE", "0,-1", "WAYSTATION_RETRY_SCHEDULE"),
+        ("WAYSTATION_PUBLIC_URL", "gw.example.test", "WAYSTATION_PUBLIC_URL: .*http"),
+        ("WAYSTATION_AI_ENGINE", "oracle", "WAYSTATION_AI_ENGINE"),
+        ("WAYSTATION_API_KEY_FILE", "/nowhere/key", "WAYSTATION_API_KEY_FILE: No such file"),
+    ],
+)
+def test_a_bad_value_names_its_setting(name: str, value: str, message: str):
+    with pytest.raises(SettingsError, match=message) as caught:
+        read(**{name: value})
+
+    assert "c2VjcmV0" not in str(caught.value)
+    assert "not base64!" not in str(caught.value)
+
+
+def test_secrets_come_from_files_and_do_not_print(tmp_path):
+    file = tmp_path / "key"
+    file.write_text("wst_secret\n")
+
+    settings = read(WAYSTATION_API_KEY_FILE=str(file), OPENAI_API_KEY="sk-secret")
+
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == "wst_secret"
+    assert "secret" not in repr(settings).replace("SecretStr", "").replace("secret=", "")
+    with pytest.raises(SettingsError, match="both set"):
+        read(WAYSTATION_API_KEY_FILE=str(file), WAYSTATION_API_KEY="x")
+
+
+def test_the_environment_wins_over_the_file(tmp_path):
+    env_file = tmp_path / ".env"
+    env_file.write_text("WAYSTATION_PORT=1000\nWAYSTATION_HOST=0.0.0.0\nOTHER=1\n")
+
+    settings = read_settings({"WAYSTATION_PORT": "2000"}, env_file=env_file)
+
+    assert (settings.host, settings.port) == ("0.0.0.0", 2000)
+
+
+def test_names_of_later_channels_are_accepted_and_told():
+    environ = dict.fromkeys(RESERVED_NAMES, "https://x.test")
+
+    read(**environ)
+    assert set(reserved_names_set(environ)) == RESERVED_NAMES
