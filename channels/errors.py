@@ -18,7 +18,8 @@ GatewayError
 ├── Permanent              the same try will never work
 │   ├── InvalidRecipient
 │   ├── ContentRefused
-│   └── BadCredentials
+│   ├── BadCredentials
+│   └── ModelOutputInvalid  a model answered, and the answer cannot be used
 └── PolicyError            our own rule or the customer's wish forbids it
     ├── BudgetExceeded
     ├── OptedOut
@@ -185,6 +186,29 @@ class BadCredentials(Permanent):
     """The provider refuses the account's credentials or configuration."""
 
     code = "bad_credentials"
+
+
+class ModelFault(StrEnum):
+    """Why a model's answer cannot be used."""
+
+    TRUNCATED = "truncated"
+    REFUSED = "refused"
+    MALFORMED = "malformed"
+
+
+class ModelOutputInvalid(Permanent):
+    """The model's answer cannot be used.
+
+    Permanent, because every answer is paid for: with strict output a bad one comes from the input (too long,
+    refused), so asking again mostly buys the same. Whoever has a second engine falls back; else a person
+    takes over.
+    """
+
+    code = "model_output_invalid"
+
+    def __init__(self, fault: ModelFault) -> None:
+        super().__init__(f"The model's answer cannot be used: {fault}.", provider_code=fault)
+        self.fault = fault
 
 
 class PolicyError(GatewayError):

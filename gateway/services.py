@@ -4,6 +4,7 @@ import base64
 import contextlib
 import os
 import random
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from db.tenant import Database, open_database
 from db.wake import Notifier
 from gateway.settings import EngineName, Settings, SettingsError
 from gateway.worker import Worker, WorkerTools
-from handlers.ai.engine import UnknownEngine, build_engine
+from handlers.ai.engine import build_engine, model_factories
+from handlers.ai.openai_engine import ModelOptions
+from handlers.ai.prices import UnknownModel
 from handlers.ai.types import AIEngine
 from handlers.catalogues import CatalogueCache
 from handlers.runtime import Clock, Runtime, new_uuid7, utc_now
@@ -59,14 +62,33 @@ class Services:
 
 
 def build_configured_engine(settings: Settings) -> AIEngine:
-    """The engine that the settings name; raises SettingsError where a model is asked for without a key."""
-    key = settings.openai_api_key
-    if settings.ai_engine is not EngineName.RULES and key is None:
-        raise SettingsError(f"OPENAI_API_KEY is needed with WAYSTATION_AI_ENGINE={settings.ai_engine}")
-    try:
+    """The engine that the settings name.
+
+    Raises SettingsError where a model is asked for without a usable key, or without a price for it.
+    """
+    if settings.ai_engine is EngineName.RULES:
         return build_engine(settings.ai_engine)
-    except UnknownEngine as error:
-        raise SettingsError(f"WAYSTATION_AI_ENGINE: {error}") from None
+    options = ModelOptions(_model_key(settings), settings.openai_model, settings.openai_base_url)
+    try:
+        return build_engine(settings.ai_engine, model_factories(options, new_mark=_new_mark))
+    except UnknownModel as error:
+        raise SettingsError(f"WAYSTATION_OPENAI_MODEL: {error}") from None
+
+
+def _model_key(settings: Settings) -> str:
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
+    if not key:
+        raise SettingsError(f"OPENAI_API_KEY is needed with WAYSTATION_AI_ENGINE={settings.ai_engine}")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise SettingsError(
+            "OPENAI_API_KEY holds characters that no key has: a line break, a space or an accent"
+        )
+    return key
+
+
+def _new_mark() -> str:
+    """A word that nobody can guess, to fence what customers write."""
+    return secrets.token_hex(16)
 
 
 @asynccontextmanager

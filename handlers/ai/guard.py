@@ -1,77 +1,45 @@
 """Re-checks everything that a model says, on the assumption that it was fooled: code decides what happens.
 
-A model gives no prices and no texts. Its operations stand only for products it was offered, in quantities that the
-catalogue allows, on words that the customer wrote (``handlers.ai.lines``). A binding intent needs a second opinion:
-the rules engine's, which no wording can talk into another grammar.
+A model gives no prices and no texts. Its operations stand only for products it was offered, in quantities
+that the catalogue allows, on words that the customer wrote (``handlers.ai.lines``). What binds needs a second
+opinion: that of the rules engine, which no wording can talk into another grammar.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal, InvalidOperation
+from itertools import groupby
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, StrictStr
 
-from handlers.ai.catalogue import IndexedCatalogue
-from handlers.ai.confidence import AUTO_THRESHOLD
-from handlers.ai.merge import merge
+from handlers.ai.lines import MAX_SPAN, ORDERING, LineGuard, Offer, OperationAnswer
 from handlers.ai.prompts import visible_texts
-from handlers.ai.quantity import sale_class
 from handlers.ai.quotes import Quotes
-from handlers.ai.rules import understand
-from handlers.ai.types import (
-    Band,
-    CatalogueProduct,
-    DraftLine,
-    Extraction,
-    ExtractionRequest,
-    Intent,
-    Language,
-    Operation,
-    OperationKind,
-)
+from handlers.ai.types import Band, Extraction, ExtractionRequest, Intent, Language, Operation
 
-MAX_OPERATIONS = 100
 MAX_UNMATCHED = 20
-MAX_SPAN = 200
-# Of one line, where the catalogue sets no maximum of its own.
-MAX_QUANTITY = Decimal(100_000)
-_MAX_NUMBER = 20  # characters of a written quantity
-_STEP = Decimal("0.001")
 _HORIZON = timedelta(days=365)
 _DATED = frozenset({Intent.BUY, Intent.MODIFY, Intent.CONFIRM})
-_ORDERING = frozenset({Intent.BUY, Intent.MODIFY})
 # What these do cannot be taken back, so a model alone must not cause them.
 _BINDING = frozenset({Intent.CONFIRM, Intent.CANCEL, Intent.OPT_OUT})
 # What these protect must not be talked away.
 _PROTECTED = frozenset({Intent.OPT_OUT, Intent.HANDOFF})
-_LINK = re.compile(
-    r"\S*(?:://|www\.|@)\S*|\S+\.(?:com|net|org|info|io|ru|cn|xyz|link|ly|me|co)\b\S*", re.IGNORECASE
-)
 _AGREED, _ALONE = 0.97, 0.75
-# Parts of a line's confidence; products of them, until an evaluation with a key calibrates them.
-_MODEL, _SAME_WORDS, _SAME_NUMBER, _OTHER_WORDS, _OTHER_NUMBER, _CONTRADICTED = (
-    0.97,
-    0.93,
-    0.95,
-    0.7,
-    0.8,
-    0.6,
-)
+_LINK = re.compile(r"://|@|www\.|\w\.[a-z]{2}", re.IGNORECASE)
 
 
 class ModelAnswer(BaseModel):
-    """The answer as the model wrote it."""
+    """The answer as the model wrote it; fields that the schema does not have are never read."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
     intent: Intent
     language: Language
-    operations: list[OperationAnswer] = Field(default_factory=list)
-    unmatched: list[str] = Field(default_factory=list)
-    delivery_date: str | None = None
-    delivery_span: str | None = None
+    operations: list[OperationAnswer]
+    unmatched: list[StrictStr]
+    delivery_date: StrictStr | None
+    delivery_span: StrictStr | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +58,28 @@ def check(answer: ModelAnswer, offer: Offer) -> Checked:
     quotes = Quotes(offer.request.texts)
     intent, sureness = decide_intent(answer.intent, offer.rules, has_draft=bool(offer.request.draft))
     day = _delivery_day(answer, offer.request, quotes) if intent in _DATED else None
-    if intent not in _ORDERING:
+    if intent not in ORDERING:
         operations = offer.rules.operations if intent is Intent.CANCEL else ()
         return Checked(intent, operations, (), day, sureness)
     lines = LineGuard(offer, quotes)
     lines.take(answer.operations)
-    operations = (*lines.scored(), *lines.left_out())
-    unmatched = _unmatched([*answer.unmatched, *lines.failed], offer, quotes, doubted=lines.dropped)
+    operations = lines.operations()
+    doubts = offer.rules.unmatched if lines.refused else ()
+    unmatched = _unmatched((*answer.unmatched, *lines.failed, *doubts, *_unread(offer.request)), quotes)
     sureness = min((operation.confidence for operation in operations), default=sureness)
     return Checked(intent, operations, unmatched, day, sureness)
 
 
 def decide_intent(said: Intent, rules: Extraction, *, has_draft: bool) -> tuple[Intent, float]:
-    """The intent and how sure it is: a binding one needs the rules' agreement, a protected one of theirs stands."""
+    """The intent and how sure it is.
+
+    The rules' own stands against the model where the model's would bind, where theirs protects (a wish to be
+    left alone, or to speak to a person), and where they are sure of a line.
+    """
     said, read = _fitting(said, has_draft=has_draft), _fitting(rules.intent, has_draft=has_draft)
     if said is read:
         return said, _AGREED
-    ordered = read in _ORDERING and any(operation.band is Band.AUTO for operation in rules.operations)
+    ordered = read in ORDERING and any(operation.band is Band.AUTO for operation in rules.operations)
     if said in _BINDING or read in _PROTECTED or ordered:
         return read, min(rules.confidence, _ALONE)
     return said, _ALONE
@@ -114,29 +87,31 @@ def decide_intent(said: Intent, rules: Extraction, *, has_draft: bool) -> tuple[
 
 def _fitting(intent: Intent, *, has_draft: bool) -> Intent:
     """BUY opens an order, MODIFY changes the open one; which of them it is, the draft says."""
-    if intent not in _ORDERING:
+    if intent not in ORDERING:
         return intent
     return Intent.MODIFY if has_draft else Intent.BUY
 
 
-# --- spans and days ------------------------------------------------------------------------------------------------
+def _unread(request: ExtractionRequest) -> Sequence[str]:
+    """The first line of what was too long to be shown: it sends the order to a person."""
+    _, rest = visible_texts(request.texts)
+    return [line for line in rest.splitlines() if line.strip()][:1]
 
 
-def _unmatched(said: Sequence[str], offer: Offer, quotes: Quotes, *, doubted: bool) -> tuple[str, ...]:
-    """Words of the customer, without links. Where the model's answer was partly refused, the rules' doubts count too,
-    and so does what was too long to be shown.
-    """
-    _, unseen = visible_texts(offer.request.texts)
-    rest = next((line for line in unseen.splitlines() if line.strip()), "")
-    doubts = offer.rules.unmatched if doubted else ()
-    spans = [span for text in (*said, *doubts, rest) if (span := _quoted(text, quotes))]
+def _unmatched(said: Sequence[str], quotes: Quotes) -> tuple[str, ...]:
+    """Words of the customer, each once, without links: they are quoted in replies."""
+    spans = [span for text in said if (span := quotes.find(_without_links(text)))]
     return tuple(list(dict.fromkeys(spans))[:MAX_UNMATCHED])
 
 
-def _quoted(text: str, quotes: Quotes) -> str | None:
-    """The longest stretch without a link, as the customer wrote it."""
-    stretch = max((piece.strip() for piece in _LINK.split(text)), key=len)
-    return quotes.find(stretch[:MAX_SPAN]) if stretch else None
+def _without_links(text: str) -> str:
+    """The longest stretch of words without a link, cut to MAX_SPAN at a word's end."""
+    words = text[: 4 * MAX_SPAN].split()
+    runs = [
+        " ".join(run) for linked, run in groupby(words, lambda word: bool(_LINK.search(word))) if not linked
+    ]
+    longest = max(runs, key=len, default="")
+    return longest if len(longest) <= MAX_SPAN else longest[:MAX_SPAN].rpartition(" ")[0]
 
 
 def _delivery_day(answer: ModelAnswer, request: ExtractionRequest, quotes: Quotes) -> date | None:

@@ -1,4 +1,6 @@
-"""The port to a language model: one prompt out, one answer with its bill in; no engine knows a provider's API."""
+"""The port to a language model: one prompt out, one answer with its bill in; no engine knows a provider's
+API.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,7 +17,9 @@ _PROMPT_MARGIN = 200
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is asked: our instructions, our data, the customer's words apart from both, and the answer's schema."""
+    """What a model is asked: our instructions, our data, the customer's words apart from both, and the
+    answer's schema.
+    """
 
     instructions: str
     context: str
@@ -31,7 +35,9 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. ``tokens`` is None where the server does not count; with a ``fault`` the text is no answer."""
+    """What came back. ``tokens`` is None where the server does not count; with a ``fault`` the text is no
+    answer.
+    """
 
     text: str
     tokens: Tokens | None

@@ -1,4 +1,6 @@
-"""What a model call costs: a versioned price table, so that a bill can be explained after prices have changed."""
+"""What a model call costs: a versioned price table, so that a bill can be explained after prices have
+changed.
+"""
 
 import re
 import tomllib
@@ -11,12 +13,14 @@ from typing import Any
 
 
 class UnknownModel(ValueError):
-    """There is no price for that model, so a budget could not hold; the message names those that there are."""
+    """There is no price for that model, so no budget could hold; the message names those that there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a call consumed; ``cached`` and ``cache_write`` are parts of ``input``, reasoning is part of ``output``."""
+    """What a call consumed; ``cached`` and ``cache_write`` are parts of ``input``, reasoning is part of
+    ``output``.
+    """
 
     input: int = 0
     cached: int = 0
@@ -60,7 +64,7 @@ class ModelTariff:
         return self.rows[-1].effort if self.rows else None
 
     def cost(self, tokens: Tokens, day: date) -> int:
-        """The micro-USD of a call on that day; a day before the first row counts at the first row's prices."""
+        """The micro-USD of a call on that day; before the first row's day its prices count too."""
         if not self.rows:
             return 0
         valid = [row for row in self.rows if row.valid_from <= day] or self.rows[:1]
@@ -86,7 +90,9 @@ PRICES = read_prices(files("handlers.ai").joinpath("data/models.toml").read_text
 
 
 def find_tariff(model: str, prices: Iterable[ModelPrice] = PRICES) -> ModelTariff | None:
-    """The prices of a model, or of the model that a dated snapshot ("gpt-5-mini-2025-08-07") is of; None if unknown."""
+    """The prices of a model, or of the model that a dated snapshot ("gpt-5-mini-2025-08-07") is of; None if
+    unknown.
+    """
     known = tuple(prices)
     base = _SNAPSHOT.sub("", model)
     rows = tuple(row for row in known if row.name in {model, base})

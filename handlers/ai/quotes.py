@@ -1,4 +1,6 @@
-"""What customers wrote, made safe to show to a model, and the proof that a model's quotation really is theirs."""
+"""What customers wrote, made safe to show to a model, and the proof that a model's quotation really is
+theirs.
+"""
 
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -10,7 +12,9 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
 
 def clean(text: str, limit: int | None = None) -> str:
-    """Text without control, bidi, tag and other invisible characters; line breaks stay, other white space is a blank."""
+    """Text without control, bidi, tag and other invisible characters; line breaks stay, other white space is
+    a blank.
+    """
     kept = "".join(_visible(char) for char in text)
     return kept.strip() if limit is None else kept.strip()[:limit]
 

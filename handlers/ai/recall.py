@@ -1,4 +1,4 @@
-"""Which products a burst may mean: the few that a model gets to choose from, instead of the whole catalogue."""
+"""Which products a burst may mean: the few that a model may choose from, instead of the whole catalogue."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,9 @@ _MIN_WORD = 2
 def recall(
     catalogue: IndexedCatalogue, texts: Sequence[str], first: Sequence[str] = (), limit: int = MAX_CANDIDATES
 ) -> tuple[CatalogueProduct, ...]:
-    """At most ``limit`` products: those named in ``first`` (SKUs), then the likeliest of each mention in turn."""
+    """At most ``limit`` products: those named in ``first`` (SKUs), then the likeliest of each mention in
+    turn.
+    """
     named = [product for sku in first if (product := catalogue.find(sku))]
     ranked = [_likeliest(catalogue, mention) for mention in _mentions(tokenize(texts))]
     in_turn = (product for rank in zip_longest(*ranked) for product in rank if product is not None)
