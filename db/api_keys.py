@@ -11,9 +11,9 @@ from db.tenant import Connection
 _SQL = load_statements("api_keys")
 
 
-async def find_owner(connection: Connection, key_hash: bytes) -> KeyOwner | None:
+async def find_key_owner(connection: Connection, key_hash: bytes) -> KeyOwner | None:
     """Whose key has this SHA-256, by the worker role; None for an unknown or revoked one."""
-    row = await connection.fetchrow(_SQL["find_owner"], key_hash)
+    row = await connection.fetchrow(_SQL["find_key_owner"], key_hash)
     return KeyOwner(**row) if row else None
 
 

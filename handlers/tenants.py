@@ -99,7 +99,7 @@ async def find_key_owner(runtime: Runtime, api_key: str) -> KeyOwner | None:
     if not KEY_FORM.fullmatch(api_key):
         return None
     async with runtime.database.worker_statements() as connection:
-        return await api_keys.find_owner(connection, hash_key(api_key))
+        return await api_keys.find_key_owner(connection, hash_key(api_key))
 
 
 def hash_key(api_key: str) -> bytes:

@@ -1,4 +1,4 @@
--- name: find_owner
+-- name: find_key_owner
 select distributor_id, id from api_keys where key_hash = $1 and revoked_at is null;
 
 -- name: insert_key

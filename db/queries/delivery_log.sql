@@ -5,6 +5,7 @@ from webhook_deliveries d
 join webhook_events e on e.distributor_id = d.distributor_id and e.id = d.event_id
 where d.distributor_id = (select get_current_distributor_id())
     and (d.event_id, d.id) < ($1, $2)
+    and e.id <= $1  -- says nothing new, but lets a merge join begin where the page does
     and ($3::uuid is null or d.endpoint_id = $3)
     and ($4::text is null or d.status = $4)
     and ($5::text is null or e.type = $5)

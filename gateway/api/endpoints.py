@@ -6,7 +6,7 @@ from http import HTTPMethod, HTTPStatus
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field
 
 from channels.errors import NotFound
 from db import endpoints as rows_of
@@ -34,7 +34,7 @@ EventTypes = Annotated[list[Line], Field(min_length=1, max_length=100)]
 Headers = Annotated[
     dict[str, str], Field(description="Added to every delivery; write-only.", max_length=20, repr=False)
 ]
-RateLimit = Annotated[None, Field(description="Reserved; must be null."), AfterValidator(_not_enforced)]
+RateLimit = Annotated[None, Field(description="Reserved; must be null."), BeforeValidator(_not_enforced)]
 _FILTER = (
     'Over the event\'s body, such as `{"data.total_amount": {"$gte": 100}}`; null or {} takes every event.'
 )

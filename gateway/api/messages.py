@@ -6,7 +6,7 @@ from http import HTTPMethod, HTTPStatus
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from channels.base import Attachment as FileToSend
 from channels.base import Channel, MessageStatus, MessageType
@@ -110,7 +110,7 @@ class MessageCreate(Body):
 
     text: str = Field(default="", max_length=_MAX_TEXT, examples=["Su pedido sale mañana."])
     attachments: Annotated[list[NewAttachment], Field(max_length=_MAX_FILES, default_factory=list)]
-    template: Annotated[None, AfterValidator(_no_template), Field(description="Reserved; must be null.")] = (
+    template: Annotated[None, BeforeValidator(_no_template), Field(description="Reserved; must be null.")] = (
         None
     )
 

@@ -114,6 +114,13 @@ class TestBodies:
         assert (response.status, problem["code"]) == (422, code)
         assert [error["field"] for error in problem["errors"]] == [field]
 
+    async def test_what_is_promised_for_later_says_so(self, api, seeds) -> None:
+        _, problem = await api.post("/v1/webhook-endpoints", {**ENDPOINT, "rate_limit_per_second": 5})
+        assert "not enforced yet" in problem["detail"]
+        path = f"/v1/conversations/{await seeds.conversation()}/messages"
+        _, problem = await api.post(path, {"text": "x", "template": "welcome"})
+        assert "not supported yet" in problem["detail"]
+
     async def test_settings_that_could_not_be_given_back_are_422(self, api, http) -> None:
         deep = '{"a":' * 40 + "1" + "}" * 40
         body = json.dumps({**ACCOUNT, "settings": 0}).replace('"settings": 0', f'"settings": {deep}')
@@ -159,6 +166,11 @@ class TestFailuresOfOurs:
         async with failing.get("/away") as response:
             assert (response.status, (await problem_of(response))["code"]) == (503, "unavailable")
             assert response.headers["Retry-After"] == "5"
+
+    async def test_a_real_database_that_is_away_is_503_too(self, http, api, database) -> None:
+        await database.close()
+        async with http.get("/v1/tenant", headers=api.headers()) as response:
+            assert (response.status, (await problem_of(response))["code"]) == (503, "unavailable")
 
     async def test_providers_get_the_words_of_the_framework(self, failing) -> None:
         async with failing.get("/in/unknown/account") as response:

@@ -6,6 +6,7 @@ from http import HTTPMethod
 
 import pytest
 
+from db.idempotency import JoinedDatabase
 from gateway.api.routes import OPERATIONS
 from tests.integration.api.seeds import ENDPOINT, PRODUCT
 
@@ -79,6 +80,19 @@ class TestFailures:
         assert (await api.post("/v1/products", PRODUCT, headers=KEY))[0] == 409
         assert await count(admin, "idempotency_keys") == 0
 
+    async def test_what_was_done_and_its_answer_commit_together_or_not_at_all(
+        self, api, admin, monkeypatch
+    ) -> None:
+        """As after a crash between the two."""
+
+        async def crash(*_args, **_more):
+            raise RuntimeError
+
+        monkeypatch.setattr("gateway.api.replays.idempotency.store_answer", crash)
+        async with api.http.post("/v1/products", json=PRODUCT, headers=api.headers(KEY)) as response:
+            assert response.status == 500
+        assert (await count(admin, "products"), await count(admin, "idempotency_keys")) == (0, 0)
+
     async def test_a_key_held_by_another_request_for_long_is_409(
         self, api, database, clock, monkeypatch
     ) -> None:
@@ -115,3 +129,30 @@ def test_every_post_says_in_the_document_that_it_takes_a_key(document) -> None:
             )
         ]
         assert ("Idempotency-Key" in names) == (operation.method is HTTPMethod.POST)
+
+
+class TestJoinedDatabase:
+    async def test_a_failed_part_is_taken_back_and_the_rest_stays(self, api, database, admin, clock) -> None:
+        async with database.tenant(api.distributor_id) as connection:
+            joined = JoinedDatabase(database, connection, api.distributor_id)
+            async with joined.tenant(api.distributor_id) as inner:
+                await inner.execute("update distributors set name = 'kept'")
+            with pytest.raises(ZeroDivisionError):
+                async with joined.tenant(api.distributor_id) as inner:
+                    await inner.execute("update distributors set name = 'lost'")
+                    raise ZeroDivisionError
+        assert await admin.fetchval("select name from distributors") == "kept"
+
+    async def test_another_tenant_is_refused(self, api, other, database) -> None:
+        async with database.tenant(api.distributor_id) as connection:
+            joined = JoinedDatabase(database, connection, api.distributor_id)
+            with pytest.raises(ValueError, match="another tenant"):
+                async with joined.tenant(other.distributor_id):
+                    pass
+
+    async def test_the_worker_s_connections_are_the_outer_database_s(self, api, database) -> None:
+        async with database.tenant(api.distributor_id) as connection:
+            joined = JoinedDatabase(database, connection, api.distributor_id)
+            async with joined.worker() as worker, joined.worker_statements() as statements:
+                roles = [await one.fetchval("select current_user") for one in (worker, statements)]
+        assert roles == ["waystation_worker"] * 2

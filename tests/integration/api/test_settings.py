@@ -3,10 +3,32 @@
 import pytest
 
 from channels.base import Channel
+from channels.errors import InvalidInput
 from db.accounts import seal_context
+from db.distributors import read_tenant
+from handlers.tenants import create_tenant
 from tests.integration.api.seeds import ACCOUNT
 
 ACCOUNTS = "/v1/channel-accounts"
+
+
+class TestCreation:
+    async def test_a_tenant_begins_with_a_name_defaults_and_a_key_that_does_not_print(self, runtime) -> None:
+        created = await create_tenant(runtime, "  Sur  ", time_zone="America/Lima", currency="PEN")
+        assert created.api_key not in repr(created)
+        async with runtime.database.tenant(created.distributor_id) as connection:
+            tenant = await read_tenant(connection)
+        assert (tenant.name, tenant.time_zone, tenant.currency, tenant.locale) == (
+            "Sur",
+            "America/Lima",
+            "PEN",
+            "es",
+        )
+
+    @pytest.mark.parametrize(("name", "time_zone"), [(" ", "UTC"), ("Sur", "Mars/Olympus")])
+    async def test_what_is_wrong_is_named(self, runtime, name, time_zone) -> None:
+        with pytest.raises(InvalidInput):
+            await create_tenant(runtime, name, time_zone=time_zone)
 
 
 class TestTenant:
