@@ -15,7 +15,7 @@ from aiohttp import web
 from db.embedded import EmbeddedEvent
 from gateway.app import build_app
 from gateway.services import HOME, Services, open_services
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from gateway.worker import working
 
 Result = TypeVar("Result")
@@ -52,8 +52,10 @@ async def listening_app(app: web.Application, host: str, port: int) -> AsyncIter
     runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=20)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=1024)
-        await site.start()
+        try:
+            await web.TCPSite(runner, host, port, backlog=1024).start()
+        except OSError as error:
+            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
@@ -139,7 +141,7 @@ async def _end_child(child: asyncio.subprocess.Process) -> None:
 
 def log_database_event(event: EmbeddedEvent) -> None:
     """Tells what happens to the embedded PostgreSQL."""
-    _log.info("embedded postgresql", event=event.kind, detail=event.detail)
+    _log.info("embedded postgresql", happened=event.kind, detail=event.detail)
 
 
 def run_loop(main: Coroutine[Any, Any, Result]) -> Result:

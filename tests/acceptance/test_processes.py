@@ -1,0 +1,136 @@
+"""The long-running commands as an operator runs them: they start, answer, drain on a signal and leave nothing behind."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from db.embedded import remove_data_dir
+
+ROOT = Path(__file__).parents[2]
+STARTS_WITHIN = 30.0
+
+
+class Running:
+    """A command in a folder of its own, and the JSON lines it logs."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[dict[str, object]] = []
+
+    async def wait_for(self, event: str) -> dict[str, object]:
+        assert self.process.stderr is not None
+        async with asyncio.timeout(STARTS_WITHIN):
+            while True:
+                line = await self.process.stderr.readline()
+                assert line, f"the command ended before it said {event!r}: {self.lines}"
+                self.lines.append(json.loads(line))
+                if self.lines[-1]["event"] == event:
+                    return self.lines[-1]
+
+    async def stop(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        async with asyncio.timeout(STARTS_WITHIN):
+            _, rest = await self.process.communicate()
+        self.lines += [json.loads(line) for line in rest.splitlines()]
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+
+@asynccontextmanager
+async def running(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[Running]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "WAYSTATION_LOG_FORMAT": "json",
+        **settings,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", *arguments, cwd=folder, env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield Running(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Where the commands run. Removing the database afterwards is refused while any server of it still lives."""
+    yield tmp_path
+    remove_data_dir(tmp_path / ".waystation" / "postgres")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_serve_and_work_share_the_embedded_database_and_drain(folder: Path, number: signal.Signals):
+    async with (
+        running(folder, "serve", "--workers", "1", WAYSTATION_PORT="0") as gateway,
+        aiohttp.ClientSession() as session,
+    ):
+        port = (await gateway.wait_for("serving"))["port"]
+        async with running(folder, "work") as worker:
+            await worker.wait_for("working")
+            async with session.get(f"http://127.0.0.1:{port}/ready") as answer:
+                assert answer.status == 200
+            assert await worker.stop(number) == 0
+        async with session.get(f"http://127.0.0.1:{port}/ready") as answer:
+            assert answer.status == 200
+        assert await gateway.stop(number) == 0
+    assert [line["event"] for line in gateway.lines if line["event"] in {"serving", "draining"}] == [
+        "serving",
+        "draining",
+    ]
+
+
+async def test_a_taken_port_is_one_clear_line(folder: Path):
+    async with running(folder, "serve", WAYSTATION_PORT="0") as first:
+        port = (await first.wait_for("serving"))["port"]
+        async with running(folder, "serve", WAYSTATION_PORT=str(port)) as second:
+            _, error = await second.process.communicate()
+            assert second.process.returncode == 1
+        assert b"cannot listen on 127.0.0.1" in error
+        assert b"Traceback" not in error
+        await first.stop(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "message"),
+    [
+        (["serve"], {"WAYSTATION_PROT": "1"}, b"WAYSTATION_PROT is not a setting"),
+        (
+            ["work"],
+            {"WAYSTATION_DATABASE_URL": "postgresql://x@127.0.0.1:9/x"},
+            b"WAYSTATION_MASTER_KEYS is needed",
+        ),
+        (
+            ["work"],
+            {
+                "WAYSTATION_DATABASE_URL": "postgresql://x@127.0.0.1:9/x",
+                "WAYSTATION_MASTER_KEYS": "A" * 43 + "=",
+            },
+            b"The database cannot be reached",
+        ),
+        (["work"], {"WAYSTATION_AI_ENGINE": "openai"}, b"OPENAI_API_KEY is needed"),
+        (["tenants", "create", "--name", " "], {}, b"A tenant needs a name"),
+    ],
+    ids=["unknown-setting", "no-keys", "database-away", "no-openai-key", "no-name"],
+)
+async def test_what_an_operator_can_mend_is_one_line(
+    folder: Path, arguments: list[str], settings: dict[str, str], message: bytes
+):
+    async with running(folder, *arguments, **settings) as command:
+        _, error = await command.process.communicate()
+
+    assert command.process.returncode == 1
+    assert message in error
+    assert b"Traceback" not in error
