@@ -68,7 +68,9 @@ async def running(folder: Path, *arguments: str, **settings: str) -> AsyncIterat
 def folder(tmp_path: Path) -> Iterator[Path]:
     """Where the commands run. Removing the database afterwards is refused while any server of it still lives."""
     yield tmp_path
-    remove_data_dir(tmp_path / ".waystation" / "postgres")
+    database = tmp_path / ".waystation" / "postgres"
+    if database.exists():
+        remove_data_dir(database)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
