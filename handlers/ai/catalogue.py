@@ -28,11 +28,14 @@ _FUZZY_LIMIT = 4
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A printed or spoken size: the number as written, and its base measure where a unit stood beside it."""
+    """A printed or spoken size: the number as written, and its base measure where a unit stood beside it.
+
+    ``packs`` says that it may name the pieces of a pack as well ("caja de 24")."""
 
     number: Decimal
     base: Decimal | None = None
     measure: str | None = None
+    packs: bool = False
 
     def fits(self, other: "Size") -> bool:
         """Whether both can mean the same: equal measures, or equal numbers where one has no unit."""
@@ -73,7 +76,7 @@ class Entry:
 
     def has_size(self, size: Size) -> bool:
         """Whether the product carries that size, or packs that number of pieces."""
-        if size.measure is None and self.product.pack_size == size.number:
+        if size.packs and self.product.pack_size == size.number:
             return True
         return any(size.fits(own) for own in self.sizes)
 
@@ -124,10 +127,17 @@ class IndexedCatalogue:
 
     def similar(self, word: str) -> list[tuple[str, float]]:
         """Concepts that an unknown word may be a slip of, with their likeness, best first; none for known words."""
-        if len(word) < _FUZZY_MIN or not word.isalpha() or word in LEXICON.concepts or stem(word) in LEXICON.concepts:
+        if (
+            len(word) < _FUZZY_MIN
+            or not word.isalpha()
+            or word in LEXICON.concepts
+            or stem(word) in LEXICON.concepts
+        ):
             return []
         cut = next(score for length, score in _FUZZY_CUTS if len(word) <= length)
-        scored = process.extract(word, self._vocabulary, scorer=OSA.normalized_similarity, score_cutoff=cut, limit=_FUZZY_LIMIT)
+        scored = process.extract(
+            word, self._vocabulary, scorer=OSA.normalized_similarity, score_cutoff=cut, limit=_FUZZY_LIMIT
+        )
         found = [(self._surface[name], _first_letter(word, name, score)) for name, score, _ in scored]
         found += [(self._surface[name], _SOUND_SCORE) for name in self._sounds.get(sound(word), ())]
         best: dict[str, float] = {}
@@ -194,7 +204,11 @@ def _word_concepts(tokens: Sequence[Token], position: int) -> Iterator[str]:
         return
     if norm in _LETTERS:
         yield _LETTERS[norm]
-    elif norm not in LEXICON.function and norm not in _MODIFIER_OPENERS and norm not in {"x", "no", "nro", "sin", "sem"}:
+    elif (
+        norm not in LEXICON.function
+        and norm not in _MODIFIER_OPENERS
+        and norm not in {"x", "no", "nro", "sin", "sem"}
+    ):
         yield from LEXICON.concept(norm).split("+")
 
 
@@ -229,7 +243,7 @@ def _postings(entries: Sequence[Entry]) -> dict[str, frozenset[int]]:
 
 
 def _joined_words(entries: Sequence[Entry]) -> dict[str, tuple[str, ...]]:
-    """"clingfilm" to the concepts of "cling film": neighbours of a product text written as one word."""
+    """ "clingfilm" to the concepts of "cling film": neighbours of a product text written as one word."""
     table: dict[str, tuple[str, ...]] = {}
     for entry in entries:
         for text in (entry.product.name, *entry.product.aliases):
@@ -240,7 +254,9 @@ def _joined_words(entries: Sequence[Entry]) -> dict[str, tuple[str, ...]]:
     return table
 
 
-def _surface_words(products: Sequence[CatalogueProduct], postings: dict[str, frozenset[int]]) -> dict[str, str]:
+def _surface_words(
+    products: Sequence[CatalogueProduct], postings: dict[str, frozenset[int]]
+) -> dict[str, str]:
     """Written word to concept: the catalogue's own words and the glossary's words for the same concepts."""
     surface: dict[str, str] = {}
     for word, concept in LEXICON.concepts.items():

@@ -88,7 +88,16 @@ class DateReader:
                 position = mention.end
 
     def _read(self, position: int) -> DateMention | None:
-        readers = (self._day_after, self._in_days, self._relative, self._feira, self._weekday, self._numeric, self._month_day, self._day_number)
+        readers = (
+            self._day_after,
+            self._in_days,
+            self._relative,
+            self._feira,
+            self._weekday,
+            self._numeric,
+            self._month_day,
+            self._day_number,
+        )
         return next((found for reader in readers if (found := reader(position)) is not None), None)
 
     def _mention(self, start: int, end: int, day: date | None) -> DateMention:
@@ -116,19 +125,33 @@ class DateReader:
 
     def _relative(self, position: int) -> DateMention | None:
         word = self._norm(position)
-        if word == "manana" and self._norm(position - 1) in _MORNING_OPENERS and self._norm(position - 2) not in {"", "para"}:
+        if (
+            word == "manana"
+            and self._norm(position - 1) in _MORNING_OPENERS
+            and self._norm(position - 2) not in {"", "para"}
+        ):
             return self._morning(position)
         if word in _RELATIVE:
             return self._mention(position, position + 1, self._after(_RELATIVE[word]))
-        if word in {"this", "esta"} and self._norm(position + 1) in {"afternoon", "evening", "morning", "tarde", "noche", "noite", "manana"}:
+        if word in {"this", "esta"} and self._norm(position + 1) in {
+            "afternoon",
+            "evening",
+            "morning",
+            "tarde",
+            "noche",
+            "noite",
+            "manana",
+        }:
             return self._mention(position, position + 2, self._today)
         if word in {"weekend", "finde"} or (word == "fim" and self._norm(position + 2) == "semana"):
             return None
         return None
 
     def _morning(self, position: int) -> DateMention | None:
-        """"En la mañana" is a time of day; "para la mañana" too, so neither names a day."""
-        return self._mention(position, position + 1, self._today) if self._norm(position - 1) == "esta" else None
+        """ "En la mañana" is a time of day; "para la mañana" too, so neither names a day."""
+        return (
+            self._mention(position, position + 1, self._today) if self._norm(position - 1) == "esta" else None
+        )
 
     def _feira(self, position: int) -> DateMention | None:
         if self._language is not Language.PT:
@@ -148,27 +171,42 @@ class DateReader:
             return None
         weekday = self._weekdays.get(word, 1)
         end = position + 1
-        while self._norm(end) in {"feira", "que", "vem", "next"} or (self._norm(end) == "-" and self._norm(end + 1) == "feira"):
+        while self._norm(end) in {"feira", "que", "vem", "next"} or (
+            self._norm(end) == "-" and self._norm(end + 1) == "feira"
+        ):
             end += 1
         return self._month_day(end, start=position) or self._mention(position, end, self._next(weekday))
 
     def _short_weekday(self, position: int) -> bool:
-        """"mar" and "ter" are words of their own; after an article or "-feira" they are Tuesday."""
+        """ "mar" and "ter" are words of their own; after an article or "-feira" they are Tuesday."""
         if self._norm(position) == "mar":
             return self._norm(position - 1) in {"el", "este"} and self._language is Language.ES
-        return self._norm(position) == "ter" and (self._norm(position + 1) == "feira" or self._norm(position - 1) in {"na", "pra", "proxima"})
+        return self._norm(position) == "ter" and (
+            self._norm(position + 1) == "feira" or self._norm(position - 1) in {"na", "pra", "proxima"}
+        )
 
     def _names_pt_day(self, position: int) -> bool:
-        """"segunda" may be an ordinal ("a segunda caixa"): not before a noun of the catalogue, so before a unit."""
-        return self._norm(position + 1) not in LEXICON.units or self._norm(position) not in {"segunda", "quarta", "quinta", "sexta", "terca"}
+        """ "segunda" may be an ordinal ("a segunda caixa"): not before a noun of the catalogue, so before a unit."""
+        return self._norm(position + 1) not in LEXICON.units or self._norm(position) not in {
+            "segunda",
+            "quarta",
+            "quinta",
+            "sexta",
+            "terca",
+        }
 
     def _next(self, weekday: int) -> date:
         return self._after((weekday - self._today.weekday() - 1) % 7 + 1)
 
     def _numeric(self, position: int) -> DateMention | None:
-        """"22/06", "22-06-2026", "6/22": day first, month first where only that is a date."""
+        """ "22/06", "22-06-2026", "6/22": day first, month first where only that is a date."""
         window = self._tokens[position : position + 3]
-        if len(window) < 3 or window[0].kind is not Kind.NUM or window[1].norm not in {"/", "-", "."} or not window[2].glued:  # noqa: PLR2004 - d / m
+        if (
+            len(window) < 3
+            or window[0].kind is not Kind.NUM
+            or window[1].norm not in {"/", "-", "."}
+            or not window[2].glued
+        ):  # noqa: PLR2004 - d / m
             return self._dotted(position)
         first, second = window[0].norm, window[2].norm
         if not (first.isdigit() and second.isdigit()) or self._is_fraction(first, second, position):
@@ -187,7 +225,11 @@ class DateReader:
         return self._mention(position, position + 1, day) if day else None
 
     def _is_fraction(self, first: str, second: str, position: int) -> bool:
-        return second in {"2", "3", "4", "8"} and int(first) < int(second) and self._norm(position - 1) not in {"dia", "el", "para", "on", "pro", "entrega", "delivery"}
+        return (
+            second in {"2", "3", "4", "8"}
+            and int(first) < int(second)
+            and self._norm(position - 1) not in {"dia", "el", "para", "on", "pro", "entrega", "delivery"}
+        )
 
     def _near(self, day: int, month: int) -> date | None:
         """That day within the horizon, this year or the next."""
@@ -198,7 +240,7 @@ class DateReader:
         return None
 
     def _month_day(self, position: int, start: int | None = None) -> DateMention | None:
-        """"20 de mayo", "3 June", "June 3rd", "the 3rd of June"."""
+        """ "20 de mayo", "3 June", "June 3rd", "the 3rd of June"."""
         begin = position if start is None else start
         at = position
         while start is not None and self._norm(at) in {",", "the", "el", "dia", "o"}:
@@ -225,18 +267,22 @@ class DateReader:
         return self._matching_day(begin, at) if begin != at else None
 
     def _matching_day(self, begin: int, at: int) -> DateMention | None:
-        """"Viernes 15": a day number behind a weekday counts only if that day is such a weekday."""
+        """ "Viernes 15": a day number behind a weekday counts only if that day is such a weekday."""
         found = self._plain_day(begin, int(self._norm(at)), at + 1)
         named = self._weekdays.get(self._norm(begin))
         return found if found and found.day and found.day.weekday() == named else None
 
     def _day_number(self, position: int) -> DateMention | None:
-        """"el día 15", "para el 15", "on the 15th", "dia 15": the next such day."""
+        """ "el día 15", "para el 15", "on the 15th", "dia 15": the next such day."""
         if not self._is_number(position) or not self._norm(position).isdigit():
             return None
         before, earlier = self._norm(position - 1), self._norm(position - 2)
         ordinal = self._norm(position + 1) in {"st", "nd", "rd", "th"} and self._glued(position + 1)
-        named = before in {"dia"} or (before == "el" and self._ends_clause(position + 1)) or (ordinal and before in {"the", "on", "by", "for", "until"})
+        named = (
+            before in {"dia"}
+            or (before == "el" and self._ends_clause(position + 1))
+            or (ordinal and before in {"the", "on", "by", "for", "until"})
+        )
         if not named or (before == "el" and earlier in {"de", "en"}):
             return None
         start = position - (1 if before in {"dia", "el"} else 0)
@@ -254,7 +300,11 @@ class DateReader:
         return None
 
     def _ends_clause(self, position: int) -> bool:
-        return position >= len(self._tokens) or self._tokens[position].kind is Kind.SEP or self._norm(position) in {"por", "a", "en", "temprano", "porfa", "gracias", "y"}
+        return (
+            position >= len(self._tokens)
+            or self._tokens[position].kind is Kind.SEP
+            or self._norm(position) in {"por", "a", "en", "temprano", "porfa", "gracias", "y"}
+        )
 
     def _small_number(self, position: int) -> int | None:
         word = self._norm(position)

@@ -12,7 +12,15 @@ import orjson
 
 from handlers.ai.catalogue import IndexedCatalogue
 from handlers.ai.merge import merge
-from handlers.ai.types import AIEngine, CatalogueProduct, DraftLine, Extraction, ExtractionRequest, Intent, Language
+from handlers.ai.types import (
+    AIEngine,
+    CatalogueProduct,
+    DraftLine,
+    Extraction,
+    ExtractionRequest,
+    Intent,
+    Language,
+)
 
 Progress = Callable[[int, int], None]
 _UNCHANGED = frozenset(Intent) - {Intent.BUY, Intent.MODIFY, Intent.CANCEL}
@@ -41,7 +49,13 @@ class MessageRow:
     now: datetime
 
 
-def extract_file(catalogue_path: Path, messages_path: Path, out_path: Path, engine: AIEngine, progress: Progress | None = None) -> int:
+def extract_file(
+    catalogue_path: Path,
+    messages_path: Path,
+    out_path: Path,
+    engine: AIEngine,
+    progress: Progress | None = None,
+) -> int:
     """Write one prediction row per message row and return how many were written.
 
     ``progress`` is told rows done and rows in all. Raises ExtractionFileError for a missing file, malformed JSON
@@ -57,7 +71,12 @@ def extract_file(catalogue_path: Path, messages_path: Path, out_path: Path, engi
     return len(lines)
 
 
-async def _predict_all(rows: Sequence[MessageRow], catalogues: Mapping[str, VerticalCatalogue], engine: AIEngine, progress: Progress | None) -> list[dict[str, Any]]:
+async def _predict_all(
+    rows: Sequence[MessageRow],
+    catalogues: Mapping[str, VerticalCatalogue],
+    engine: AIEngine,
+    progress: Progress | None,
+) -> list[dict[str, Any]]:
     predictions = []
     for done, row in enumerate(rows, start=1):
         request = request_for(row, catalogues[row.vertical])
@@ -79,7 +98,9 @@ def prediction(row: MessageRow, extraction: Extraction) -> dict[str, Any]:
     return {
         "id": row.id,
         "intent": extraction.intent.value,
-        "lines": [{"sku": line.sku, "quantity": plain(line.quantity), "band": line.band.value} for line in lines],
+        "lines": [
+            {"sku": line.sku, "quantity": plain(line.quantity), "band": line.band.value} for line in lines
+        ],
         "unmatched": list(extraction.unmatched),
         "delivery_date": extraction.delivery_date.isoformat() if extraction.delivery_date else None,
     }
@@ -111,9 +132,13 @@ def load_messages(path: Path, verticals: Mapping[str, object]) -> list[MessageRo
         try:
             message = _message(row)
         except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation) as error:
-            raise ExtractionFileError(f"{path}:{number}: not of the form of a message row ({_cause(error)})") from error
+            raise ExtractionFileError(
+                f"{path}:{number}: not of the form of a message row ({_cause(error)})"
+            ) from error
         if message.vertical not in verticals:
-            raise ExtractionFileError(f"{path}:{number}: unknown vertical {message.vertical!r}; there are {', '.join(sorted(verticals))}")
+            raise ExtractionFileError(
+                f"{path}:{number}: unknown vertical {message.vertical!r}; there are {', '.join(sorted(verticals))}"
+            )
         rows.append(message)
     return rows
 
@@ -145,7 +170,9 @@ def _message(raw: Mapping[str, Any]) -> MessageRow:
     texts = raw["texts"]
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise TypeError("texts is no list of strings")
-    draft = tuple(DraftLine(str(line["sku"]), Decimal(str(line["quantity"]))) for line in raw.get("draft") or ())
+    draft = tuple(
+        DraftLine(str(line["sku"]), Decimal(str(line["quantity"]))) for line in raw.get("draft") or ()
+    )
     return MessageRow(str(raw["id"]), str(raw["vertical"]), tuple(texts), draft, now)
 
 

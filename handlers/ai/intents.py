@@ -51,7 +51,11 @@ def _with_draft(texts: Sequence[str], sentences: Sequence[Sentence], facts: Fact
         return Intent.CONFIRM, 0.95
     if facts.dated and not asks:
         return Intent.MODIFY, 0.9
-    if agrees and not purposes & {Purpose.COMPLAINT, Purpose.FOLLOW_UP} and not any(s.asks for s in sentences):
+    if (
+        agrees
+        and not purposes & {Purpose.COMPLAINT, Purpose.FOLLOW_UP}
+        and not any(s.asks for s in sentences)
+    ):
         return Intent.CONFIRM, 0.7
     return _without_order(" ".join(s.words for s in sentences), sentences)
 
@@ -80,4 +84,8 @@ _GREETING_LENGTH = 7
 
 
 def _only_greets(words: str) -> bool:
-    return INTENTS.any("greeting", words) and len(words.split()) <= _GREETING_LENGTH and not INTENTS.any("price", words)
+    return (
+        INTENTS.any("greeting", words)
+        and len(words.split()) <= _GREETING_LENGTH
+        and not INTENTS.any("price", words)
+    )

@@ -47,7 +47,9 @@ def wish_of(part: Part) -> Wish:
     if not behind or not heard:
         behind, heard = tuple(word for _, word in words), ()
     tail = sum(1 for i, _ in words if part.tail is not None and i >= part.tail)
-    tail_amounts = sum(1 for piece in part.pieces[part.tail :] if piece.amount) if part.tail is not None else 0
+    tail_amounts = (
+        sum(1 for piece in part.pieces[part.tail :] if piece.amount) if part.tail is not None else 0
+    )
     return Wish(behind, part.units, part.amounts, part.rejected, heard, tail, tail_amounts)
 
 
@@ -106,14 +108,29 @@ class Assembler:
         wish, alone = wish_of(part), self._read(wish_of(part), part)
         last = self._last()
         if last and not last.counted and not last.denied and last.cue is None and part.lead is not Role.STOP:
-            joined = replace(wish, words=(*last.wish.words, *wish.words), units=(*last.wish.units, *wish.units))
+            joined = replace(
+                wish, words=(*last.wish.words, *wish.words), units=(*last.wish.units, *wish.units)
+            )
             together = self._read(joined, part)
             if together.match.fit > alone.match.fit and together.entry is not None and not together.partial:
                 self._replace_last(part, joined, together)
                 return
-        if last and last.counted and last.reading.quantity is None and last.cue not in _RELATIVE and alone.entry is None and self._completes(last, wish, part):
+        if (
+            last
+            and last.counted
+            and last.reading.quantity is None
+            and last.cue not in _RELATIVE
+            and alone.entry is None
+            and self._completes(last, wish, part)
+        ):
             return
-        if last and part.correction and last.counted and last.cue not in _RELATIVE and self._refines(last, wish, part):
+        if (
+            last
+            and part.correction
+            and last.counted
+            and last.cue not in _RELATIVE
+            and self._refines(last, wish, part)
+        ):
             return
         self._add(part, wish, asked=asked)
         if part.each:
@@ -122,7 +139,14 @@ class Assembler:
     def _take_amount(self, part: Part, *, asked: bool) -> None:
         last = self._last()
         self._waiting = None
-        if last is not None and last.asked == asked and last.counted and last.cue not in _RELATIVE and not part.correction and self._completes(last, wish_of(part), part):
+        if (
+            last is not None
+            and last.asked == asked
+            and last.counted
+            and last.cue not in _RELATIVE
+            and not part.correction
+            and self._completes(last, wish_of(part), part)
+        ):
             return
         open_items = last is not None and not last.counted and not last.denied and not last.usual
         if open_items and part.cue not in _RELATIVE:
@@ -131,34 +155,66 @@ class Assembler:
             self._add(part, replace(wish_of(part), words=(*last.wish.heard, *last.wish.words)), asked=asked)
         elif len(part.amounts) > 1 and last is not None:
             self._add(part, wish_of(part), asked=asked)
-        elif last is not None and last.counted and last.cue not in _RELATIVE and (part.correction or part.cue == "set"):
+        elif (
+            last is not None
+            and last.counted
+            and last.cue not in _RELATIVE
+            and (part.correction or part.cue == "set")
+        ):
             self._recount(part)
         elif part.each:
             self._each = part
         elif part.cue in {"replace_to", "instead", "set", "less"} or part.more or part.correction:
             self._add(part, wish_of(part), asked=asked)
-        else:
+        elif asked:
             self._waiting = part
 
     def _take_words(self, part: Part, *, asked: bool) -> None:
         wish, last = wish_of(part), self._last()
-        if last is not None and last.denied and len(self._items) > 1 and self._items[-2].counted and not self._items[-2].denied and part.lead is Role.COMMA:
-            self._items[-2:] = [self._items[-1], self._items[-2]]  # "chicos no, medianos" speaks of the gloves before
+        if (
+            last is not None
+            and last.denied
+            and len(self._items) > 1
+            and self._items[-2].counted
+            and not self._items[-2].denied
+            and part.lead is Role.COMMA
+        ):
+            self._items[-2:] = [
+                self._items[-1],
+                self._items[-2],
+            ]  # "chicos no, medianos" speaks of the gloves before
             last = self._items[-1]
         if self._waiting is not None and part.cue not in _RELATIVE:
             waiting, self._waiting = self._waiting, None
-            self._add(part, replace(wish, amounts=(*waiting.amounts, *wish.amounts)), asked=asked, start=waiting.start)
+            self._add(
+                part,
+                replace(wish, amounts=(*waiting.amounts, *wish.amounts)),
+                asked=asked,
+                start=waiting.start,
+            )
             return
         if self._each is not None and part.cue is None:
             self._add(part, replace(wish, amounts=(*self._each.amounts, *wish.amounts)), asked=asked)
             return
-        if last is not None and last.asked == asked and part.cue in {None, "set"} and not last.denied and last.cue not in _RELATIVE and self._refines(last, wish, part):
+        if (
+            last is not None
+            and last.asked == asked
+            and part.cue in {None, "set"}
+            and not last.denied
+            and last.cue not in _RELATIVE
+            and self._refines(last, wish, part)
+        ):
             return
         self._add(part, wish, asked=asked)
 
     def _completes(self, last: Item, wish: Wish, part: Part) -> bool:
         """Whether the part settles the last item: "Pepsi 2L, two cases", "3 sacks of flour, the 25 kg ones"."""
-        joined = replace(last.wish, words=(*last.wish.words, *wish.words), units=(*last.wish.units, *wish.units), amounts=(*last.wish.amounts, *wish.amounts))
+        joined = replace(
+            last.wish,
+            words=(*last.wish.words, *wish.words),
+            units=(*last.wish.units, *wish.units),
+            amounts=(*last.wish.amounts, *wish.amounts),
+        )
         together = self._read(joined, part, upto=len(self._items) - 1)
         if together.entry is None or together.quantity is None or together.partial or together.context:
             return False
@@ -171,14 +227,34 @@ class Assembler:
 
     def _refines(self, last: Item, wish: Wish, part: Part) -> bool:
         """Whether the part says more about the last item ("the tall ones", "no, medianos"); it is then joined to it."""
-        amounts = wish.amounts or last.wish.amounts if part.correction and part.counted else (*last.wish.amounts, *wish.amounts)
+        amounts = (
+            wish.amounts or last.wish.amounts
+            if part.correction and part.counted
+            else (*last.wish.amounts, *wish.amounts)
+        )
         words = (*last.wish.heard, *last.wish.words)
-        joined = Wish((*words, *wish.heard, *wish.words), (*last.wish.units, *wish.units), amounts, (*last.wish.rejected, *wish.rejected))
+        joined = Wish(
+            (*words, *wish.heard, *wish.words),
+            (*last.wish.units, *wish.units),
+            amounts,
+            (*last.wish.rejected, *wish.rejected),
+        )
         together, alone = self._read(joined, part), self._read(wish, part)
-        if together.entry is not None and not together.partial and (together.match.fit is not Fit.RELAXED or last.reading.entry is None) and self._says_more(last, together, alone):
+        if (
+            together.entry is not None
+            and not together.partial
+            and (together.match.fit is not Fit.RELAXED or last.reading.entry is None)
+            and self._says_more(last, together, alone)
+        ):
             self._replace_last(part, joined, together)
             return True
-        if last.reading.entry is None and alone.entry is None and together.match.fit is Fit.AMBIGUOUS and alone.match.fit is Fit.AMBIGUOUS and part.lead is not Role.STOP:
+        if (
+            last.reading.entry is None
+            and alone.entry is None
+            and together.match.fit is Fit.AMBIGUOUS
+            and alone.match.fit is Fit.AMBIGUOUS
+            and part.lead is not Role.STOP
+        ):
             self._replace_last(part, joined, together)
             return True
         return part.correction and self._replaces_variant(last, wish, alone, part)
@@ -189,11 +265,18 @@ class Assembler:
         return alone.entry is None or alone.entry == together.entry
 
     def _replaces_variant(self, last: Item, wish: Wish, alone: Reading, part: Part) -> bool:
-        """"Sorry, M": the correction takes the place of the last variant."""
+        """ "Sorry, M": the correction takes the place of the last variant."""
         counts = wish.amounts if part.counted else (*_counts(last), *wish.amounts)
         asked = replace(wish, amounts=counts)
-        found = self._reader.read(asked, context=(*last.wish.heard, *last.wish.words), carried=last.reading.unit)
-        if found.entry is None or (alone.entry is not None and not found.context and alone.entry != last.reading.entry and not part.correction):
+        found = self._reader.read(
+            asked, context=(*last.wish.heard, *last.wish.words), carried=last.reading.unit
+        )
+        if found.entry is None or (
+            alone.entry is not None
+            and not found.context
+            and alone.entry != last.reading.entry
+            and not part.correction
+        ):
             return False
         self._replace_last(part, replace(last.wish, words=(*last.wish.words,), amounts=counts), found)
         return True
@@ -201,23 +284,41 @@ class Assembler:
     def _count_open(self, part: Part) -> None:
         """The amount behind a product without one; "each" counts all open products before it."""
         open_from = len(self._items) - 1
-        while part.each and open_from > 0 and not self._items[open_from - 1].counted and not self._items[open_from - 1].denied:
+        while (
+            part.each
+            and open_from > 0
+            and not self._items[open_from - 1].counted
+            and not self._items[open_from - 1].denied
+        ):
             open_from -= 1
         for place in range(open_from, len(self._items)):
             item = replace(self._items[place], asked=True)
-            wish = replace(item.wish, amounts=(*item.wish.amounts, *part.amounts), units=(*item.wish.units, *part.units))
+            wish = replace(
+                item.wish, amounts=(*item.wish.amounts, *part.amounts), units=(*item.wish.units, *part.units)
+            )
             reading = self._read(wish, part, upto=place)
-            self._items[place] = replace(item, wish=wish, reading=reading, cue=item.cue or part.cue, more=item.more or part.more, end=part.end)
+            self._items[place] = replace(
+                item,
+                wish=wish,
+                reading=reading,
+                cue=item.cue or part.cue,
+                more=item.more or part.more,
+                end=part.end,
+            )
 
     def _recount(self, part: Part) -> None:
         last = self._items[-1]
         sizes = tuple(a for a in last.wish.amounts if a is not last.reading.amount)
         wish = replace(last.wish, amounts=(*sizes, *part.amounts))
-        reading = self._reader.read(wish, context=self._context(len(self._items) - 1), near=self._near, carried=last.reading.unit)
-        self._items[-1] = replace(last, wish=wish, reading=reading, cue="set" if part.cue == "set" else last.cue)
+        reading = self._reader.read(
+            wish, context=self._context(len(self._items) - 1), near=self._near, carried=last.reading.unit
+        )
+        self._items[-1] = replace(
+            last, wish=wish, reading=reading, cue="set" if part.cue == "set" else last.cue
+        )
 
     def _spread(self, part: Part) -> None:
-        """"Knives and forks, 5 packs each" in one part: the open products before take the same amount."""
+        """ "Knives and forks, 5 packs each" in one part: the open products before take the same amount."""
         place = len(self._items) - 2
         while place >= 0 and not self._items[place].counted and not self._items[place].denied:
             item = self._items[place]
@@ -227,7 +328,9 @@ class Assembler:
 
     # --- the list ---------------------------------------------------------------------------------------------------
 
-    def _add(self, part: Part, wish: Wish, *, asked: bool, denied: bool = False, start: int | None = None) -> None:
+    def _add(
+        self, part: Part, wish: Wish, *, asked: bool, denied: bool = False, start: int | None = None
+    ) -> None:
         self._append(
             Item(
                 wish=wish,
@@ -249,7 +352,14 @@ class Assembler:
 
     def _replace_last(self, part: Part, wish: Wish, reading: Reading) -> None:
         last = self._items[-1]
-        self._items[-1] = replace(last, wish=wish, reading=reading, end=max(last.end, part.end), cue=last.cue or part.cue, more=last.more or part.more)
+        self._items[-1] = replace(
+            last,
+            wish=wish,
+            reading=reading,
+            end=max(last.end, part.end),
+            cue=last.cue or part.cue,
+            more=last.more or part.more,
+        )
 
     def _last(self) -> Item | None:
         return self._items[-1] if self._items else None

@@ -110,7 +110,9 @@ def _load() -> Lexicon:
     concepts = _concepts(groups)
     tables = [*cues.values(), *quantities.values(), *_tables(stop).values()]
     phrase_words = [word for table in tables for word in table] + list(concepts)
-    distinctive = {line[0] for name in ("sizes", "colours", "forms") for line in _group_lines({name: groups[name]})}
+    distinctive = {
+        line[0] for name in ("sizes", "colours", "forms") for line in _group_lines({name: groups[name]})
+    }
     numbers = dict(entry.split("=") for entry in raw["numbers"]["words"].split())
     return Lexicon(
         language_words=_tables(raw["languages"]),
@@ -134,7 +136,9 @@ def _load() -> Lexicon:
 def _load_intents() -> IntentPatterns:
     text = resources.files("handlers.ai.data").joinpath("intents.toml").read_text(encoding="utf-8")
     raw: dict[str, list[str]] = tomllib.loads(text)
-    return IntentPatterns({name: tuple(re.compile(_whole(p)) for p in patterns) for name, patterns in raw.items()})
+    return IntentPatterns(
+        {name: tuple(re.compile(_whole(p)) for p in patterns) for name, patterns in raw.items()}
+    )
 
 
 def _whole(pattern: str) -> str:

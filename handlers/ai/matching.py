@@ -72,7 +72,9 @@ def _readings(catalogue: IndexedCatalogue, words: Sequence[str]) -> list[tuple[t
     readings: list[tuple[tuple[str, ...], float]] = [((), 1.0)]
     for word in words:
         options = _options(catalogue, word)
-        readings = [(sofar + more, min(like, score)) for sofar, like in readings for more, score in options][:_MAX_CANDIDATES]
+        readings = [(sofar + more, min(like, score)) for sofar, like in readings for more, score in options][
+            :_MAX_CANDIDATES
+        ]
     return readings if words else []
 
 
@@ -92,6 +94,8 @@ def _match_words(catalogue: IndexedCatalogue, words: tuple[str, ...], likeness: 
         found = _rank(_fitting(catalogue, wanted, query), wanted, likeness, query)
         if found.fit is not Fit.NONE:
             return Match(found.fit, found.entry, found.likeness, found.candidates, frozenset(extra))
+    if optional and (sized := _by_magnitude(catalogue, (*words, *optional), likeness, query)):
+        return sized
     return _relax(catalogue, words, likeness, query)
 
 
@@ -100,13 +104,18 @@ def _fitting(catalogue: IndexedCatalogue, wanted: frozenset[str], query: Query) 
     postings = sorted((catalogue.posting(word) for word in wanted), key=len)
     common = frozenset.intersection(*postings) if postings else frozenset()
     fitting = [catalogue.entries[place] for place in sorted(common)]
-    return [e for e in fitting if all(e.has_size(s) for s in query.sizes) and e.product.sku not in query.rejected]
+    return [
+        e for e in fitting if all(e.has_size(s) for s in query.sizes) and e.product.sku not in query.rejected
+    ]
 
 
 def _rank(entries: Sequence[Entry], wanted: frozenset[str], likeness: float, query: Query) -> Match:
     for fit, group in (
         (Fit.EXACT, [e for e in entries if _exact(e, wanted, query.sizes)]),
-        (Fit.TERM, _leading(entries, wanted, [e for e in entries if any(wanted <= t.words for t in e.terms)])),
+        (
+            Fit.TERM,
+            _leading(entries, wanted, [e for e in entries if any(wanted <= t.words for t in e.terms)]),
+        ),
         (Fit.UNION, _leading(entries, wanted, entries)),
     ):
         chosen = group if len(group) == 1 else _near(group, query)
@@ -156,20 +165,37 @@ def _relax(catalogue: IndexedCatalogue, words: Sequence[str], likeness: float, q
     return NO_MATCH
 
 
-def _by_magnitude(catalogue: IndexedCatalogue, words: Sequence[str], likeness: float, query: Query) -> Match | None:
-    """"The little coronas", "do grande": the smallest or largest of the products that fit otherwise."""
+def _by_magnitude(
+    catalogue: IndexedCatalogue, words: Sequence[str], likeness: float, query: Query
+) -> Match | None:
+    """ "The little coronas", "do grande": the smallest or largest of the products that fit otherwise."""
     rest = frozenset(words) - {"small", "large"}
     if len(rest) == len(set(words)) or not rest:
         return None
     entries = _leading(_fitting(catalogue, rest, query), rest, _fitting(catalogue, rest, query))
     if len(entries) == 1:
         return Match(Fit.RELAXED, entries[0], likeness, tuple(entries))
-    sized = sorted(((size.base, e.product.sku, e) for e in entries for size in e.sizes if size.measure == "ml" and size.base), reverse="large" in words)
-    if len(sized) < 2 or len({e.product.sku for _, _, e in sized}) != len(sized) or len(sized) != len(entries) or sized[0][0] == sized[1][0]:  # noqa: PLR2004 - two to compare
+    sized = sorted(
+        (
+            (size.base, e.product.sku, e)
+            for e in entries
+            for size in e.sizes
+            if size.measure == "ml" and size.base
+        ),
+        reverse="large" in words,
+    )
+    if (
+        len(sized) < 2
+        or len({e.product.sku for _, _, e in sized}) != len(sized)
+        or len(sized) != len(entries)
+        or sized[0][0] == sized[1][0]
+    ):  # noqa: PLR2004 - two to compare
         return None
     return Match(Fit.RELAXED, sized[0][2], likeness, tuple(entries))
 
 
 def _tells(catalogue: IndexedCatalogue, rest: Iterable[str], dropped: str) -> bool:
     """Whether what stays is rarer than what is left out."""
-    return min(len(catalogue.posting(word)) for word in rest) <= len(catalogue.posting(dropped)) * _RELAXED_SHARE
+    return (
+        min(len(catalogue.posting(word)) for word in rest) <= len(catalogue.posting(dropped)) * _RELAXED_SHARE
+    )

@@ -6,7 +6,33 @@ from collections.abc import Sequence
 from handlers.ai.lexicon import LEXICON
 from handlers.ai.text import Kind, Token
 
-_GREETERS = frozenset({"hi", "hello", "hey", "dear", "hola", "oi", "ola", "estimado", "estimada", "prezado", "prezada", "buenas", "morning", "cara", "caro", "querido", "querida", "gracias", "thanks", "obrigado", "obrigada", "valeu", "fala"})
+_GREETERS = frozenset(
+    {
+        "hi",
+        "hello",
+        "hey",
+        "dear",
+        "hola",
+        "oi",
+        "ola",
+        "estimado",
+        "estimada",
+        "prezado",
+        "prezada",
+        "buenas",
+        "morning",
+        "cara",
+        "caro",
+        "querido",
+        "querida",
+        "gracias",
+        "thanks",
+        "obrigado",
+        "obrigada",
+        "valeu",
+        "fala",
+    }
+)
 _NAME_ENDS = frozenset({",", ":", "!", "\n", "."})
 _NAME_WORDS = 2
 _INTRODUCERS = frozenset({"soy", "somos", "sou"})
@@ -14,9 +40,47 @@ _YEARS = range(2011, 2036)
 _LONG = 6  # digits: longer numbers are telephones, folios, codes
 _PHONE_GROUPS = 3
 _MONEY = frozenset("$€£%#")
-_CURRENCIES = frozenset({"pesos", "reais", "dolares", "dollars", "euros", "usd", "mxn", "brl", "ars", "r$", "bucks"})
-_TIME_OPENERS = frozenset({"las", "as", "at", "antes", "before", "after", "despues", "depois", "until", "till", "hasta", "ate", "by", "la"})
-_STREETS = frozenset({"street", "st", "road", "rd", "avenue", "ave", "lane", "ln", "drive", "square", "blvd", "boulevard", "court", "close", "terrace", "dock"})
+_CURRENCIES = frozenset(
+    {"pesos", "reais", "dolares", "dollars", "euros", "usd", "mxn", "brl", "ars", "r$", "bucks"}
+)
+_TIME_OPENERS = frozenset(
+    {
+        "las",
+        "as",
+        "at",
+        "antes",
+        "before",
+        "after",
+        "despues",
+        "depois",
+        "until",
+        "till",
+        "hasta",
+        "ate",
+        "by",
+        "la",
+    }
+)
+_STREETS = frozenset(
+    {
+        "street",
+        "st",
+        "road",
+        "rd",
+        "avenue",
+        "ave",
+        "lane",
+        "ln",
+        "drive",
+        "square",
+        "blvd",
+        "boulevard",
+        "court",
+        "close",
+        "terrace",
+        "dock",
+    }
+)
 
 
 def noise_positions(tokens: Sequence[Token]) -> set[int]:
@@ -29,7 +93,7 @@ def noise_positions(tokens: Sequence[Token]) -> set[int]:
 
 
 def _salutations(tokens: Sequence[Token]) -> set[int]:
-    """"Hi Ana," and "Estimada Sole:" name a person: at most two words up to a separator."""
+    """ "Hi Ana," and "Estimada Sole:" name a person: at most two words up to a separator."""
     taken: set[int] = set()
     for position, token in enumerate(tokens):
         if token.norm not in _GREETERS:
@@ -38,16 +102,23 @@ def _salutations(tokens: Sequence[Token]) -> set[int]:
         while end < len(tokens) and tokens[end].kind is Kind.WORD and end - position <= _NAME_WORDS:
             end += 1
         named = range(position + 1, end)
-        if end < len(tokens) and tokens[end].norm in _NAME_ENDS and all(tokens[i].norm not in LEXICON.wish for i in named):
+        if (
+            end < len(tokens)
+            and tokens[end].norm in _NAME_ENDS
+            and all(tokens[i].norm not in LEXICON.wish for i in named)
+        ):
             taken |= set(named)
     return taken
 
 
 def _introductions(tokens: Sequence[Token]) -> set[int]:
-    """"Soy Dani del bar Tres Cuartos,": everything up to the separator, unless digits or a wish come first."""
+    """ "Soy Dani del bar Tres Cuartos,": everything up to the separator, unless digits or a wish come first."""
     taken: set[int] = set()
     for position, token in enumerate(tokens):
-        opens = token.norm in _INTRODUCERS or (token.norm in {"aqui", "habla", "fala"} and _norm(tokens, position + 1) in {"e", "es", "o", "a", "el", "la"})
+        opens = token.norm in _INTRODUCERS or (
+            token.norm in {"aqui", "habla", "fala"}
+            and _norm(tokens, position + 1) in {"e", "es", "o", "a", "el", "la"}
+        )
         if not opens:
             continue
         end = position + 1
@@ -76,7 +147,9 @@ def _noise_at(tokens: Sequence[Token], position: int) -> set[int]:
 def _is_year(tokens: Sequence[Token], position: int) -> bool:
     norm, after = tokens[position].norm, _norm(tokens, position + 1)
     plausible = norm.isdigit() and int(norm) in _YEARS and len(norm) == 4  # noqa: PLR2004 - digits of a year
-    return plausible and after not in LEXICON.units and position > 0 and tokens[position - 1].kind is Kind.WORD
+    return (
+        plausible and after not in LEXICON.units and position > 0 and tokens[position - 1].kind is Kind.WORD
+    )
 
 
 def _digit_run(tokens: Sequence[Token], position: int) -> list[int]:
@@ -93,12 +166,16 @@ def _digit_run(tokens: Sequence[Token], position: int) -> list[int]:
 
 
 def _clock(tokens: Sequence[Token], position: int) -> set[int]:
-    """"10:30", "a las 6", "antes de las 8", "8 a 14 h", "11-9" behind days or opening words."""
+    """ "10:30", "a las 6", "antes de las 8", "8 a 14 h", "11-9" behind days or opening words."""
     if _norm(tokens, position + 1) == ":" and _is_num(tokens, position + 2) and tokens[position + 2].glued:
         return {position, position + 1, position + 2}
     before, earlier = _norm(tokens, position - 1), _norm(tokens, position - 2)
     opened = before in {"las", "as", "at"} or (before == "la" and earlier == "a")
-    opened = opened or (before in _TIME_OPENERS and before not in {"la", "by"}) or (before == "de" and earlier in {"antes", "depois", "despues"})
+    opened = (
+        opened
+        or (before in _TIME_OPENERS and before not in {"la", "by"})
+        or (before == "de" and earlier in {"antes", "depois", "despues"})
+    )
     if opened and _norm(tokens, position + 1) not in LEXICON.units and not _counts_word(tokens, position + 1):
         return {position}
     return set()
@@ -109,37 +186,59 @@ def _counts_word(tokens: Sequence[Token], position: int) -> bool:
     if position >= len(tokens) or tokens[position].kind is not Kind.WORD:
         return False
     norm = tokens[position].norm
-    return norm not in LEXICON.function and norm not in LEXICON.polite and norm not in LEXICON.noise["after"] and norm not in {"tomorrow", "hoy", "manana", "amanha", "today"}
+    return (
+        norm not in LEXICON.function
+        and norm not in LEXICON.polite
+        and norm not in LEXICON.noise["after"]
+        and norm not in {"tomorrow", "hoy", "manana", "amanha", "today"}
+    )
 
 
 def _money(tokens: Sequence[Token], position: int) -> set[int]:
     before, after = _norm(tokens, position - 1), _norm(tokens, position + 1)
-    if before in _MONEY or after in {"%", "€", "$"} or after in _CURRENCIES or (after == "mil" and _norm(tokens, position + 2) in _CURRENCIES):
+    if (
+        before in _MONEY
+        or after in {"%", "€", "$"}
+        or after in _CURRENCIES
+        or (after == "mil" and _norm(tokens, position + 2) in _CURRENCIES)
+    ):
         return {position}
     return set()
 
 
 def _labelled(tokens: Sequence[Token], position: int) -> set[int]:
-    """"Tel. 744", "factura A-2210", "calle Juárez 220": a word before that numbers things."""
+    """ "Tel. 744", "factura A-2210", "calle Juárez 220": a word before that numbers things."""
     if _norm(tokens, position + 1) in LEXICON.units:
         return set()
     cursor = position - 1
     for distance in range(4):
         norm = _norm(tokens, cursor)
-        if norm in LEXICON.noise["before"] and (distance < 3 or norm in {"calle", "avenida", "av", "rua", "street"}):  # noqa: PLR2004 - "Av. Juárez 220"
+        if norm in LEXICON.noise["before"] and (
+            distance < 3 or norm in {"calle", "avenida", "av", "rua", "street"}
+        ):  # noqa: PLR2004 - "Av. Juárez 220"
             return {position}
-        if norm in {"", "\n", "//", ","} and not (norm == "," and _norm(tokens, cursor - 2) == "rua") or _is_num(tokens, cursor):
+        if (
+            norm in {"", "\n", "//", ","}
+            and not (norm == "," and _norm(tokens, cursor - 2) == "rua")
+            or _is_num(tokens, cursor)
+        ):
             return set()
         cursor -= 1
     return set()
 
 
 def _followed(tokens: Sequence[Token], position: int) -> set[int]:
-    """"30 personas", "8 h", "7am", "18 Dock Street"."""
+    """ "30 personas", "8 h", "7am", "18 Dock Street"."""
     after = _norm(tokens, position + 1)
-    if after in LEXICON.noise["after"] or (after in {"-", "a", "to"} and _is_num(tokens, position + 2) and _norm(tokens, position + 3) in LEXICON.noise["after"]):
+    if after in LEXICON.noise["after"] or (
+        after in {"-", "a", "to"}
+        and _is_num(tokens, position + 2)
+        and _norm(tokens, position + 3) in LEXICON.noise["after"]
+    ):
         return {position, position + 2} if after in {"-", "a", "to"} else {position}
-    if any(_norm(tokens, position + offset) in _STREETS for offset in (2, 3)) and _norm(tokens, position + 1) not in {",", "\n"}:
+    if any(_norm(tokens, position + offset) in _STREETS for offset in (2, 3)) and _norm(
+        tokens, position + 1
+    ) not in {",", "\n"}:
         return {position}
     return set()
 

@@ -48,7 +48,9 @@ class Amount:
 def parse_digits(raw: str, language: Language) -> Decimal:
     """A written number: "1.000" is a thousand in es and pt, "1,000" in en; otherwise comma and point are decimal."""
     grouping = "," if language is Language.EN else "."
-    if re.fullmatch(r"[1-9]\d{0,2}(?:[.,]\d{3})+", raw) and (grouping in raw or len(re.split("[.,]", raw)) > 2):  # noqa: PLR2004 - two parts
+    if re.fullmatch(r"[1-9]\d{0,2}(?:[.,]\d{3})+", raw) and (
+        grouping in raw or len(re.split("[.,]", raw)) > 2
+    ):  # noqa: PLR2004 - two parts
         return Decimal(re.sub("[.,]", "", raw))
     head, *tail = re.split("[.,]", raw)
     return Decimal(f"{head}.{''.join(tail)}" if tail else head)
@@ -83,7 +85,7 @@ class NumberReader:
         return amounts
 
     def _names_pack(self, amount: Amount, before: list[Amount]) -> bool:
-        """"Caja de 24", "cx c/ 24", "a 24 of", "una de 24": the number says what one pack holds."""
+        """ "Caja de 24", "cx c/ 24", "a 24 of", "una de 24": the number says what one pack holds."""
         if amount.unit not in {None, "piece", "pack"} or amount.value < _SMALLEST_PACK or amount.dozens:
             return False
         opener, earlier = self._norm(amount.start - 1), self._unit(amount.start - 2)
@@ -93,14 +95,21 @@ class NumberReader:
             return True
         gap = amount.start - before[-1].end if before else _FAR
         near = gap == 0 or (gap == 1 and opener in {"de", "of", "x"})
-        return near and before[-1].value < amount.value and before[-1].unit in {None, "box", "pack"} and not before[-1].dozens
+        return (
+            near
+            and before[-1].value < amount.value
+            and before[-1].unit in {None, "box", "pack"}
+            and not before[-1].dozens
+        )
 
     def _is_name(self, position: int) -> bool:
         """Digits that the lexicon knows as words ("0.0", "000") and capitalised number words inside names ("Tres Cuartos")."""
         token = self._tokens[position]
         before = self._tokens[position - 1] if position else None
         inside = before is not None and before.kind is Kind.WORD and before.capital
-        return (token.kind is Kind.NUM and is_worded(token.norm)) or (token.capital and inside and token.norm in LEXICON.numbers)
+        return (token.kind is Kind.NUM and is_worded(token.norm)) or (
+            token.capital and inside and token.norm in LEXICON.numbers
+        )
 
     def read(self, position: int) -> Amount | None:
         """The amount or range that begins at the token, or None."""
@@ -130,7 +139,12 @@ class NumberReader:
     # --- one amount ---------------------------------------------------------------------------------------------
 
     def _read_single(self, position: int) -> Amount | None:
-        amount = self._vague(position) or self._fraction(position) or self._plain(position) or self._bare_unit(position)
+        amount = (
+            self._vague(position)
+            or self._fraction(position)
+            or self._plain(position)
+            or self._bare_unit(position)
+        )
         if amount is None:
             return None
         amount = self._with_half(amount)
@@ -156,9 +170,13 @@ class NumberReader:
         return Amount(position, after, count, halves=True)
 
     def _implied_kilo(self, position: int, count: Decimal) -> Amount | None:
-        """"Tres cuartos de queso": quarters are of a kilo."""
+        """ "Tres cuartos de queso": quarters are of a kilo."""
         end = position + 1 + (self._norm(position + 1) in {"cuartos", "cuarto"})
-        if self._norm(end - 1) not in {"cuartos", "cuarto", "quarters"} or self._norm(end) != "de" or count == 1:
+        if (
+            self._norm(end - 1) not in {"cuartos", "cuarto", "quarters"}
+            or self._norm(end) != "de"
+            or count == 1
+        ):
             return None
         return Amount(position, end, count, unit="kg", halves=True)
 
@@ -192,7 +210,7 @@ class NumberReader:
         return Amount(start, position + 1, Decimal(2))
 
     def _another(self, position: int) -> Amount | None:
-        """"Otro maple", "another case": one more, where no number follows."""
+        """ "Otro maple", "another case": one more, where no number follows."""
         if self._norm(position) not in _ANOTHER or self._unit(position + 1) is None:
             return None
         return Amount(position, position + 1, Decimal(1), extra=True)
@@ -219,7 +237,15 @@ class NumberReader:
         if self._norm(end) == "k" and self._tokens[end].glued:
             return end + 1, value * _THOUSAND
         scale = LEXICON.numbers.get(self._norm(end), 0)
-        if scale in {_HUNDRED, _THOUSAND} and self._norm(end) in {"mil", "thousand", "hundred", "milheiro", "milheiros", "millar", "millares"}:
+        if scale in {_HUNDRED, _THOUSAND} and self._norm(end) in {
+            "mil",
+            "thousand",
+            "hundred",
+            "milheiro",
+            "milheiros",
+            "millar",
+            "millares",
+        }:
             return end + 1, value * scale
         return end, value
 
@@ -228,7 +254,11 @@ class NumberReader:
         if len(window) < 3 or window[1].norm != "/" or not (window[1].glued and window[2].glued):  # noqa: PLR2004 - n / n
             return None
         numerator, denominator = window[0].norm, window[2].norm
-        if denominator not in {"2", "3", "4", "8"} or not numerator.isdigit() or int(numerator) >= int(denominator):
+        if (
+            denominator not in {"2", "3", "4", "8"}
+            or not numerator.isdigit()
+            or int(numerator) >= int(denominator)
+        ):
             return None
         return (Decimal(numerator) / Decimal(denominator)).quantize(Decimal("0.001")).normalize()
 
@@ -241,7 +271,11 @@ class NumberReader:
             total, current = _accumulate(total, current, value)
             last, end = value, end + 1
             following = self._number_word(end + 1)
-            if self._norm(end) in {"y", "e", "and"} and following is not None and self._joined(last, following):
+            if (
+                self._norm(end) in {"y", "e", "and"}
+                and following is not None
+                and self._joined(last, following)
+            ):
                 end += 1
         if end == position:
             return None
@@ -265,11 +299,15 @@ class NumberReader:
         return LEXICON.numbers.get(word)
 
     def _counts_something(self, position: int) -> bool:
-        """"The baby one, 4 bags" and "la uno" count nothing: an article counts the word behind it."""
+        """ "The baby one, 4 bags" and "la uno" count nothing: an article counts the word behind it."""
         if self._norm(position - 1) in {"the", "this", "that", "which", "la", "el", "cada", "each"}:
             return False
         following = self._tokens[position + 1] if position + 1 < len(self._tokens) else None
-        return following is not None and following.kind is not Kind.SEP and following.norm not in {"and", "y", "e", "pls", "please"}
+        return (
+            following is not None
+            and following.kind is not Kind.SEP
+            and following.norm not in {"and", "y", "e", "pls", "please"}
+        )
 
     def _article_counts(self, position: int) -> bool:
         following = self._norm(position + 1)
@@ -281,11 +319,13 @@ class NumberReader:
         return bool(following) and self._tokens[position + 1].kind is Kind.WORD and following not in idle
 
     def _bare_unit(self, position: int) -> Amount | None:
-        """"Kilo y medio", "docena de", "kilo de": a unit that counts once without a number."""
+        """ "Kilo y medio", "docena de", "kilo de": a unit that counts once without a number."""
         unit = self._unit(position)
         if unit is None or (position and self._is_num(position - 1)):
             return None
-        counted = unit == "dozen" or (unit == "kg" and self._norm(position + 1) in {"de", "of"} and len(self._norm(position)) > 3)  # noqa: PLR2004 - "kg de"
+        counted = unit == "dozen" or (
+            unit == "kg" and self._norm(position + 1) in {"de", "of"} and len(self._norm(position)) > 3
+        )  # noqa: PLR2004 - "kg de"
         if not counted and not self._half_follows(position + 1):
             return None
         return Amount(position, position, Decimal(1))
@@ -305,7 +345,7 @@ class NumberReader:
         return 3 if self._norm(position + 1) == "a" and self._norm(position + 2) == "half" else 0
 
     def _is_new_half(self, position: int) -> bool:
-        """"200 e meio milheiro", "3 y medio kilo" begin a new amount; "dos y medio kilos" does not."""
+        """ "200 e meio milheiro", "3 y medio kilo" begin a new amount; "dos y medio kilos" does not."""
         scale = self._norm(position) in {"milheiro", "millar", "thousand"}
         return scale or (self._unit(position) is not None and self._norm(position) not in _PLURAL_KILOS)
 
@@ -327,7 +367,11 @@ class NumberReader:
         position = amount.end
         if self._norm(position) in {"de", "of"} and amount.dozens:
             position += 1
-        if amount.halves and self._norm(position) in {"de", "of", "d"} and self._unit(position + 1) in {"kg", "l"}:
+        if (
+            amount.halves
+            and self._norm(position) in {"de", "of", "d"}
+            and self._unit(position + 1) in {"kg", "l"}
+        ):
             position += 1
         unit = self._unit(position)
         if unit is None or unit == "dozen" or (unit in {"g", "l", "m"} and self._shouted(position)):

@@ -106,7 +106,8 @@ class PartReader:
         if piece.word in {"add", "more"}:
             return _complete(current) and bool(rest) and rest[0].role is Role.AMOUNT
         if piece.word in {"set", "less", "raise", "lower"}:
-            return _complete(current)
+            recount = any(p.amount for p in current) and bool(rest) and rest[0].amount is not None
+            return _complete(current) or recount
         if piece.word == "half" and any(p.role is Role.CUE for p in current):
             return _complete(current)
         return any(p.role in {Role.WORD, Role.AMOUNT} for p in rest)
@@ -126,14 +127,20 @@ class PartReader:
         return piece.word == "replace" or self._tokens[piece.start].norm in LEXICON.cues["replace"]
 
     def _directed(self, part: Part) -> Part:
-        """"Sube a 10" sets, "sube 10" adds; "baja a 3" sets, "baja 3" takes off."""
+        """ "Sube a 10" sets, "sube 10" adds; "baja a 3" sets, "baja 3" takes off."""
         if part.cue not in {"raise", "lower"}:
             return part
         amount = part.amounts[-1] if part.amounts else None
-        before = {self._tokens[i].norm for i in range(max(0, amount.start - 2), amount.start)} if amount else set()
+        before = (
+            {self._tokens[i].norm for i in range(max(0, amount.start - 2), amount.start)} if amount else set()
+        )
         if amount is None or before & _UP_TO:
             return replace(part, cue="set")
-        return replace(part, cue="less") if part.cue == "lower" else replace(part, cue="add", more=True, another=True)
+        return (
+            replace(part, cue="less")
+            if part.cue == "lower"
+            else replace(part, cue="add", more=True, another=True)
+        )
 
     def _tail(self, part: Part) -> int | None:
         """Where "para", "for" opens a purpose behind a complete product."""
@@ -147,20 +154,30 @@ class PartReader:
 
     def _at_amounts(self, run: list[Piece]) -> Iterator[list[Piece]]:
         """Cut where a list has no commas: before each amount, or behind it where the first product leads."""
-        counts = [i for i, piece in enumerate(run) if piece.amount is not None and not self._is_size(run, i) and not self._is_purpose(run, i)]
+        counts = [
+            i
+            for i, piece in enumerate(run)
+            if piece.amount is not None and not self._is_size(run, i) and not self._is_purpose(run, i)
+        ]
         counts = [i for n, i in enumerate(counts) if n == 0 or _has_words(run[counts[n - 1] + 1 : i])]
         if len(counts) <= 1:
             yield run
             return
-        first = next(i for i, piece in enumerate(run) if piece.role is Role.AMOUNT or (piece.role in {Role.WORD, Role.UNIT} and piece.known))
+        first = next(
+            i
+            for i, piece in enumerate(run)
+            if piece.role is Role.AMOUNT or (piece.role in {Role.WORD, Role.UNIT} and piece.known)
+        )
         cuts = counts[1:] if first == counts[0] else [i + 1 for i in counts[:-1]]
         for begin, end in zip([0, *cuts], [*cuts, len(run)], strict=True):
             yield run[begin:end]
 
     def _is_purpose(self, run: list[Piece], position: int) -> bool:
-        """"Para los pasteles de tres leches": a number word behind a purpose counts nothing."""
+        """ "Para los pasteles de tres leches": a number word behind a purpose counts nothing."""
         amount = run[position].amount
-        worded = amount is not None and amount.unit is None and self._tokens[amount.start].norm in LEXICON.numbers
+        worded = (
+            amount is not None and amount.unit is None and self._tokens[amount.start].norm in LEXICON.numbers
+        )
         gaps = (range(run[i - 1].end, run[i].start) for i in range(2, position + 1) if _complete(run[:i]))
         return worded and any(self._tokens[t].norm in _PURPOSE for gap in gaps for t in gap)
 
@@ -171,8 +188,13 @@ class PartReader:
             return True
         printed = amount.value in self._sizes and position > 0 and not amount.weak
         behind_word = printed and run[position - 1].role in {Role.WORD, Role.UNIT}
-        return behind_word and (amount.unit in {None, "l", "g", "kg"}) and any(
-            p.amount is not None and i != position and not is_pure_size(p.amount) for i, p in enumerate(run)
+        return (
+            behind_word
+            and (amount.unit in {None, "l", "g", "kg"})
+            and any(
+                p.amount is not None and i != position and not is_pure_size(p.amount)
+                for i, p in enumerate(run)
+            )
         )
 
 
@@ -228,7 +250,21 @@ def _part(lead: Role, run: Sequence[Piece]) -> Part | None:
 
 def _cue(cues: Sequence[str]) -> str | None:
     """The strongest cue of a part: "quita la mitad" halves, "mejor 8 más" sets."""
-    for cue in ("instead", "replace_to", "replace", "double", "triple", "half", "less", "remove", "set", "raise", "lower", "add", "more"):
+    for cue in (
+        "instead",
+        "replace_to",
+        "replace",
+        "double",
+        "triple",
+        "half",
+        "less",
+        "remove",
+        "set",
+        "raise",
+        "lower",
+        "add",
+        "more",
+    ):
         if cue in cues:
             return cue
     return None

@@ -47,7 +47,20 @@ _CONNECTORS = {
     Language.EN: frozenset({"and", "n", "y", "also"}),
     Language.PT: frozenset({"e", "y", "i", "tambem", "and", "que_de", "como_de"}),
 }
-_CUES = ("instead", "replace", "remove", "raise", "lower", "more", "add", "double", "triple", "half", "less", "set")
+_CUES = (
+    "instead",
+    "replace",
+    "remove",
+    "raise",
+    "lower",
+    "more",
+    "add",
+    "double",
+    "triple",
+    "half",
+    "less",
+    "set",
+)
 _ABBREVIATION = 5  # letters of a unit that may end in a point: "unid."
 
 
@@ -100,7 +113,7 @@ class Annotator:
         return short and after in {"de", "of", "do", "da", "del"}
 
     def _qualified(self, position: int) -> Piece | None:
-        """"Sin gas", "com sal": one word that tells variants apart."""
+        """ "Sin gas", "com sal": one word that tells variants apart."""
         concept = qualify(self._norm(position), self._norm(position + 1))
         if concept is None:
             return None
@@ -119,8 +132,16 @@ class Annotator:
         return Piece(role, position, position + 1, word, known=known) if role else None
 
     def _is_modal(self, position: int) -> bool:
-        """"Can we also have": the verb, not the container."""
-        return self._norm(position) == "can" and self._norm(position + 1) in {"i", "we", "you", "u", "someone", "they", "ya"}
+        """ "Can we also have": the verb, not the container."""
+        return self._norm(position) == "can" and self._norm(position + 1) in {
+            "i",
+            "we",
+            "you",
+            "u",
+            "someone",
+            "they",
+            "ya",
+        }
 
     def _role(self, norm: str) -> tuple[Role | None, str]:
         cues = LEXICON.cues
@@ -154,7 +175,12 @@ class Annotator:
     def _is_letter_size(self, position: int) -> bool:
         norm = self._norm(position)
         following = self._tokens[position + 1] if position + 1 < len(self._tokens) else None
-        if norm == "p" and following is not None and following.kind is Kind.WORD and following.norm not in _CONNECTORS[self._language]:
+        if (
+            norm == "p"
+            and following is not None
+            and following.kind is Kind.WORD
+            and following.norm not in _CONNECTORS[self._language]
+        ):
             return False  # "p copo": para
         return len(norm) == 1 and norm.isalpha() and self._catalogue.concepts(norm) != (norm,)
 

@@ -15,7 +15,9 @@ from handlers.ai.types import Language
 
 _MEASURING = frozenset({None, "ml", "cl", "l", "g", "kg", "cm", "m", "oz", "inch"})
 _CONTAINERS = frozenset({"can", "bottle", "keg", "jug", "pet"})
-_CARRIED = frozenset({"box", "kg", "bunch", "pack", "bag", "piece", "container", "roll", "jug", "bucket", "keg"})
+_CARRIED = frozenset(
+    {"box", "kg", "bunch", "pack", "bag", "piece", "container", "roll", "jug", "bucket", "keg"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,13 @@ class Reading:
     def rank(self) -> tuple[int, int, int, int, int]:
         """Order of trust among readings of the same words."""
         settled = self.entry is not None and self.quantity is not None
-        return (int(self.entry is not None) + settled, -int(self.like_size), int(self.match.fit) - 2 * self.partial, int(self.unit is not None and not self.carried), -len(self.match.candidates))
+        return (
+            int(self.entry is not None) + settled,
+            -int(self.like_size),
+            int(self.match.fit) - 2 * self.partial,
+            int(self.unit is not None and not self.carried),
+            -len(self.match.candidates),
+        )
 
 
 LEFT_OUT = 2  # an unknown word was left out: only a whole name or alias may stand
@@ -67,7 +75,14 @@ class Reader:
         self._tokens = tokens
         self._language = language
 
-    def read(self, wish: Wish, *, context: tuple[str, ...] = (), near: frozenset[str] = frozenset(), carried: str | None = None) -> Reading:
+    def read(
+        self,
+        wish: Wish,
+        *,
+        context: tuple[str, ...] = (),
+        near: frozenset[str] = frozenset(),
+        carried: str | None = None,
+    ) -> Reading:
         """The best reading of the wish.
 
         ``context`` are the words of the product before, for "y 2 de la grande"; ``near`` the SKUs likelier than
@@ -78,7 +93,9 @@ class Reader:
             best = self._in_context(wish, context, near, carried) or best
         return best
 
-    def _in_context(self, wish: Wish, context: tuple[str, ...], near: frozenset[str], carried: str | None) -> Reading | None:
+    def _in_context(
+        self, wish: Wish, context: tuple[str, ...], near: frozenset[str], carried: str | None
+    ) -> Reading | None:
         family = tuple(w for w in context if not self._is_distinctive(w))
         bare = tuple(w for w in family if not _CONTAINERS & set(self._catalogue.concepts(w)))
         for words in dict.fromkeys((context, family, bare)):
@@ -96,7 +113,9 @@ class Reader:
         best = self._best_of(wish, near, carried)
         if best.entry is None and wish.tail:
             amounts = wish.amounts[: len(wish.amounts) - wish.tail_amounts]
-            best = self._best_of(replace(wish, words=wish.words[: -wish.tail], amounts=amounts, tail=0), near, carried)
+            best = self._best_of(
+                replace(wish, words=wish.words[: -wish.tail], amounts=amounts, tail=0), near, carried
+            )
         return best
 
     def _best_of(self, wish: Wish, near: frozenset[str], carried: str | None) -> Reading:
@@ -125,17 +144,32 @@ class Reader:
                 yield LEFT_OUT, words[1:] if edge == 0 else words[:-1]
 
     def _known(self, word: str) -> bool:
-        return word in LEXICON.concepts or all(self._catalogue.knows(c) for c in self._catalogue.concepts(word))
+        return word in LEXICON.concepts or all(
+            self._catalogue.knows(c) for c in self._catalogue.concepts(word)
+        )
 
-    def _one(self, wish: Wish, amount: Amount | None, sizes: tuple[Size, ...], near: frozenset[str], carried: str | None) -> Reading:
+    def _one(
+        self,
+        wish: Wish,
+        amount: Amount | None,
+        sizes: tuple[Size, ...],
+        near: frozenset[str],
+        carried: str | None,
+    ) -> Reading:
         optional = (*wish.units, *self._unit_word(amount))
         rejected = self._rejected(wish)
         found = match(self._catalogue, Query(wish.words, optional, sizes, near, rejected))
-        reading = Reading(found, amount, amount.unit if amount else None, like_size=bool(sizes) and self._like_size(amount))
-        return reading if found.entry is None or amount is None else self._counted(reading, found.entry, wish, carried)
+        reading = Reading(
+            found, amount, amount.unit if amount else None, like_size=bool(sizes) and self._like_size(amount)
+        )
+        return (
+            reading
+            if found.entry is None or amount is None
+            else self._counted(reading, found.entry, wish, carried)
+        )
 
     def _like_size(self, amount: Amount | None) -> bool:
-        """"La zero en 600", "coca 600": a bare number right behind the words is rather a size than a quantity."""
+        """ "La zero en 600", "coca 600": a bare number right behind the words is rather a size than a quantity."""
         if amount is None or amount.unit is not None or amount.start == 0:
             return False
         before = self._tokens[amount.start - 1]
@@ -167,7 +201,7 @@ class Reader:
         return replace(reading, unit=unit, quantity=quantity, carried=inherited and unit is not None)
 
     def _names_product(self, reading: Reading, entry: Entry, unit: str) -> bool:
-        """"10 cajas de pizza 30": the container is part of the product's name and counts nothing."""
+        """ "10 cajas de pizza 30": the container is part of the product's name and counts nothing."""
         if unit not in {"box", "bag", "pack", "container", "roll"} or unit == sale_class(entry):
             return False
         words = [c for word in self._unit_word(reading.amount) for c in self._catalogue.concepts(word)]
@@ -181,13 +215,14 @@ def _fitting_unit(entry: Entry, carried: str | None) -> str | None:
     return carried if carried == sold or (carried == "piece" and entry.product.pack_size) else None
 
 
-def _amount_choices(amounts: Sequence[Amount]) -> Iterator[tuple[Amount | None, tuple[Size, ...], tuple[str, ...]]]:
+def _amount_choices(
+    amounts: Sequence[Amount],
+) -> Iterator[tuple[Amount | None, tuple[Size, ...], tuple[str, ...]]]:
     """Each amount in turn as the one that counts, the others as sizes; at last all as sizes."""
     for chosen in amounts:
-        if is_pure_size(chosen):
+        if is_pure_size(chosen) or any(a.unit not in _MEASURING and not a.packs for a in amounts if a is not chosen):
             continue
         others = tuple(_size(a) for a in amounts if a is not chosen and not _same_pack(a, chosen))
-        others = tuple(replace(size, measure=None) if size.measure is None else size for size in others)
         yield chosen, others, ()
         if chosen.unit in {"g", "m"}:
             yield replace(chosen, unit=None, unit_at=None), others, (chosen.unit,)
@@ -196,12 +231,12 @@ def _amount_choices(amounts: Sequence[Amount]) -> Iterator[tuple[Amount | None, 
 
 
 def _same_pack(amount: Amount, chosen: Amount) -> bool:
-    """"A 24 of": the article beside the pack's number says nothing more."""
+    """ "A 24 of": the article beside the pack's number says nothing more."""
     return amount.weak and amount.end == chosen.start
 
 
 def _size(amount: Amount) -> Size:
-    return make_size(amount.value, amount.unit)
+    return replace(make_size(amount.value, amount.unit), packs=amount.packs)
 
 
 def best_fit(one: Reading, two: Reading) -> Reading:

@@ -52,13 +52,24 @@ class RulesEngine:
 
 def understand(request: ExtractionRequest) -> Extraction:
     """The intent, operations, unmatched spans and delivery day of one burst. Never raises on any text."""
-    catalogue = request.catalogue if isinstance(request.catalogue, IndexedCatalogue) else IndexedCatalogue(request.catalogue.products)
+    catalogue = (
+        request.catalogue
+        if isinstance(request.catalogue, IndexedCatalogue)
+        else IndexedCatalogue(request.catalogue.products)
+    )
     read = _read(request, catalogue)
     whole = bool(request.draft) and _drops_all(read)
     operations = _removals(request) if whole else _operations(read)
     unmatched = () if whole else _unmatched(request, read)
     day = None if whole else _delivery_day(read)
-    facts = Facts(bool(request.draft), whole or read.order.changed(), bool(operations or unmatched), day is not None, _moves(read), bool(operations))
+    facts = Facts(
+        bool(request.draft),
+        whole or read.order.changed(),
+        bool(operations or unmatched),
+        day is not None,
+        _moves(read),
+        bool(operations),
+    )
     intent, sureness = (Intent.CANCEL, 0.95) if whole else decide(request.texts, read.sentences, facts)
     confidence = min((operation.confidence for operation in operations), default=sureness)
     return Extraction(
@@ -87,20 +98,31 @@ def _read(request: ExtractionRequest, catalogue: IndexedCatalogue) -> Understand
 
 
 def _items(
-    request: ExtractionRequest, catalogue: IndexedCatalogue, tokens: list[Token], language: Language, taken: set[int], sentences: Sequence[Sentence]
+    request: ExtractionRequest,
+    catalogue: IndexedCatalogue,
+    tokens: list[Token],
+    language: Language,
+    taken: set[int],
+    sentences: Sequence[Sentence],
 ) -> list[Item]:
     amounts = NumberReader(tokens, language).read_all(taken)
     pieces = Annotator(tokens, catalogue, language).pieces(amounts, taken)
     purposes = {position: s.purpose for s in sentences for position in range(s.start, s.end)}
-    kept = [p for p in pieces if purposes.get(p.start) is not Purpose.AWAY or p.role in {Role.STOP, Role.BREAK}]
+    kept = [
+        p for p in pieces if purposes.get(p.start) is not Purpose.AWAY or p.role in {Role.STOP, Role.BREAK}
+    ]
     parts = PartReader(tokens, frozenset(catalogue.numbers)).read(kept)
-    questions = frozenset(part.start for part in parts if purposes.get(part.start) not in {None, Purpose.ORDER})
+    questions = frozenset(
+        part.start for part in parts if purposes.get(part.start) not in {None, Purpose.ORDER}
+    )
     near = frozenset(line.sku for line in request.draft)
     return Assembler(Reader(catalogue, tokens, language), near).assemble(parts, questions)
 
 
 def _moves(read: Understanding) -> bool:
-    changing = LEXICON.cues["set"] | LEXICON.cues["replace"] | LEXICON.cues["instead"] | {"move", "pasa", "passa"}
+    changing = (
+        LEXICON.cues["set"] | LEXICON.cues["replace"] | LEXICON.cues["instead"] | {"move", "pasa", "passa"}
+    )
     return any(token.norm in changing - {"fica", "just", "only"} for token in read.tokens)
 
 
@@ -143,7 +165,11 @@ def _span_text(read: Understanding, span: tuple[int, int]) -> str:
 
 
 def _unmatched(request: ExtractionRequest, read: Understanding) -> tuple[str, ...]:
-    spans = [span for item in read.order.failed if _was_wanted(item, read) and (span := span_text(request.texts, read.tokens, item.start, item.end))]
+    spans = [
+        span
+        for item in read.order.failed
+        if _was_wanted(item, read) and (span := span_text(request.texts, read.tokens, item.start, item.end))
+    ]
     return tuple(dict.fromkeys(spans))
 
 
@@ -161,11 +187,13 @@ def _was_wanted(item: Item, read: Understanding) -> bool:
         return False
     if item.reading.match.fit is Fit.NONE and (amount.vague or amount.weak):
         return False
-    return bool(item.wish.words or item.wish.heard) or any(a.unit in LEXICON.units.values() for a in item.wish.amounts)
+    return bool(item.wish.words or item.wish.heard) or any(
+        a.unit in LEXICON.units.values() for a in item.wish.amounts
+    )
 
 
 def _is_name(item: Item, read: Understanding) -> bool:
-    """"Slice House Unit 12", "Chela - Mitre 332": unknown capitalised words with a bare number behind them."""
+    """ "Slice House Unit 12", "Chela - Mitre 332": unknown capitalised words with a bare number behind them."""
     inside = read.tokens[item.start : item.end]
     words = [t for t in inside if t.kind is Kind.WORD and t.norm not in LEXICON.function]
     bare = all(a.unit is None for a in item.wish.amounts) and inside[-1].kind is Kind.NUM
@@ -177,7 +205,9 @@ def span_text(texts: Sequence[str], tokens: Sequence[Token], start: int, end: in
     inside = tokens[start:end]
     if not inside:
         return ""
-    index = max({t.text for t in inside}, key=lambda text: sum(t.end - t.start for t in inside if t.text == text))
+    index = max(
+        {t.text for t in inside}, key=lambda text: sum(t.end - t.start for t in inside if t.text == text)
+    )
     own = [t for t in inside if t.text == index and t.end > t.start]
     return texts[index][own[0].start : own[-1].end] if own else ""
 
@@ -193,10 +223,16 @@ def _delivery_day(read: Understanding) -> date | None:
 
 
 def _corrected_days(read: Understanding, days: Sequence[DateMention]) -> list[DateMention]:
-    """"Thursday, no, Friday": the last day stands where a correction or a negation parts it from the one before."""
+    """ "Thursday, no, Friday": the last day stands where a correction or a negation parts it from the one before."""
     kept = list(days)
     for one, two in zip(days, days[1:], strict=False):
         between = [t.norm for t in read.tokens[one.end : two.start]]
-        if any(w in LEXICON.cues["correction"] | LEXICON.cues["negation"] | {"mejor", "melhor"} for w in between) and one in kept:
+        if (
+            any(
+                w in LEXICON.cues["correction"] | LEXICON.cues["negation"] | {"mejor", "melhor"}
+                for w in between
+            )
+            and one in kept
+        ):
             kept.remove(one)
     return kept

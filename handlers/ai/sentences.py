@@ -52,7 +52,9 @@ def _sentence(tokens: Sequence[Token], begin: int, end: int, counted: frozenset[
     words = " ".join(t.norm.replace("_", " ") for t in inside if t.kind is not Kind.SEP)
     asks = any(t.norm == "?" for t in inside)
     wishes = any(t.norm in LEXICON.wish for t in inside) and not _HABIT.match(words)
-    has_amount = any(_counts_there(tokens, position, begin) for position in range(begin, end) if position in counted)
+    has_amount = any(
+        _counts_there(tokens, position, begin) for position in range(begin, end) if position in counted
+    )
     purpose = _purpose(words, asks=asks, wishes=wishes, has_amount=has_amount)
     return Sentence(begin, end, words, asks, purpose, wishes)
 
@@ -65,6 +67,7 @@ def _counts_there(tokens: Sequence[Token], position: int, begin: int) -> bool:
     following = tokens[position + 1].norm if position + 1 < len(tokens) else ""
     before = tokens[position - 1].norm if position > begin else ""
     return before not in {"de", "of", "del"} or following in LEXICON.units
+
 
 def _purpose(words: str, *, asks: bool, wishes: bool, has_amount: bool) -> Purpose:
     if (INTENTS.any("opt_out", words) or INTENTS.any("handoff", words)) and not (has_amount and wishes):

@@ -65,7 +65,9 @@ def _raw_tokens(index: int, text: str) -> Iterator[Token]:
                 glued = match.start() == last_end
                 last_end = match.end()
                 if not (glued and norm == "s"):  # "the 750s"
-                    yield Token(index, match.start(), match.end(), norm, kind, glued, text[match.start()].isupper())
+                    yield Token(
+                        index, match.start(), match.end(), norm, kind, glued, text[match.start()].isupper()
+                    )
 
 
 def _classify(match: re.Match[str]) -> tuple[Kind, str]:
@@ -79,7 +81,9 @@ def _classify(match: re.Match[str]) -> tuple[Kind, str]:
         return Kind.WORD, "no" if raw.casefold() == "no" else "nro"
     if group == "word":
         return Kind.WORD, shorten(fold(raw))
-    return Kind.SEP, raw if raw in _MARKS else EMOJI if ord(raw) > _PICTURES and ord(raw) not in _VARIATION else ""
+    return Kind.SEP, raw if raw in _MARKS else EMOJI if ord(raw) > _PICTURES and ord(
+        raw
+    ) not in _VARIATION else ""
 
 
 def _dehyphenate(tokens: list[Token]) -> list[Token]:
@@ -88,7 +92,11 @@ def _dehyphenate(tokens: list[Token]) -> list[Token]:
     for position, token in enumerate(tokens):
         if token.norm == "-" and token.glued and 0 < position < len(tokens) - 1:
             after, before = tokens[position + 1], tokens[position - 1]
-            if after.glued and Kind.WORD in (after.kind, before.kind) and Kind.SEP not in (after.kind, before.kind):
+            if (
+                after.glued
+                and Kind.WORD in (after.kind, before.kind)
+                and Kind.SEP not in (after.kind, before.kind)
+            ):
                 continue
         kept.append(token)
     return kept
@@ -162,4 +170,6 @@ def _lines(text: str) -> list[tuple[int, int]]:
 def _ends_letter(text: str, line: str, rest: list[tuple[int, int]]) -> bool:
     if not _CLOSING.match(line):
         return False
-    return not any(_ITEM_LINE.search(text[begin:end]) for begin, end in rest if not text[begin:end].startswith(">"))
+    return not any(
+        _ITEM_LINE.search(text[begin:end]) for begin, end in rest if not text[begin:end].startswith(">")
+    )

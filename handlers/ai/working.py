@@ -40,7 +40,9 @@ class WorkingOrder:
     def open(cls, catalogue: IndexedCatalogue, reader: Reader, draft: Sequence[DraftLine]) -> "WorkingOrder":
         """A working order that begins with the draft's lines."""
         quantities = {line.sku: line.quantity for line in draft}
-        return cls(catalogue, reader, quantities, {sku: WorkLine(quantity) for sku, quantity in quantities.items()})
+        return cls(
+            catalogue, reader, quantities, {sku: WorkLine(quantity) for sku, quantity in quantities.items()}
+        )
 
     def apply(self, items: Sequence[Item]) -> None:
         """Do what the items ask, in order."""
@@ -99,15 +101,25 @@ class WorkingOrder:
     def _recount_only(self, item: Item) -> None:
         """An amount without a product ("12 kg instead") means the only line of the draft."""
         amount = item.wish.amounts[0]
-        if len(self.lines) != 1 or amount.weak or not (item.cue or item.correction or item.more or len(self.draft) == 1):
+        if (
+            self._touched_line() is None
+            or amount.weak
+            or not (item.cue or item.correction or item.more or len(self.draft) == 1)
+        ):
             self._fail(item)
             return
-        sku, line = next(iter(self.lines.items()))
+        sku = self._touched_line() or ""
+        line = self.lines[sku]
         quantity = to_sale_units(self.catalogue.entry(sku), amount, amount.unit)
         if quantity is None:
             self._fail(item)
             return
         self._put(sku, line.quantity + quantity if item.more else quantity, item)
+
+    def _touched_line(self) -> str | None:
+        """The line last spoken of, else the only one."""
+        spoken = [sku for sku in self.touched if sku in self.lines]
+        return spoken[-1] if spoken else next(iter(self.lines)) if len(self.lines) == 1 else None
 
     def _fail(self, item: Item) -> None:
         if item.counted or item.usual or item.reading.match.fit > Fit.NONE:
@@ -185,7 +197,11 @@ class WorkingOrder:
         quantity = self._asked(entry, new) or moved
         self._put_or_drop(sku, held - moved, old)
         present = self.lines.get(entry.product.sku)
-        self._put(entry.product.sku, quantity + (present.quantity if present else 0), replace(new, reading=_exact_reading(new, entry)))
+        self._put(
+            entry.product.sku,
+            quantity + (present.quantity if present else 0),
+            replace(new, reading=_exact_reading(new, entry)),
+        )
 
     def _recount(self, old: Item, new: Item, sku: str | None) -> None:
         target = sku or (old.reading.entry.product.sku if old.reading.entry else None)
@@ -228,7 +244,12 @@ class WorkingOrder:
         own = new.reading.entry
         if not new.wish.words:
             return own
-        if own is not None and own.product.sku != sku and new.reading.match.fit >= Fit.TERM and not new.reading.context:
+        if (
+            own is not None
+            and own.product.sku != sku
+            and new.reading.match.fit >= Fit.TERM
+            and not new.reading.context
+        ):
             return own
         return variant_of(self.catalogue, old, new, own)
 
@@ -276,9 +297,31 @@ def _opens_clause(item: Item) -> bool:
 
 def variant_of(catalogue: IndexedCatalogue, old: Entry, new: Item, own: Entry | None) -> Entry | None:
     """The product with the new words that shares most with the old one; None where two share as much."""
-    words = {c for word in (*new.wish.heard, *new.wish.words) for c in catalogue.concepts(word) if catalogue.knows(c)}
-    candidates = [catalogue.entries[i] for i in frozenset.intersection(*(catalogue.posting(w) for w in words))] if words else []
-    ranked = sorted(((len((e.words & old.words)) + 2 * len(e.sizes & old.sizes) - 0.1 * len(e.words - old.words - words), e.product.sku, e) for e in candidates if e is not old), reverse=True)
+    words = {
+        c
+        for word in (*new.wish.heard, *new.wish.words)
+        for c in catalogue.concepts(word)
+        if catalogue.knows(c)
+    }
+    candidates = (
+        [catalogue.entries[i] for i in frozenset.intersection(*(catalogue.posting(w) for w in words))]
+        if words
+        else []
+    )
+    ranked = sorted(
+        (
+            (
+                len((e.words & old.words))
+                + 2 * len(e.sizes & old.sizes)
+                - 0.1 * len(e.words - old.words - words),
+                e.product.sku,
+                e,
+            )
+            for e in candidates
+            if e is not old
+        ),
+        reverse=True,
+    )
     if not ranked or (len(ranked) > 1 and ranked[0][0] == ranked[1][0]):
         return own
     return ranked[0][2] if ranked[0][0] > 0 else own
