@@ -1,6 +1,7 @@
 """Strange values in every field of every operation: never a failure of ours, always what the document promises."""
 
 import copy
+from typing import Any
 
 import pytest
 from yarl import URL
@@ -10,7 +11,7 @@ from gateway.api.routes import OPERATIONS
 from tests.integration.api.conftest import Api
 from tests.integration.api.test_access import VALID_BODIES, collection_of, ids_of, path_of
 
-STRANGE_VALUES = [
+STRANGE_VALUES: list[Any] = [
     None,
     True,
     -1,

@@ -138,10 +138,13 @@ class TestJoinedDatabase:
             async with joined.tenant(api.distributor_id) as inner:
                 await inner.execute("update distributors set name = 'kept'")
             with pytest.raises(ZeroDivisionError):
-                async with joined.tenant(api.distributor_id) as inner:
-                    await inner.execute("update distributors set name = 'lost'")
-                    raise ZeroDivisionError
+                await self.change_and_fail(joined, api)
         assert await admin.fetchval("select name from distributors") == "kept"
+
+    async def change_and_fail(self, joined, api) -> None:
+        async with joined.tenant(api.distributor_id) as inner:
+            await inner.execute("update distributors set name = 'lost'")
+            raise ZeroDivisionError
 
     async def test_another_tenant_is_refused(self, api, other, database) -> None:
         async with database.tenant(api.distributor_id) as connection:
