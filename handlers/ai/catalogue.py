@@ -1,5 +1,8 @@
-"""A tenant's catalogue indexed for matching: concepts to products, printed sizes, a vocabulary for typing errors."""
+"""A tenant's catalogue indexed for matching: concepts to products, printed sizes, a vocabulary for typing
+errors.
+"""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,9 +17,16 @@ from handlers.ai.text import Kind, Token, join_phrases, tokenize
 from handlers.ai.types import CatalogueProduct
 
 _MEASURES = {
-    "ml": ("ml", Decimal(1)), "cl": ("ml", Decimal(10)), "l": ("ml", Decimal(1000)), "g": ("g", Decimal(1)),
-    "kg": ("g", Decimal(1000)), "cm": ("cm", Decimal(1)), "m": ("cm", Decimal(100)), "oz": ("oz", Decimal(1)), "inch": ("inch", Decimal(1)),
-}  # fmt: skip
+    "ml": ("ml", Decimal(1)),
+    "cl": ("ml", Decimal(10)),
+    "l": ("ml", Decimal(1000)),
+    "g": ("g", Decimal(1)),
+    "kg": ("g", Decimal(1000)),
+    "cm": ("cm", Decimal(1)),
+    "m": ("cm", Decimal(100)),
+    "oz": ("oz", Decimal(1)),
+    "inch": ("inch", Decimal(1)),
+}
 _LETTERS = {"p": "small", "s": "small", "m": "medium", "g": "large", "l": "large"}
 _MODIFIER_OPENERS = frozenset({"para", "pra", "for", "con", "com", "with"})
 _ZERO = "zero"
@@ -30,7 +40,8 @@ _FUZZY_LIMIT = 4
 class Size:
     """A printed or spoken size: the number as written, and its base measure where a unit stood beside it.
 
-    ``packs`` says that it may name the pieces of a pack as well ("caja de 24")."""
+    ``packs`` says that it may name the pieces of a pack as well ("caja de 24").
+    """
 
     number: Decimal
     base: Decimal | None = None
@@ -62,7 +73,9 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A product as the matcher sees it; ``modifiers`` are words that only qualify it ("tampa para copo": copo)."""
+    """A product as the matcher sees it; ``modifiers`` are words that only qualify it ("tampa para copo":
+    copo).
+    """
 
     product: CatalogueProduct
     terms: tuple[Term, ...]
@@ -126,7 +139,9 @@ class IndexedCatalogue:
         return tuple(concept.split("+"))
 
     def similar(self, word: str) -> list[tuple[str, float]]:
-        """Concepts that an unknown word may be a slip of, with their likeness, best first; none for known words."""
+        """Concepts that an unknown word may be a slip of, with their likeness, best first; none for known
+        words.
+        """
         if (
             len(word) < _FUZZY_MIN
             or not word.isalpha()
@@ -243,12 +258,12 @@ def _postings(entries: Sequence[Entry]) -> dict[str, frozenset[int]]:
 
 
 def _joined_words(entries: Sequence[Entry]) -> dict[str, tuple[str, ...]]:
-    """ "clingfilm" to the concepts of "cling film": neighbours of a product text written as one word."""
+    """As in "clingfilm" to the concepts of "cling film": neighbours of a product text written as one word."""
     table: dict[str, tuple[str, ...]] = {}
     for entry in entries:
         for text in (entry.product.name, *entry.product.aliases):
             words = [t for t in tokenize([text]) if t.kind is Kind.WORD]
-            for one, two in zip(words, words[1:], strict=False):
+            for one, two in itertools.pairwise(words):
                 parts = [*LEXICON.concept(one.norm).split("+"), *LEXICON.concept(two.norm).split("+")]
                 table.setdefault(one.norm + two.norm, tuple(p for p in parts if p not in LEXICON.function))
     return table
@@ -258,10 +273,7 @@ def _surface_words(
     products: Sequence[CatalogueProduct], postings: dict[str, frozenset[int]]
 ) -> dict[str, str]:
     """Written word to concept: the catalogue's own words and the glossary's words for the same concepts."""
-    surface: dict[str, str] = {}
-    for word, concept in LEXICON.concepts.items():
-        if concept in postings and word.isalpha():
-            surface[word] = concept
+    surface = {w: concept for w, concept in LEXICON.concepts.items() if concept in postings and w.isalpha()}
     for product in products:
         for text in (product.name, product.brand or "", *product.aliases):
             tokens = join_phrases(tokenize([text]))

@@ -1,4 +1,6 @@
-"""How sure a line is, from what can be observed: the fit of the words, slips of the pen, and how the amount was said."""
+"""How sure a line is, from what can be observed: the fit of the words, slips of the pen, and how the amount
+was said.
+"""
 
 from dataclasses import dataclass, field
 
@@ -9,12 +11,12 @@ from handlers.ai.types import Band
 
 AUTO_THRESHOLD = 0.9
 _FIT = {Fit.EXACT: 1.0, Fit.TERM: 0.97, Fit.UNION: 0.94, Fit.RELAXED: 0.7, Fit.AMBIGUOUS: 0.4, Fit.NONE: 0.0}
+_LINE_SPOKEN_OF = 0.8  # "12 kg instead" names no product, only the line before
 _PARTIAL = 0.75
 _CONTEXT = 0.9
 _WEAK_AMOUNT = 0.95
 _CORRECTED = 0.88
 _CHANGE = 0.93
-_HALF_SURE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Score:
 def score(reading: Reading, item: Item, *, in_draft: bool) -> Score:
     """The score of a line that the item made or changed."""
     parts = {
-        "fit": _FIT[reading.match.fit],
+        "fit": _FIT[reading.match.fit] if reading.entry is not None else _LINE_SPOKEN_OF,
         "likeness": reading.match.likeness,
         "words": _PARTIAL if reading.partial else 1.0,
         "context": _CONTEXT if reading.context else 1.0,

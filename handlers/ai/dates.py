@@ -1,4 +1,6 @@
-"""Delivery days in es, en and pt: relative days, weekdays, days of a month, counted from the tenant's local date."""
+"""Delivery days in es, en and pt: relative days, weekdays, days of a month, counted from the tenant's local
+date.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,49 +11,64 @@ from handlers.ai.lexicon import LEXICON
 from handlers.ai.text import Kind, Token
 from handlers.ai.types import Language
 
-_RELATIVE = {
-    "hoy": 0, "today": 0, "hoje": 0, "hj": 0, "tonight": 0, "2day": 0,
-    "manana": 1, "tomorrow": 1, "tmrw": 1, "tmr": 1, "tomo": 1, "tomoz": 1, "tomorow": 1, "tommorow": 1, "tomorrows": 1, "tommorrow": 1, "amanha": 1, "amanhã": 1, "mñn": 1,
-}  # fmt: skip
-_WEEKDAYS = {
-    "lunes": 0, "lun": 0, "martes": 1, "miercoles": 2, "mie": 2, "mier": 2, "jueves": 3, "jue": 3, "viernes": 4, "vie": 4, "sabado": 5, "sab": 5,
-    "domingo": 6, "dom": 6,
-    "monday": 0, "mon": 0, "tuesday": 1, "tue": 1, "tues": 1, "wednesday": 2, "wed": 2, "weds": 2, "thursday": 3, "thu": 3, "thur": 3,
-    "thurs": 3, "friday": 4, "fri": 4, "saturday": 5, "sat": 5, "sunday": 6, "sun": 6,
-    "mondays": 0, "tuesdays": 1, "wednesdays": 2, "thursdays": 3, "fridays": 4, "saturdays": 5, "sundays": 6, "wendsday": 2, "wensday": 2,
-}  # fmt: skip
-_WEEKDAYS_PT = {
-    "segunda": 0, "seg": 0, "terca": 1, "quarta": 2, "qua": 2, "quinta": 3, "qui": 3, "sexta": 4, "sex": 4, "sabado": 5, "sab": 5,
-    "domingo": 6, "dom": 6,
-}  # fmt: skip
-_FEIRA = {"2": 0, "3": 1, "4": 2, "5": 3, "6": 4}
-_MONTHS_EN = {
-    name: number
-    for number, names in enumerate(
-        (
-            "january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul", "august aug", "september sept sep",
-            "october oct", "november nov", "december dec",
-        ),
-        start=1,
-    )
-    for name in names.split()
-}  # fmt: skip
-_MONTHS_LATIN = {
-    name: number
-    for number, names in enumerate(
-        (
-            "enero ene janeiro jan", "febrero feb fevereiro fev", "marzo mar marco", "abril abr", "mayo may maio mai", "junio jun junho",
-            "julio jul julho", "agosto ago", "septiembre setiembre sep sept set setembro", "octubre oct outubro out",
-            "noviembre nov novembro", "diciembre dic dezembro dez",
-        ),
-        start=1,
-    )
-    for name in names.split()
-}  # fmt: skip
+
+def _table(*groups: str, first: int = 0) -> dict[str, int]:
+    """Every word of a group to the group's number."""
+    return {word: number for number, words in enumerate(groups, start=first) for word in words.split()}
+
+
+_RELATIVE = _table(
+    "hoy today hoje hj tonight 2day",
+    "manana amanha tomorrow tomorrows tomorow tommorow tommorrow tmrw tmr tomo tomoz",
+)
+_WEEKDAYS = _table(
+    "lunes lun monday mon mondays",
+    "martes tuesday tue tues tuesdays",
+    "miercoles mie mier wednesday wed weds wednesdays wendsday wensday",
+    "jueves jue thursday thu thur thurs thursdays",
+    "viernes vie friday fri fridays",
+    "sabado sab saturday sat saturdays",
+    "domingo dom sunday sun sundays",
+)
+_WEEKDAYS_PT = _table(
+    "segunda seg", "terca", "quarta qua", "quinta qui", "sexta sex", "sabado sab", "domingo dom"
+)
+_FEIRA = _table("2", "3", "4", "5", "6")
+_MONTHS_EN = _table(
+    "january jan",
+    "february feb",
+    "march mar",
+    "april apr",
+    "may",
+    "june jun",
+    "july jul",
+    "august aug",
+    "september sept sep",
+    "october oct",
+    "november nov",
+    "december dec",
+    first=1,
+)
+_MONTHS_LATIN = _table(
+    "enero ene janeiro jan",
+    "febrero feb fevereiro fev",
+    "marzo mar marco",
+    "abril abr",
+    "mayo may maio mai",
+    "junio jun junho",
+    "julio jul julho",
+    "agosto ago",
+    "septiembre setiembre sep sept set setembro",
+    "octubre oct outubro out",
+    "noviembre nov novembro",
+    "diciembre dic dezembro dez",
+    first=1,
+)
 _MORNING_OPENERS = frozenset({"la", "las", "da", "de", "na", "pela", "por", "in"})
 _DAYS = frozenset({"dia", "dias", "days", "day"})
 _IN = frozenset({"en", "in", "dentro", "em", "daqui"})
 _ORDINALS = frozenset({"st", "nd", "rd", "th", "o"})
+_DATE_TOKENS = 3  # day, sign, month
 _LAST_DAY = 31
 _LAST_MONTH = 12
 _HORIZON = timedelta(days=60)
@@ -59,7 +76,9 @@ _HORIZON = timedelta(days=60)
 
 @dataclass(frozen=True, slots=True)
 class DateMention:
-    """A day named by the tokens ``start`` to ``end``; ``day`` is None where it names no single day ("weekend")."""
+    """A day named by the tokens ``start`` to ``end``; ``day`` is None where it names no single day
+    ("weekend").
+    """
 
     start: int
     end: int
@@ -148,7 +167,7 @@ class DateReader:
         return None
 
     def _morning(self, position: int) -> DateMention | None:
-        """ "En la mañana" is a time of day; "para la mañana" too, so neither names a day."""
+        """As in "En la mañana" is a time of day; "para la mañana" too, so neither names a day."""
         return (
             self._mention(position, position + 1, self._today) if self._norm(position - 1) == "esta" else None
         )
@@ -178,7 +197,7 @@ class DateReader:
         return self._month_day(end, start=position) or self._mention(position, end, self._next(weekday))
 
     def _short_weekday(self, position: int) -> bool:
-        """ "mar" and "ter" are words of their own; after an article or "-feira" they are Tuesday."""
+        """As in "mar" and "ter" are words of their own; after an article or "-feira" they are Tuesday."""
         if self._norm(position) == "mar":
             return self._norm(position - 1) in {"el", "este"} and self._language is Language.ES
         return self._norm(position) == "ter" and (
@@ -186,7 +205,9 @@ class DateReader:
         )
 
     def _names_pt_day(self, position: int) -> bool:
-        """ "segunda" may be an ordinal ("a segunda caixa"): not before a noun of the catalogue, so before a unit."""
+        """As in "segunda" may be an ordinal ("a segunda caixa"): not before a noun of the catalogue, so
+        before a unit.
+        """
         return self._norm(position + 1) not in LEXICON.units or self._norm(position) not in {
             "segunda",
             "quarta",
@@ -199,14 +220,14 @@ class DateReader:
         return self._after((weekday - self._today.weekday() - 1) % 7 + 1)
 
     def _numeric(self, position: int) -> DateMention | None:
-        """ "22/06", "22-06-2026", "6/22": day first, month first where only that is a date."""
+        """As in "22/06", "22-06-2026", "6/22": day first, month first where only that is a date."""
         window = self._tokens[position : position + 3]
         if (
-            len(window) < 3
+            len(window) < _DATE_TOKENS
             or window[0].kind is not Kind.NUM
             or window[1].norm not in {"/", "-", "."}
             or not window[2].glued
-        ):  # noqa: PLR2004 - d / m
+        ):
             return self._dotted(position)
         first, second = window[0].norm, window[2].norm
         if not (first.isdigit() and second.isdigit()) or self._is_fraction(first, second, position):
@@ -240,7 +261,7 @@ class DateReader:
         return None
 
     def _month_day(self, position: int, start: int | None = None) -> DateMention | None:
-        """ "20 de mayo", "3 June", "June 3rd", "the 3rd of June"."""
+        """As in "20 de mayo", "3 June", "June 3rd", "the 3rd of June"."""
         begin = position if start is None else start
         at = position
         while start is not None and self._norm(at) in {",", "the", "el", "dia", "o"}:
@@ -267,19 +288,19 @@ class DateReader:
         return self._matching_day(begin, at) if begin != at else None
 
     def _matching_day(self, begin: int, at: int) -> DateMention | None:
-        """ "Viernes 15": a day number behind a weekday counts only if that day is such a weekday."""
+        """As in "Viernes 15": a day number behind a weekday counts only if that day is such a weekday."""
         found = self._plain_day(begin, int(self._norm(at)), at + 1)
         named = self._weekdays.get(self._norm(begin))
         return found if found and found.day and found.day.weekday() == named else None
 
     def _day_number(self, position: int) -> DateMention | None:
-        """ "el día 15", "para el 15", "on the 15th", "dia 15": the next such day."""
+        """As in "el día 15", "para el 15", "on the 15th", "dia 15": the next such day."""
         if not self._is_number(position) or not self._norm(position).isdigit():
             return None
         before, earlier = self._norm(position - 1), self._norm(position - 2)
         ordinal = self._norm(position + 1) in {"st", "nd", "rd", "th"} and self._glued(position + 1)
         named = (
-            before in {"dia"}
+            before == "dia"
             or (before == "el" and self._ends_clause(position + 1))
             or (ordinal and before in {"the", "on", "by", "for", "until"})
         )

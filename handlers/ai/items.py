@@ -39,7 +39,9 @@ class Item:
 
 
 def wish_of(part: Part) -> Wish:
-    """The words and amounts of a part; words before a counting amount are only "heard" where words follow it."""
+    """The words and amounts of a part; words before a counting amount are only "heard" where words follow
+    it.
+    """
     first = next((i for i, piece in enumerate(part.pieces) if piece.amount is not None), None)
     words = [(i, piece.word) for i, piece in enumerate(part.pieces) if piece.role is Role.WORD]
     behind = tuple(word for i, word in words if first is not None and i > first)
@@ -65,7 +67,9 @@ class Assembler:
         self._correcting = False
 
     def assemble(self, parts: Sequence[Part], context_only: frozenset[int] = frozenset()) -> list[Item]:
-        """The items in order; parts whose start is in ``context_only`` (questions) lend words but ask for nothing."""
+        """The items in order; parts whose start is in ``context_only`` (questions) lend words but ask for
+        nothing.
+        """
         for part in parts:
             self._take(part, asked=part.start not in context_only)
         if self._waiting is not None:
@@ -97,7 +101,7 @@ class Assembler:
             return replace(part, correction=True)
         return part
 
-    # --- the four forms of a part --------------------------------------------------------------------------------
+    # --- the four forms of a part -----------------------------------------------------------------
 
     def _take_denied(self, part: Part) -> None:
         if not part.words and not part.units:
@@ -208,7 +212,9 @@ class Assembler:
         self._add(part, wish, asked=asked)
 
     def _completes(self, last: Item, wish: Wish, part: Part) -> bool:
-        """Whether the part settles the last item: "Pepsi 2L, two cases", "3 sacks of flour, the 25 kg ones"."""
+        """Whether the part settles the last item: "Pepsi 2L, two cases", "3 sacks of flour, the 25 kg
+        ones".
+        """
         joined = replace(
             last.wish,
             words=(*last.wish.words, *wish.words),
@@ -223,10 +229,12 @@ class Assembler:
         self._replace_last(part, joined, together)
         return True
 
-    # --- joining ----------------------------------------------------------------------------------------------------
+    # --- joining ----------------------------------------------------------------------------------
 
     def _refines(self, last: Item, wish: Wish, part: Part) -> bool:
-        """Whether the part says more about the last item ("the tall ones", "no, medianos"); it is then joined to it."""
+        """Whether the part says more about the last item ("the tall ones", "no, medianos"); it is then
+        joined to it.
+        """
         amounts = (
             wish.amounts or last.wish.amounts
             if part.correction and part.counted
@@ -265,7 +273,7 @@ class Assembler:
         return alone.entry is None or alone.entry == together.entry
 
     def _replaces_variant(self, last: Item, wish: Wish, alone: Reading, part: Part) -> bool:
-        """ "Sorry, M": the correction takes the place of the last variant."""
+        """As in "Sorry, M": the correction takes the place of the last variant."""
         counts = wish.amounts if part.counted else (*_counts(last), *wish.amounts)
         asked = replace(wish, amounts=counts)
         found = self._reader.read(
@@ -318,7 +326,9 @@ class Assembler:
         )
 
     def _spread(self, part: Part) -> None:
-        """ "Knives and forks, 5 packs each" in one part: the open products before take the same amount."""
+        """As in "Knives and forks, 5 packs each" in one part: the open products before take the same
+        amount.
+        """
         place = len(self._items) - 2
         while place >= 0 and not self._items[place].counted and not self._items[place].denied:
             item = self._items[place]
@@ -326,7 +336,7 @@ class Assembler:
             self._items[place] = replace(item, wish=wish, reading=self._read(wish, part, upto=place))
             place -= 1
 
-    # --- the list ---------------------------------------------------------------------------------------------------
+    # --- the list ---------------------------------------------------------------------------------
 
     def _add(
         self, part: Part, wish: Wish, *, asked: bool, denied: bool = False, start: int | None = None

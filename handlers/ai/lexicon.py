@@ -13,7 +13,9 @@ Pattern = re.Pattern[str]
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """Every table of ``data/lexicon.toml`` and ``data/concepts.toml``; words are normalised, phrases joined by "_"."""
+    """Every table of ``data/lexicon.toml`` and ``data/concepts.toml``; words are normalised, phrases joined
+    by "_".
+    """
 
     language_words: dict[str, WordSet]
     function: WordSet

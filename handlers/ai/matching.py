@@ -1,4 +1,6 @@
-"""Which product a group of words means: exact term, then one term, then the product as a whole; several fits are no match."""
+"""Which product a group of words means: exact term, then one term, then the product as a whole; several
+fits are no match.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +38,9 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The best product or none; ``likeness`` is 1 without slips of the pen, ``candidates`` all that still fit."""
+    """The best product or none; ``likeness`` is 1 without slips of the pen, ``candidates`` all that still
+    fit.
+    """
 
     fit: Fit
     entry: Entry | None = None
@@ -55,7 +59,9 @@ _RELAXED_SHARE = 0.5
 
 
 def match(catalogue: IndexedCatalogue, query: Query) -> Match:
-    """The product that the query names; see the rules "When a line is sure" of the order messages' labelling."""
+    """The product that the query names; see the rules "When a line is sure" of the order messages'
+    labelling.
+    """
     readings = _readings(catalogue, query.words)
     if not readings and not query.optional:
         return NO_MATCH
@@ -114,9 +120,9 @@ def _rank(entries: Sequence[Entry], wanted: frozenset[str], likeness: float, que
         (Fit.EXACT, [e for e in entries if _exact(e, wanted, query.sizes)]),
         (
             Fit.TERM,
-            _leading(entries, wanted, [e for e in entries if any(wanted <= t.words for t in e.terms)]),
+            _leading(wanted, [e for e in entries if any(wanted <= t.words for t in e.terms)]),
         ),
-        (Fit.UNION, _leading(entries, wanted, entries)),
+        (Fit.UNION, _leading(wanted, entries)),
     ):
         chosen = group if len(group) == 1 else _near(group, query)
         if len(chosen) == 1:
@@ -135,8 +141,10 @@ def _exact(entry: Entry, wanted: frozenset[str], sizes: Sequence[Size]) -> bool:
     )
 
 
-def _leading(entries: Sequence[Entry], wanted: frozenset[str], group: Sequence[Entry]) -> list[Entry]:
-    """Without products that only mention the words as a qualifier, and without "zero" variants nobody asked for."""
+def _leading(wanted: frozenset[str], group: Sequence[Entry]) -> list[Entry]:
+    """Without products that only mention the words as a qualifier, and without "zero" variants nobody asked
+    for.
+    """
     kept = [e for e in group if not wanted <= e.modifiers]
     if "zero" not in wanted and any(not e.is_zero for e in kept):
         kept = [e for e in kept if not e.is_zero]
@@ -148,7 +156,9 @@ def _near(group: Sequence[Entry], query: Query) -> list[Entry]:
 
 
 def _relax(catalogue: IndexedCatalogue, words: Sequence[str], likeness: float, query: Query) -> Match:
-    """All words are known here, yet no product has all: leave out one word that does not tell products apart."""
+    """All words are known here, yet no product has all: leave out one word that does not tell products
+    apart.
+    """
     sized = _by_magnitude(catalogue, words, likeness, query)
     if sized is not None:
         return sized
@@ -168,11 +178,11 @@ def _relax(catalogue: IndexedCatalogue, words: Sequence[str], likeness: float, q
 def _by_magnitude(
     catalogue: IndexedCatalogue, words: Sequence[str], likeness: float, query: Query
 ) -> Match | None:
-    """ "The little coronas", "do grande": the smallest or largest of the products that fit otherwise."""
+    """As in "The little coronas", "do grande": the smallest or largest of the products that fit otherwise."""
     rest = frozenset(words) - {"small", "large"}
     if len(rest) == len(set(words)) or not rest:
         return None
-    entries = _leading(_fitting(catalogue, rest, query), rest, _fitting(catalogue, rest, query))
+    entries = _leading(rest, _fitting(catalogue, rest, query))
     if len(entries) == 1:
         return Match(Fit.RELAXED, entries[0], likeness, tuple(entries))
     sized = sorted(
@@ -189,7 +199,7 @@ def _by_magnitude(
         or len({e.product.sku for _, _, e in sized}) != len(sized)
         or len(sized) != len(entries)
         or sized[0][0] == sized[1][0]
-    ):  # noqa: PLR2004 - two to compare
+    ):
         return None
     return Match(Fit.RELAXED, sized[0][2], likeness, tuple(entries))
 

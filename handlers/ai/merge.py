@@ -1,4 +1,6 @@
-"""The draft after an extraction's operations: one pure function for the order handler and for the evaluation."""
+"""The draft after an extraction's operations: one pure function for the order handler and for the
+evaluation.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +11,9 @@ from handlers.ai.types import Band, DraftLine, Operation, OperationKind
 
 @dataclass(frozen=True, slots=True)
 class MergedLine:
-    """A line of the order after the burst; lines that no operation touched are ``auto`` and keep confidence 1."""
+    """A line of the order after the burst; lines that no operation touched are ``auto`` and keep confidence
+    1.
+    """
 
     sku: str
     quantity: Decimal

@@ -93,7 +93,7 @@ def noise_positions(tokens: Sequence[Token]) -> set[int]:
 
 
 def _salutations(tokens: Sequence[Token]) -> set[int]:
-    """ "Hi Ana," and "Estimada Sole:" name a person: at most two words up to a separator."""
+    """As in "Hi Ana," and "Estimada Sole:" name a person: at most two words up to a separator."""
     taken: set[int] = set()
     for position, token in enumerate(tokens):
         if token.norm not in _GREETERS:
@@ -112,7 +112,9 @@ def _salutations(tokens: Sequence[Token]) -> set[int]:
 
 
 def _introductions(tokens: Sequence[Token]) -> set[int]:
-    """ "Soy Dani del bar Tres Cuartos,": everything up to the separator, unless digits or a wish come first."""
+    """As in "Soy Dani del bar Tres Cuartos,": everything up to the separator, unless digits or a wish come
+    first.
+    """
     taken: set[int] = set()
     for position, token in enumerate(tokens):
         opens = token.norm in _INTRODUCERS or (
@@ -166,7 +168,7 @@ def _digit_run(tokens: Sequence[Token], position: int) -> list[int]:
 
 
 def _clock(tokens: Sequence[Token], position: int) -> set[int]:
-    """ "10:30", "a las 6", "antes de las 8", "8 a 14 h", "11-9" behind days or opening words."""
+    """As in "10:30", "a las 6", "antes de las 8", "8 a 14 h", "11-9" behind days or opening words."""
     if _norm(tokens, position + 1) == ":" and _is_num(tokens, position + 2) and tokens[position + 2].glued:
         return {position, position + 1, position + 2}
     before, earlier = _norm(tokens, position - 1), _norm(tokens, position - 2)
@@ -207,7 +209,7 @@ def _money(tokens: Sequence[Token], position: int) -> set[int]:
 
 
 def _labelled(tokens: Sequence[Token], position: int) -> set[int]:
-    """ "Tel. 744", "factura A-2210", "calle Juárez 220": a word before that numbers things."""
+    """As in "Tel. 744", "factura A-2210", "calle Juárez 220": a word before that numbers things."""
     if _norm(tokens, position + 1) in LEXICON.units:
         return set()
     cursor = position - 1
@@ -215,20 +217,18 @@ def _labelled(tokens: Sequence[Token], position: int) -> set[int]:
         norm = _norm(tokens, cursor)
         if norm in LEXICON.noise["before"] and (
             distance < 3 or norm in {"calle", "avenida", "av", "rua", "street"}
-        ):  # noqa: PLR2004 - "Av. Juárez 220"
+        ):
             return {position}
         if (
-            norm in {"", "\n", "//", ","}
-            and not (norm == "," and _norm(tokens, cursor - 2) == "rua")
-            or _is_num(tokens, cursor)
-        ):
+            norm in {"", "\n", "//", ","} and not (norm == "," and _norm(tokens, cursor - 2) == "rua")
+        ) or _is_num(tokens, cursor):
             return set()
         cursor -= 1
     return set()
 
 
 def _followed(tokens: Sequence[Token], position: int) -> set[int]:
-    """ "30 personas", "8 h", "7am", "18 Dock Street"."""
+    """As in "30 personas", "8 h", "7am", "18 Dock Street"."""
     after = _norm(tokens, position + 1)
     if after in LEXICON.noise["after"] or (
         after in {"-", "a", "to"}

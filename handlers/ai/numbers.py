@@ -1,4 +1,6 @@
-"""The number grammar of es, en and pt: digits, words, fractions, dozens, ranges, each with the unit beside it."""
+"""The number grammar of es, en and pt: digits, words, fractions, dozens, ranges, each with the unit beside
+it.
+"""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ _ANOTHER = frozenset({"otro", "otra", "outro", "outra", "another"})
 _PLURAL_KILOS = frozenset({"kilos", "kgs", "quilos", "litros", "kg"})
 _AND = frozenset({"y", "e", "and", "con"})
 _OF = frozenset({"de", "of", "d", "a", "an", "the", "del"})
-_RANGE_JOINTS = frozenset({"-", "–", "a", "o", "ou", "or", "to", "u", "hasta", "ate"})
+_RANGE_JOINTS = frozenset({"-", "\u2013", "a", "o", "ou", "or", "to", "u", "hasta", "ate"})
 _RANGE_OPENERS = frozenset({"entre", "between", "de", "from"})
 _THOUSAND = 1000
 _HUNDRED = 100
@@ -46,11 +48,13 @@ class Amount:
 
 
 def parse_digits(raw: str, language: Language) -> Decimal:
-    """A written number: "1.000" is a thousand in es and pt, "1,000" in en; otherwise comma and point are decimal."""
+    """A written number: "1.000" is a thousand in es and pt, "1,000" in en; otherwise comma and point are
+    decimal.
+    """
     grouping = "," if language is Language.EN else "."
     if re.fullmatch(r"[1-9]\d{0,2}(?:[.,]\d{3})+", raw) and (
         grouping in raw or len(re.split("[.,]", raw)) > 2
-    ):  # noqa: PLR2004 - two parts
+    ):
         return Decimal(re.sub("[.,]", "", raw))
     head, *tail = re.split("[.,]", raw)
     return Decimal(f"{head}.{''.join(tail)}" if tail else head)
@@ -85,7 +89,7 @@ class NumberReader:
         return amounts
 
     def _names_pack(self, amount: Amount, before: list[Amount]) -> bool:
-        """ "Caja de 24", "cx c/ 24", "a 24 of", "una de 24": the number says what one pack holds."""
+        """As in "Caja de 24", "cx c/ 24", "a 24 of", "una de 24": the number says what one pack holds."""
         if amount.unit not in {None, "piece", "pack"} or amount.value < _SMALLEST_PACK or amount.dozens:
             return False
         opener, earlier = self._norm(amount.start - 1), self._unit(amount.start - 2)
@@ -103,7 +107,9 @@ class NumberReader:
         )
 
     def _is_name(self, position: int) -> bool:
-        """Digits that the lexicon knows as words ("0.0", "000") and capitalised number words inside names ("Tres Cuartos")."""
+        """Digits that the lexicon knows as words ("0.0", "000") and capitalised number words inside names
+        ("Tres Cuartos").
+        """
         token = self._tokens[position]
         before = self._tokens[position - 1] if position else None
         inside = before is not None and before.kind is Kind.WORD and before.capital
@@ -136,7 +142,7 @@ class NumberReader:
             return None
         return replace(second, high=second.value, value=first.value)
 
-    # --- one amount ---------------------------------------------------------------------------------------------
+    # --- one amount -------------------------------------------------------------------------------
 
     def _read_single(self, position: int) -> Amount | None:
         amount = (
@@ -157,7 +163,9 @@ class NumberReader:
         return Amount(position, position + 1, Decimal(0), vague=True)
 
     def _fraction(self, position: int) -> Amount | None:
-        """Half and quarter with a unit or a dozen behind: "medio kilo", "half a dozen", "tres cuartos de kilo"."""
+        """Half and quarter with a unit or a dozen behind: "medio kilo", "half a dozen", "tres cuartos de
+        kilo".
+        """
         count, after = self._fraction_head(position)
         if count is None:
             return None
@@ -170,7 +178,7 @@ class NumberReader:
         return Amount(position, after, count, halves=True)
 
     def _implied_kilo(self, position: int, count: Decimal) -> Amount | None:
-        """ "Tres cuartos de queso": quarters are of a kilo."""
+        """As in "Tres cuartos de queso": quarters are of a kilo."""
         end = position + 1 + (self._norm(position + 1) in {"cuartos", "cuarto"})
         if (
             self._norm(end - 1) not in {"cuartos", "cuarto", "quarters"}
@@ -210,7 +218,7 @@ class NumberReader:
         return Amount(start, position + 1, Decimal(2))
 
     def _another(self, position: int) -> Amount | None:
-        """ "Otro maple", "another case": one more, where no number follows."""
+        """As in "Otro maple", "another case": one more, where no number follows."""
         if self._norm(position) not in _ANOTHER or self._unit(position + 1) is None:
             return None
         return Amount(position, position + 1, Decimal(1), extra=True)
@@ -299,7 +307,7 @@ class NumberReader:
         return LEXICON.numbers.get(word)
 
     def _counts_something(self, position: int) -> bool:
-        """ "The baby one, 4 bags" and "la uno" count nothing: an article counts the word behind it."""
+        """As in "The baby one, 4 bags" and "la uno" count nothing: an article counts the word behind it."""
         if self._norm(position - 1) in {"the", "this", "that", "which", "la", "el", "cada", "each"}:
             return False
         following = self._tokens[position + 1] if position + 1 < len(self._tokens) else None
@@ -319,18 +327,18 @@ class NumberReader:
         return bool(following) and self._tokens[position + 1].kind is Kind.WORD and following not in idle
 
     def _bare_unit(self, position: int) -> Amount | None:
-        """ "Kilo y medio", "docena de", "kilo de": a unit that counts once without a number."""
+        """As in "Kilo y medio", "docena de", "kilo de": a unit that counts once without a number."""
         unit = self._unit(position)
         if unit is None or (position and self._is_num(position - 1)):
             return None
         counted = unit == "dozen" or (
             unit == "kg" and self._norm(position + 1) in {"de", "of"} and len(self._norm(position)) > 3
-        )  # noqa: PLR2004 - "kg de"
+        )
         if not counted and not self._half_follows(position + 1):
             return None
         return Amount(position, position, Decimal(1))
 
-    # --- what follows the number --------------------------------------------------------------------------------
+    # --- what follows the number ------------------------------------------------------------------
 
     def _half_follows(self, position: int, *, counted: bool = False) -> int:
         """How many tokens "y medio", "and a half", "e meia" take here; 0 if they are not here.
@@ -345,7 +353,7 @@ class NumberReader:
         return 3 if self._norm(position + 1) == "a" and self._norm(position + 2) == "half" else 0
 
     def _is_new_half(self, position: int) -> bool:
-        """ "200 e meio milheiro", "3 y medio kilo" begin a new amount; "dos y medio kilos" does not."""
+        """As in "200 e meio milheiro", "3 y medio kilo" begin a new amount; "dos y medio kilos" does not."""
         scale = self._norm(position) in {"milheiro", "millar", "thousand"}
         return scale or (self._unit(position) is not None and self._norm(position) not in _PLURAL_KILOS)
 
@@ -379,10 +387,12 @@ class NumberReader:
         return replace(amount, end=position + 1, unit=unit, unit_at=position, weak=False)
 
     def _shouted(self, position: int) -> bool:
-        """A letter of a clothing size after a space ("1 g e 1 m") is no unit where another follows; "500 g" is."""
+        """A letter of a clothing size after a space ("1 g e 1 m") is no unit where another follows; "500 g"
+        is.
+        """
         return self._norm(position) == "m" and not self._tokens[position].glued
 
-    # --- tokens -------------------------------------------------------------------------------------------------
+    # --- tokens -----------------------------------------------------------------------------------
 
     def _norm(self, position: int) -> str:
         return self._tokens[position].norm if 0 <= position < len(self._tokens) else ""
@@ -395,7 +405,9 @@ class NumberReader:
 
 
 def _follows(last: int, value: int) -> bool:
-    """Whether a number word continues the one before without a joint: "two hundred", "thirty five", "mil doscientos"."""
+    """Whether a number word continues the one before without a joint: "two hundred", "thirty five", "mil
+    doscientos".
+    """
     if value in {_HUNDRED, _THOUSAND}:
         return last < value
     return (last >= _HUNDRED and value < last) or (20 <= last < _HUNDRED and last % 10 == 0 and value < 10)  # noqa: PLR2004 - tens and units

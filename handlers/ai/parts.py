@@ -1,4 +1,6 @@
-"""The parts of a message: what stands between commas, connectors and cues, cut so that each part holds one product."""
+"""The parts of a message: what stands between commas, connectors and cues, cut so that each part holds one
+product.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +85,7 @@ class PartReader:
                     yield self._directed(replace(part, tail=self._tail(part)))
                     lead = Role.CUE  # cut inside a run, where nothing parts the two
 
-    # --- cues -----------------------------------------------------------------------------------------------------
+    # --- cues -------------------------------------------------------------------------------------
 
     def _at_cues(self, run: list[Piece]) -> Iterator[list[Piece]]:
         current: list[Piece] = []
@@ -127,7 +129,7 @@ class PartReader:
         return piece.word == "replace" or self._tokens[piece.start].norm in LEXICON.cues["replace"]
 
     def _directed(self, part: Part) -> Part:
-        """ "Sube a 10" sets, "sube 10" adds; "baja a 3" sets, "baja 3" takes off."""
+        """As in "Sube a 10" sets, "sube 10" adds; "baja a 3" sets, "baja 3" takes off."""
         if part.cue not in {"raise", "lower"}:
             return part
         amount = part.amounts[-1] if part.amounts else None
@@ -150,7 +152,7 @@ class PartReader:
                 return place
         return None
 
-    # --- amounts ---------------------------------------------------------------------------------------------------
+    # --- amounts ----------------------------------------------------------------------------------
 
     def _at_amounts(self, run: list[Piece]) -> Iterator[list[Piece]]:
         """Cut where a list has no commas: before each amount, or behind it where the first product leads."""
@@ -173,7 +175,7 @@ class PartReader:
             yield run[begin:end]
 
     def _is_purpose(self, run: list[Piece], position: int) -> bool:
-        """ "Para los pasteles de tres leches": a number word behind a purpose counts nothing."""
+        """As in "Para los pasteles de tres leches": a number word behind a purpose counts nothing."""
         amount = run[position].amount
         worded = (
             amount is not None and amount.unit is None and self._tokens[amount.start].norm in LEXICON.numbers
@@ -204,7 +206,8 @@ _JOINTS = LEXICON.cues["replace_to"]
 
 
 def _runs(pieces: Sequence[Piece]) -> Iterator[tuple[Role, list[Piece]]]:
-    lead, run = Role.BREAK, []
+    lead: Role = Role.BREAK
+    run: list[Piece] = []
     for piece in pieces:
         if piece.role in {Role.COMMA, Role.STOP, Role.BREAK, Role.COLON}:
             if run:

@@ -113,7 +113,7 @@ class Annotator:
         return short and after in {"de", "of", "do", "da", "del"}
 
     def _qualified(self, position: int) -> Piece | None:
-        """ "Sin gas", "com sal": one word that tells variants apart."""
+        """As in "Sin gas", "com sal": one word that tells variants apart."""
         concept = qualify(self._norm(position), self._norm(position + 1))
         if concept is None:
             return None
@@ -132,7 +132,7 @@ class Annotator:
         return Piece(role, position, position + 1, word, known=known) if role else None
 
     def _is_modal(self, position: int) -> bool:
-        """ "Can we also have": the verb, not the container."""
+        """As in "Can we also have": the verb, not the container."""
         return self._norm(position) == "can" and self._norm(position + 1) in {
             "i",
             "we",

@@ -1,4 +1,6 @@
-"""From what was counted to the sale unit: packs, pieces, kilos, litres; None where it does not come out even."""
+"""From what was counted to the sale unit: packs, pieces, kilos, litres; None where it does not come out
+even.
+"""
 
 from decimal import Decimal
 

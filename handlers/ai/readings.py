@@ -35,7 +35,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A product with the amount that counts it; ``partial`` says that words were left out, ``context`` that words before helped."""
+    """A product with the amount that counts it; ``partial`` says that words were left out, ``context`` that
+    words before helped.
+    """
 
     match: Match
     amount: Amount | None
@@ -169,7 +171,9 @@ class Reader:
         )
 
     def _like_size(self, amount: Amount | None) -> bool:
-        """ "La zero en 600", "coca 600": a bare number right behind the words is rather a size than a quantity."""
+        """As in "La zero en 600", "coca 600": a bare number right behind the words is rather a size than a
+        quantity.
+        """
         if amount is None or amount.unit is not None or amount.start == 0:
             return False
         before = self._tokens[amount.start - 1]
@@ -201,7 +205,7 @@ class Reader:
         return replace(reading, unit=unit, quantity=quantity, carried=inherited and unit is not None)
 
     def _names_product(self, reading: Reading, entry: Entry, unit: str) -> bool:
-        """ "10 cajas de pizza 30": the container is part of the product's name and counts nothing."""
+        """As in "10 cajas de pizza 30": the container is part of the product's name and counts nothing."""
         if unit not in {"box", "bag", "pack", "container", "roll"} or unit == sale_class(entry):
             return False
         words = [c for word in self._unit_word(reading.amount) for c in self._catalogue.concepts(word)]
@@ -220,7 +224,9 @@ def _amount_choices(
 ) -> Iterator[tuple[Amount | None, tuple[Size, ...], tuple[str, ...]]]:
     """Each amount in turn as the one that counts, the others as sizes; at last all as sizes."""
     for chosen in amounts:
-        if is_pure_size(chosen) or any(a.unit not in _MEASURING and not a.packs for a in amounts if a is not chosen):
+        if is_pure_size(chosen) or any(
+            a.unit not in _MEASURING and not a.packs for a in amounts if a is not chosen
+        ):
             continue
         others = tuple(_size(a) for a in amounts if a is not chosen and not _same_pack(a, chosen))
         yield chosen, others, ()
@@ -231,7 +237,7 @@ def _amount_choices(
 
 
 def _same_pack(amount: Amount, chosen: Amount) -> bool:
-    """ "A 24 of": the article beside the pack's number says nothing more."""
+    """As in "A 24 of": the article beside the pack's number says nothing more."""
     return amount.weak and amount.end == chosen.start
 
 

@@ -1,11 +1,11 @@
 """The rules engine: grammar, lexicons and an indexed catalogue; no key, no network, only CPU."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
 from handlers.ai.catalogue import IndexedCatalogue
-from handlers.ai.confidence import Score
 from handlers.ai.dates import DateMention, DateReader
 from handlers.ai.intents import Facts, cancels, decide
 from handlers.ai.items import Assembler, Item
@@ -20,7 +20,7 @@ from handlers.ai.readings import Reader
 from handlers.ai.sentences import Purpose, Sentence, read_sentences
 from handlers.ai.text import Kind, Token, tokenize
 from handlers.ai.types import Band, Extraction, ExtractionRequest, Intent, Language, Operation, OperationKind
-from handlers.ai.working import WorkingOrder
+from handlers.ai.working import Change, WorkingOrder
 
 VERSION = "rules-1"
 _SHORT_SENTENCE = 5
@@ -35,6 +35,7 @@ class Understanding:
     language: Language
     sentences: tuple[Sentence, ...]
     days: tuple[DateMention, ...]
+    items: tuple[Item, ...]
     order: WorkingOrder
 
 
@@ -59,7 +60,7 @@ def understand(request: ExtractionRequest) -> Extraction:
     )
     read = _read(request, catalogue)
     whole = bool(request.draft) and _drops_all(read)
-    operations = _removals(request) if whole else _operations(read)
+    operations = _removals(request) if whole else _operations(request, read)
     unmatched = () if whole else _unmatched(request, read)
     day = None if whole else _delivery_day(read)
     facts = Facts(
@@ -94,7 +95,7 @@ def _read(request: ExtractionRequest, catalogue: IndexedCatalogue) -> Understand
     items = _items(request, catalogue, tokens, language, taken, sentences)
     order = WorkingOrder.open(catalogue, Reader(catalogue, tokens, language), request.draft)
     order.apply([replace(item, asked=item.asked and _is_meant(item, items, sentences)) for item in items])
-    return Understanding(tuple(tokens), language, sentences, days, order)
+    return Understanding(tuple(tokens), language, sentences, days, tuple(items), order)
 
 
 def _items(
@@ -127,7 +128,9 @@ def _moves(read: Understanding) -> bool:
 
 
 def _is_meant(item: Item, items: Sequence[Item], sentences: Sequence[Sentence]) -> bool:
-    """An article alone ("faz um doce de leite melhor") orders only beside a wish, a plain amount or in a short message."""
+    """An article alone ("faz um doce de leite melhor") orders only beside a wish, a plain amount or in a
+    short message.
+    """
     amount = item.reading.amount
     if amount is None or not amount.weak or item.cue is not None or item.more:
         return True
@@ -136,32 +139,30 @@ def _is_meant(item: Item, items: Sequence[Item], sentences: Sequence[Sentence]) 
     return plain or sentence is None or sentence.wishes or len(sentence.words.split()) <= _SHORT_SENTENCE
 
 
-# --- cancel ----------------------------------------------------------------------------------------------------------
+# --- cancel ---------------------------------------------------------------------------------------
 
 
 def _drops_all(read: Understanding) -> bool:
-    """A sentence cancels, and nothing in the burst names a line to keep, change or drop by itself."""
-    return cancels(read.sentences) and not read.order.touched and not read.order.failed
+    """A sentence cancels, and nothing in the burst names a product to keep, change or drop by itself."""
+    named = any(item.reading.match.fit > Fit.NONE or item.counted for item in read.items)
+    return cancels(read.sentences) and not named
 
 
 def _removals(request: ExtractionRequest) -> tuple[Operation, ...]:
     return tuple(Operation(OperationKind.REMOVE, line.sku, None, 0.95, Band.AUTO) for line in request.draft)
 
 
-# --- what comes out ----------------------------------------------------------------------------------------------------
+# --- what comes out -------------------------------------------------------------------------------
 
 
-def _operations(read: Understanding) -> tuple[Operation, ...]:
-    return tuple(_operation(read, kind, sku, quantity) for kind, sku, quantity in read.order.changes())
+def _operations(request: ExtractionRequest, read: Understanding) -> tuple[Operation, ...]:
+    return tuple(_operation(request, read, change) for change in read.order.changes())
 
 
-def _operation(read: Understanding, kind: OperationKind, sku: str, quantity: object) -> Operation:
-    span, made = read.order.touched.get(sku, ((0, 0), Score(0.5)))
-    return Operation(kind, sku, quantity, made.value, made.band, _span_text(read, span), dict(made.parts))  # type: ignore[arg-type]
-
-
-def _span_text(read: Understanding, span: tuple[int, int]) -> str:
-    return ""
+def _operation(request: ExtractionRequest, read: Understanding, change: Change) -> Operation:
+    (start, end), made = read.order.touched[change.sku]
+    span = span_text(request.texts, read.tokens, start, end)
+    return Operation(change.kind, change.sku, change.quantity, made.value, made.band, span, dict(made.parts))
 
 
 def _unmatched(request: ExtractionRequest, read: Understanding) -> tuple[str, ...]:
@@ -193,7 +194,9 @@ def _was_wanted(item: Item, read: Understanding) -> bool:
 
 
 def _is_name(item: Item, read: Understanding) -> bool:
-    """ "Slice House Unit 12", "Chela - Mitre 332": unknown capitalised words with a bare number behind them."""
+    """As in "Slice House Unit 12", "Chela - Mitre 332": unknown capitalised words with a bare number behind
+    them.
+    """
     inside = read.tokens[item.start : item.end]
     words = [t for t in inside if t.kind is Kind.WORD and t.norm not in LEXICON.function]
     bare = all(a.unit is None for a in item.wish.amounts) and inside[-1].kind is Kind.NUM
@@ -223,9 +226,11 @@ def _delivery_day(read: Understanding) -> date | None:
 
 
 def _corrected_days(read: Understanding, days: Sequence[DateMention]) -> list[DateMention]:
-    """ "Thursday, no, Friday": the last day stands where a correction or a negation parts it from the one before."""
+    """As in "Thursday, no, Friday": the last day stands where a correction or a negation parts it from the
+    one before.
+    """
     kept = list(days)
-    for one, two in zip(days, days[1:], strict=False):
+    for one, two in itertools.pairwise(days):
         between = [t.norm for t in read.tokens[one.end : two.start]]
         if (
             any(

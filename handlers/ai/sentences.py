@@ -22,7 +22,9 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """The tokens ``start`` to ``end``; ``words`` is their normalised text, ``asks`` that it ends in a question mark."""
+    """The tokens ``start`` to ``end``; ``words`` is their normalised text, ``asks`` that it ends in a
+    question mark.
+    """
 
     start: int
     end: int

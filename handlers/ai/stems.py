@@ -1,4 +1,6 @@
-"""Normal form and stem of a word: one small rule set for es, en and pt, the same for messages and catalogues."""
+"""Normal form and stem of a word: one small rule set for es, en and pt, the same for messages and
+catalogues.
+"""
 
 import re
 import unicodedata
@@ -8,10 +10,10 @@ _SHORT = 4  # words up to this length only lose a plural s: "copo" and "copa" di
 
 
 def fold(text: str) -> str:
-    """Case-folded text without accents and apostrophes: "Jack Daniel’s" becomes "jack daniels"."""
+    """Case-folded text without accents and apostrophes: "Jack Daniel's" becomes "jack daniels"."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     kept = "".join(c for c in decomposed if not unicodedata.combining(c))
-    return re.sub(r"['’´`]", "", kept)
+    return re.sub(r"['\u2019\u00b4`]", "", kept)
 
 
 def shorten(word: str) -> str:

@@ -36,14 +36,14 @@ _TOKEN = re.compile(
     r"(?P<num>\d+(?:[.,]\d+)*|[½¼¾])"
     r"|(?P<abbr>\b[cspCSP]/[uU]?(?=[\s\w]|$))"
     r"|(?P<nro>\b(?:[nN][ºo°]\.?|[nN]ro\.?|[nN]\.º)(?=\s?\d))"
-    r"|(?P<word>[^\W\d_]+(?:['’´`][^\W\d_]+)*)"
+    r"|(?P<word>[^\W\d_]+(?:['\u2019\u00b4`][^\W\d_]+)*)"
     r"|(?P<sep>\n|[^\s\w]|_)"
 )
 EMOJI = "emoji"  # parts clauses like a comma
 _PICTURES = 0x2600
 _VARIATION = frozenset({0xFE0F, 0x200D})
 _ABBREVIATIONS = {"c/": "con", "s/": "sin", "p/": "para", "c/u": "cada", "s/u": "sin", "p/u": "para"}
-_MARKS = frozenset("\n,.;:?!/+-–—()[]•*·|=&#$%@\"'“”>→°")
+_MARKS = frozenset("\n,.;:?!/+-\u2013\u2014()[]•*·|=&#$%@\"'“”>→°")
 
 
 def tokenize(texts: Sequence[str]) -> list[Token]:
@@ -127,7 +127,7 @@ def _join(tokens: list[Token]) -> Token:
     return Token(first.text, first.start, last.end, norm, Kind.WORD, first.glued, first.capital)
 
 
-# --- e-mail: what the customer wrote now, without quotes and signature -------------------------------------------
+# --- e-mail: what the customer wrote now, without quotes and signature ----------------------------
 
 _QUOTE = re.compile(
     r"^(?:>|-{2,}\s*(?:original|mensaje|mensagem|forwarded)|_{5,}|(?:on|el|em|le)\b.{4,120}\b(?:wrote|escribi[oó]|escreveu)\s*:"
@@ -148,7 +148,9 @@ _ITEM_LINE = re.compile(
 
 
 def body_ranges(text: str) -> list[tuple[int, int]]:
-    """The places of the lines that hold the customer's own words; everything after a quote head or closing is left out."""
+    """The places of the lines that hold the customer's own words; everything after a quote head or closing
+    is left out.
+    """
     lines = _lines(text)
     kept: list[tuple[int, int]] = []
     for position, (begin, end) in enumerate(lines):

@@ -49,7 +49,9 @@ class OperationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CatalogueProduct:
-    """A product as a matcher may know it: words, sale unit, pack size (single pieces in one sale unit) and price."""
+    """A product as a matcher may know it: words, sale unit, pack size (single pieces in one sale unit) and
+    price.
+    """
 
     sku: str
     name: str

@@ -1,4 +1,6 @@
-"""The order while a burst is read: the draft plus what every item does to it, and the operations that come out."""
+"""The order while a burst is read: the draft plus what every item does to it, and the operations that come
+out.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +13,7 @@ from handlers.ai.matching import Fit
 from handlers.ai.pieces import Role
 from handlers.ai.quantity import sale_class, to_sale_units
 from handlers.ai.readings import Reader, Reading
-from handlers.ai.types import DraftLine, Operation, OperationKind
+from handlers.ai.types import DraftLine, OperationKind
 
 _FACTORS = {"double": Decimal(2), "triple": Decimal(3), "half": Decimal("0.5")}
 
@@ -23,6 +25,15 @@ class WorkLine:
     quantity: Decimal
     span: tuple[int, int] | None = None
     score: Score | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step from the draft to the lines; ``quantity`` is None only for REMOVE."""
+
+    kind: OperationKind
+    sku: str
+    quantity: Decimal | None
 
 
 @dataclass(slots=True)
@@ -76,7 +87,7 @@ class WorkingOrder:
         else:
             self._place(item)
 
-    # --- more or other ---------------------------------------------------------------------------------------------
+    # --- more or other ----------------------------------------------------------------------------
 
     def _place(self, item: Item) -> None:
         reading = item.reading
@@ -125,7 +136,7 @@ class WorkingOrder:
         if item.counted or item.usual or item.reading.match.fit > Fit.NONE:
             self.failed.append(item)
 
-    # --- less ------------------------------------------------------------------------------------------------------
+    # --- less -------------------------------------------------------------------------------------
 
     def _reduce(self, item: Item) -> None:
         sku = self._held_sku(item)
@@ -143,7 +154,9 @@ class WorkingOrder:
             self._drop(sku, item)
 
     def _held_sku(self, item: Item) -> str | None:
-        """The line that the words mean, if the order has it; the only or last line where no product is named."""
+        """The line that the words mean, if the order has it; the only or last line where no product is
+        named.
+        """
         entry = item.reading.entry
         if entry is not None:
             return entry.product.sku if entry.product.sku in self.lines else self._named_line(item)
@@ -175,7 +188,7 @@ class WorkingOrder:
             return
         self._put(sku, quantity, item)
 
-    # --- one for another -------------------------------------------------------------------------------------------
+    # --- one for another --------------------------------------------------------------------------
 
     def _exchange(self, old: Item, new: Item) -> None:
         """``new`` takes the place of ``old``; without words of its own it only recounts it."""
@@ -253,7 +266,7 @@ class WorkingOrder:
             return own
         return variant_of(self.catalogue, old, new, own)
 
-    # --- lines -----------------------------------------------------------------------------------------------------
+    # --- lines ------------------------------------------------------------------------------------
 
     def _put(self, sku: str, quantity: Decimal, item: Item) -> None:
         limit = self.catalogue.entry(sku).product.max_quantity
@@ -278,16 +291,20 @@ class WorkingOrder:
         """Whether the lines differ from the draft."""
         return {sku: line.quantity for sku, line in self.lines.items()} != self.draft
 
-    def changes(self) -> list[tuple[OperationKind, str, Decimal | None]]:
+    def changes(self) -> list[Change]:
         """What must be done to the draft so that it becomes these lines."""
-        found: list[tuple[OperationKind, str, Decimal | None]] = []
-        found += [(OperationKind.REMOVE, sku, None) for sku in self.draft if sku not in self.lines]
+        found = [Change(OperationKind.REMOVE, sku, None) for sku in self.draft if sku not in self.lines]
         for sku, line in self.lines.items():
             if sku not in self.draft:
-                found.append((OperationKind.ADD, sku, line.quantity))
+                found.append(Change(OperationKind.ADD, sku, _plain(line.quantity)))
             elif line.quantity != self.draft[sku]:
-                found.append((OperationKind.SET, sku, line.quantity))
+                found.append(Change(OperationKind.SET, sku, _plain(line.quantity)))
         return found
+
+
+def _plain(quantity: Decimal) -> Decimal:
+    """Without trailing zeros and without an exponent."""
+    return Decimal(f"{quantity.normalize():f}")
 
 
 def _opens_clause(item: Item) -> bool:
@@ -335,6 +352,3 @@ def _exact_reading(item: Item, entry: Entry) -> Reading:
     """The item's reading with the product that the exchange settled on."""
     found = replace(item.reading.match, entry=entry, fit=max(item.reading.match.fit, Fit.RELAXED))
     return replace(item.reading, match=found)
-
-
-__all__ = ["Operation", "WorkLine", "WorkingOrder", "variant_of"]

@@ -1,4 +1,6 @@
-"""Scores an engine on the development set: ``python -m tests.ai_eval [--json] [--data FILE] [--engine rules]``."""
+"""Scores an engine on the development set: ``python -m tests.ai_eval [--json] [--data FILE] [--engine
+rules]``.
+"""
 
 import argparse
 import asyncio

@@ -36,7 +36,9 @@ class Figures:
 
 
 def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows by language, tier, vertical, language/tier and whether a draft was open; empty groups are left out."""
+    """The rows by language, tier, vertical, language/tier and whether a draft was open; empty groups are
+    left out.
+    """
     out: dict[str, list[Row]] = {"all": list(rows)}
     for field in ("language", "tier", "vertical"):
         for value in sorted({row[field] for row in rows}):

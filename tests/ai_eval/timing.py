@@ -1,4 +1,6 @@
-"""CPU time per message, at the evaluation's own catalogues and at synthetic ones of a thousand and ten thousand products."""
+"""CPU time per message, at the evaluation's own catalogues and at synthetic ones of a thousand and ten
+thousand products.
+"""
 
 import itertools
 import statistics
@@ -11,12 +13,90 @@ from handlers.ai.catalogue import IndexedCatalogue
 from handlers.ai.rules import understand
 from handlers.ai.types import CatalogueProduct, ExtractionRequest
 
-_NOUNS = (
-    "tomate cebolla papa queso leche agua jugo vino cerveza aceite arroz harina azucar sal pan galleta yogur crema manteca jamon "
-    "salsa atun sardina frijol lenteja pasta fideo servilleta vaso plato bolsa caja detergente guante papel toalla cafe te mate soda"
-).split()
-_KINDS = "blanco rojo verde negro grande chico entero light natural clasico fino grueso dulce salado seco molido rallado mixto".split()
-_BRANDS = "Norte Sur Andes Luna Sol Rio Valle Monte Costa Brisa Roble Pino Ceibo Jara Lima Oro Plata Alba Nube Mar".split()
+_NOUNS = [
+    "tomate",
+    "cebolla",
+    "papa",
+    "queso",
+    "leche",
+    "agua",
+    "jugo",
+    "vino",
+    "cerveza",
+    "aceite",
+    "arroz",
+    "harina",
+    "azucar",
+    "sal",
+    "pan",
+    "galleta",
+    "yogur",
+    "crema",
+    "manteca",
+    "jamon",
+    "salsa",
+    "atun",
+    "sardina",
+    "frijol",
+    "lenteja",
+    "pasta",
+    "fideo",
+    "servilleta",
+    "vaso",
+    "plato",
+    "bolsa",
+    "caja",
+    "detergente",
+    "guante",
+    "papel",
+    "toalla",
+    "cafe",
+    "te",
+    "mate",
+    "soda",
+]
+_KINDS = [
+    "blanco",
+    "rojo",
+    "verde",
+    "negro",
+    "grande",
+    "chico",
+    "entero",
+    "light",
+    "natural",
+    "clasico",
+    "fino",
+    "grueso",
+    "dulce",
+    "salado",
+    "seco",
+    "molido",
+    "rallado",
+    "mixto",
+]
+_BRANDS = [
+    "Norte",
+    "Sur",
+    "Andes",
+    "Luna",
+    "Sol",
+    "Rio",
+    "Valle",
+    "Monte",
+    "Costa",
+    "Brisa",
+    "Roble",
+    "Pino",
+    "Ceibo",
+    "Jara",
+    "Lima",
+    "Oro",
+    "Plata",
+    "Alba",
+    "Nube",
+    "Mar",
+]
 _SIZES = ("250 g", "500 g", "1 kg", "5 kg", "330 ml", "500 ml", "1 L", "2 L", "5 L", "x 12", "x 24", "20 cm")
 
 

@@ -8,13 +8,22 @@ from pathlib import Path
 
 from handlers.ai.catalogue import IndexedCatalogue
 from handlers.ai.rules import understand
-from handlers.ai.types import CatalogueProduct, DraftLine, Extraction, ExtractionRequest, Language, OperationKind
+from handlers.ai.types import (
+    CatalogueProduct,
+    DraftLine,
+    Extraction,
+    ExtractionRequest,
+    Language,
+    OperationKind,
+)
 
 HERE = Path(__file__).parent
 NOW = datetime.fromisoformat("2026-04-15T10:00:00-06:00")  # a Wednesday
 
 
-def product(sku: str, name: str, unit: str, aliases: str = "", pack: int | None = None, limit: int = 200) -> CatalogueProduct:
+def product(
+    sku: str, name: str, unit: str, aliases: str = "", pack: int | None = None, limit: int = 200
+) -> CatalogueProduct:
     return CatalogueProduct(
         sku=sku,
         name=name,
@@ -55,14 +64,18 @@ def shop() -> IndexedCatalogue:
 
 def ask(*texts: str, language: str = "es", draft: str = "", now: datetime = NOW) -> Extraction:
     """The rules engine's extraction; ``draft`` is written "TOM=3 CIL=2"."""
-    lines = tuple(DraftLine(sku, Decimal(quantity)) for sku, quantity in (entry.split("=") for entry in draft.split()))
+    lines = tuple(
+        DraftLine(sku, Decimal(quantity)) for sku, quantity in (entry.split("=") for entry in draft.split())
+    )
     return understand(ExtractionRequest(texts, shop(), lines, now, Language(language)))
 
 
 def said(extraction: Extraction) -> str:
     """The operations in one line: "add TOM=3; set CIL=2; remove EGG"."""
     return "; ".join(
-        f"remove {o.sku}" if o.kind is OperationKind.REMOVE or o.quantity is None else f"{o.kind.value} {o.sku}={o.quantity:f}"
+        f"remove {o.sku}"
+        if o.kind is OperationKind.REMOVE or o.quantity is None
+        else f"{o.kind.value} {o.sku}={o.quantity:f}"
         for o in extraction.operations
     )
 

@@ -27,7 +27,12 @@ def test_quantity(language: str, text: str, expected: str) -> None:
     """A message orders the quantity in the sale unit, or names the item as unmatched."""
     extraction = ask(text, language=language)
 
-    got = " ".join(f"{o.sku}={o.quantity.normalize():f}" for o in extraction.operations if o.quantity is not None) or "-"
+    got = (
+        " ".join(
+            f"{o.sku}={o.quantity.normalize():f}" for o in extraction.operations if o.quantity is not None
+        )
+        or "-"
+    )
     assert got == expected
     assert bool(extraction.unmatched) == (expected == "-")
 
