@@ -106,9 +106,9 @@ async def send_message(
 ) -> SendResult:
     """Makes one attempt at a claimed message.
 
-    The attempt is on record before it leaves. One whose outcome is unknown (a crash or a time-out after the request
-    left) is looked up at the provider before a second try. Retries follow from the type of the error. Raises
-    DatabaseUnavailable.
+    The attempt is on record before it leaves. One whose outcome is unknown (a crash, or a time-out after the
+    request left) is looked up at the provider before a second try. Retries follow from the type of the
+    error. Raises DatabaseUnavailable.
     """
     attempt = await _load(runtime, claimed)
     if attempt is None:

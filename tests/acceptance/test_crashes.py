@@ -80,12 +80,13 @@ class Scene:
         return account
 
     async def is_finished(self, tenant: UUID) -> bool:
-        return await self.admin.fetchval(
+        finished: bool = await self.admin.fetchval(
             "select not exists (select from conversations where distributor_id = $1 and turn_due_at is not null)"
             " and not exists (select from messages where distributor_id = $1 and send_due_at is not null)"
             " and not exists (select from webhook_deliveries where distributor_id = $1 and due_at is not null)",
             tenant,
         )
+        return finished
 
     async def wait_until_finished_or_dead(self, tenant: UUID, process: Any) -> bool:
         """True if the worker finished, False if it died first."""

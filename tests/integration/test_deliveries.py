@@ -35,7 +35,7 @@ class FakeEgress:
             raise answer
         status, more = answer if isinstance(answer, tuple) else (answer, {})
         return EgressResponse(
-            status, more, b"thanks", False, "203.0.113.9", EgressTimings(None, None, None, 0.01)
+            status, more, b"thanks", False, "203.0.113.9", EgressTimings(0.0, 0.0, 0.01, 0.01)
         )
 
 

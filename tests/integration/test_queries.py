@@ -2,7 +2,7 @@
 used.
 """
 
-import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from db.tenant import Database
 WORKER_FILES = {"accept", "lanes", "accounts"}
 WORKER_STATEMENTS = {("api_keys", "find_key_owner")}
 
+_LOADED = re.compile(r"load_statements\(\"(\w+)\"\)")
+_USED = re.compile(r"_SQL\[\"(\w+)\"")
 STATEMENTS = [(source, name) for source in statement_files() for name in load_statements(source)]
 
 
@@ -41,28 +43,12 @@ def test_every_statement_is_used_exactly_where_it_belongs():
     """``_SQL["name"]`` in the module that loads the file; a statement that nobody runs is dead, a wrong name
     fails at once.
     """
-    used: set[tuple[str, str]] = set()
-    for path in Path(db.__file__).parent.glob("*.py"):
-        tree = ast.parse(path.read_text())
-        loads = {
-            target.id: node.value.args[0].value
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign)
-            and isinstance(node.value, ast.Call)
-            and getattr(node.value.func, "id", "") == "load_statements"
-            for target in node.targets
-        }
-        for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Subscript)
-                and isinstance(node.value, ast.Name)
-                and node.value.id in loads
-            ):
-                used |= {
-                    (loads[node.value.id], constant.value)
-                    for constant in ast.walk(node.slice)
-                    if isinstance(constant, ast.Constant)
-                }
+    used = {
+        (source, name)
+        for path in Path(db.__file__).parent.glob("*.py")
+        for source in _LOADED.findall(path.read_text(encoding="utf-8"))
+        for name in _USED.findall(path.read_text(encoding="utf-8"))
+    }
 
     assert used == set(STATEMENTS)
 
