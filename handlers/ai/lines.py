@@ -57,7 +57,10 @@ class OperationAnswer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the model was offered, and what the rules engine made of the same burst."""
+    """What the model was offered, and what the rules engine made of the same burst.
+
+    The request's draft holds only products of the catalogue.
+    """
 
     request: ExtractionRequest
     catalogue: IndexedCatalogue
@@ -177,7 +180,7 @@ class LineGuard:
 
     def _alone(self, span: str) -> Mapping[str, Operation]:
         """What the rules engine makes of the quoted words by themselves."""
-        request = replace(self._offer.request, texts=(span,), catalogue=self._offer.catalogue)
+        request = replace(self._offer.request, texts=(span,))
         return {operation.sku: operation for operation in understand(request).operations}
 
 

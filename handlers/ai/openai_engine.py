@@ -3,7 +3,7 @@ it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from urllib.parse import urlsplit
 
@@ -93,7 +93,7 @@ class OpenAIEngine:
         used.
         """
         offer = make_offer(request)
-        prompt = build_prompt(request, offer.candidates, self._new_mark())
+        prompt = build_prompt(offer.request, offer.candidates, self._new_mark())
         answer = await self._client.ask(prompt)
         usage = self._usage(answer, prompt, request.now.date())
         return self._extraction(_read(answer, usage), offer, usage)
@@ -123,14 +123,17 @@ class OpenAIEngine:
 
 
 def make_offer(request: ExtractionRequest) -> Offer:
-    """What the model may choose from: products of the draft, of the rules' lines, and the likeliest others."""
+    """What the model may choose from: products of the draft and of the rules' lines, then the likeliest."""
     held = request.catalogue
     catalogue = held if isinstance(held, IndexedCatalogue) else IndexedCatalogue(held.products)
-    rules = understand(request)
-    drafted = [line.sku for line in request.draft[:_MAX_DRAFT]]
+    # A line whose product left the catalogue stays as it is: nobody can match or count it.
+    draft = tuple(line for line in request.draft if catalogue.find(line.sku))
+    known = replace(request, catalogue=catalogue, draft=draft)
+    rules = understand(known)
+    drafted = [line.sku for line in draft[:_MAX_DRAFT]]
     found = [operation.sku for operation in rules.operations if operation.sku not in drafted]
     limit = MAX_CANDIDATES + len(drafted)
-    return Offer(request, catalogue, recall(catalogue, request.texts, [*drafted, *found], limit), rules)
+    return Offer(known, catalogue, recall(catalogue, request.texts, [*drafted, *found], limit), rules)
 
 
 def _read(answer: Answer, usage: Usage) -> ModelAnswer:
