@@ -101,11 +101,13 @@ async def update_account(call: Call[AccountPatch, NoQuery]) -> Account:
     record = await accounts.patch_account(
         call.runtime, call.adapters, call.distributor_id, call.id, call.body.changes()
     )
+    call.accounts.forget(call.id)
     return _account(call, record)
 
 
 async def delete_account(call: Call[None, NoQuery]) -> None:
     await accounts.delete_account(call.runtime, call.distributor_id, call.id)
+    call.accounts.forget(call.id)
 
 
 def _account(call: Call[Any, Any], record: AccountRecord) -> Account:

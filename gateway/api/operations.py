@@ -13,6 +13,7 @@ from channels.base import ChannelAdapter
 from channels.egress import EgressClient
 from db.rows import KeyOwner
 from db.tenant import Connection
+from gateway.accounts import AccountDirectory
 from gateway.api.schemas import NoQuery
 from handlers.runtime import Runtime
 
@@ -32,6 +33,7 @@ class Call(Generic[BodyT, QueryT]):
     runtime: Runtime
     adapters: Mapping[str, ChannelAdapter]
     egress: EgressClient
+    accounts: AccountDirectory
     owner: KeyOwner
     id: UUID
     body: BodyT

@@ -15,7 +15,7 @@ from channels.errors import InvalidInput, NotFound
 from db.rows import KeyOwner
 from gateway.api.operations import NO_ID, Call, Operation
 from gateway.api.problems import ApiError, invalid, invalid_fields, too_large
-from gateway.keys import ADAPTERS, EGRESS, RUNTIME
+from gateway.keys import ACCOUNTS, ADAPTERS, EGRESS, RUNTIME
 from handlers.webhooks.events import parse_event_id
 
 EVENT_ID = "event_id"
@@ -32,6 +32,7 @@ async def read_call(
         runtime=request.app[RUNTIME],
         adapters=request.app[ADAPTERS],
         egress=request.app[EGRESS],
+        accounts=request.app[ACCOUNTS],
         owner=owner,
         id=_path_id(operation, request),
         query=_read_query(operation, request),

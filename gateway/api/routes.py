@@ -51,8 +51,8 @@ _PAGE_FILES = (
 def add_api_routes(app: web.Application) -> None:
     """Adds `/v1/…`, `/openapi.json` and `/docs`.
 
-    The application must have `gateway.middleware.MIDDLEWARES`, and RUNTIME, ADAPTERS and EGRESS of
-    `gateway.keys` before its first request.
+    The application must have `gateway.middleware.MIDDLEWARES`, and RUNTIME, ADAPTERS, EGRESS, ACCOUNTS
+    and NOTIFIER of `gateway.keys` before its first request.
     """
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, make_handler(operation))

@@ -9,6 +9,7 @@ from gateway.api.auth import authenticate
 from gateway.api.operations import JSON, Call, Operation
 from gateway.api.replays import REPLAYED_HEADER, Result, read_identity, run_once
 from gateway.api.requests import read_call, read_raw_body
+from gateway.keys import NOTIFIER
 from gateway.middleware import Handler
 
 
@@ -21,8 +22,12 @@ def make_handler(operation: Operation) -> Handler:
         call = await read_call(operation, request, owner, raw)
         identity = read_identity(request, call, raw) if operation.method is HTTPMethod.POST else None
         if identity is None:
-            return _response(await _execute(await call.prepare()))
-        return _response(await run_once(call, identity, _execute))
+            result = await _execute(await call.prepare())
+        else:
+            result = await run_once(call, identity, _execute)
+        if operation.method is not HTTPMethod.GET:
+            request.app[NOTIFIER].poke()  # something may be due now: a message, a delivery
+        return _response(result)
 
     return handle
 

@@ -12,9 +12,11 @@ from aiohttp.test_utils import TestClient
 
 from channels.egress import EgressClient
 from channels.registry import build_adapters
+from db.wake import Notifier
+from gateway.accounts import AccountDirectory
 from gateway.api.openapi import build_document
 from gateway.api.routes import OPERATIONS, add_api_routes
-from gateway.keys import ADAPTERS, EGRESS, RUNTIME
+from gateway.keys import ACCOUNTS, ADAPTERS, EGRESS, NOTIFIER, RUNTIME
 from gateway.middleware import MIDDLEWARES
 from handlers.runtime import Runtime
 from handlers.tenants import create_tenant
@@ -78,6 +80,8 @@ async def http(aiohttp_client, runtime: Runtime) -> AsyncIterator[AioClient]:
     app[RUNTIME] = runtime
     app[ADAPTERS] = build_adapters()
     app[EGRESS] = egress
+    app[ACCOUNTS] = AccountDirectory(runtime)
+    app[NOTIFIER] = Notifier(runtime.database)
     add_api_routes(app)
     yield await aiohttp_client(app)
     await egress.aclose()

@@ -1,11 +1,14 @@
 """The tenant's settings, its keys and its channel accounts."""
 
+from uuid import UUID
+
 import pytest
 
 from channels.base import Channel
 from channels.errors import InvalidInput
 from db.accounts import seal_context
 from db.distributors import read_tenant
+from gateway.keys import ACCOUNTS as DIRECTORY
 from handlers.tenants import create_tenant
 from tests.integration.api.seeds import ACCOUNT
 
@@ -134,6 +137,16 @@ class TestChannelAccounts:
         await api.post(ACCOUNTS, ACCOUNT)
         _, second = await api.post(ACCOUNTS, {**ACCOUNT, "address": "+15005550009"})
         assert (await api.patch(f"{ACCOUNTS}/{second['id']}", {"address": "+15005550006"}))[0] == 409
+
+    async def test_a_change_counts_at_once_for_what_providers_post(self, api, http) -> None:
+        directory = http.app[DIRECTORY]
+        _, account = await api.post(ACCOUNTS, ACCOUNT)
+        account_id = UUID(account["id"])
+        assert (await directory.find(account_id)).address == "+15005550006"
+        await api.patch(f"{ACCOUNTS}/{account_id}", {"address": "+15005550009"})
+        assert (await directory.find(account_id)).address == "+15005550009"
+        await api.delete(f"{ACCOUNTS}/{account_id}")
+        assert await directory.find(account_id) is None
 
     async def test_a_deleted_account_is_gone_and_its_address_free(self, api) -> None:
         _, account = await api.post(ACCOUNTS, ACCOUNT)
