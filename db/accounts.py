@@ -1,5 +1,6 @@
 """Channel accounts by id, before a tenant is known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,3 +35,8 @@ async def find_account(connection: Connection, account_id: UUID) -> AccountRow |
     """The account, unless it is unknown or deleted; takes a worker's connection."""
     row = await connection.fetchrow(_SQL["find_account"], account_id)
     return AccountRow(**row) if row else None
+
+
+async def list_accounts_at(connection: Connection, channel: str, address: str) -> Sequence[AccountRow]:
+    """Every tenant's account with that address, the oldest first; takes a worker's connection."""
+    return [AccountRow(**row) for row in await connection.fetch(_SQL["list_accounts_at"], channel, address)]

@@ -103,3 +103,11 @@ async def read_customer(connection: Connection, customer_id: UUID) -> CustomerRe
 async def list_contacts(connection: Connection, customer_ids: Sequence[UUID]) -> Sequence[ContactRecord]:
     """The addresses of these customers, the oldest first."""
     return [ContactRecord(**row) for row in await connection.fetch(_SQL["list_contacts"], list(customer_ids))]
+
+
+async def find_accepted(
+    connection: Connection, account_id: UUID, provider_key: str
+) -> tuple[UUID, UUID] | None:
+    """The message, and its conversation, that a provider's key on this account became."""
+    row = await connection.fetchrow(_SQL["find_accepted"], account_id, provider_key)
+    return (row["id"], row["conversation_id"]) if row else None

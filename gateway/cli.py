@@ -5,13 +5,15 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 from rich.console import Console
 
+from channels.base import Channel
 from channels.errors import GatewayError
 from db.errors import DatabaseError, SchemaOutdated
-from gateway.dev.breaking import Break
+from gateway.dev.choices import Break, SimulatedChannel
 from gateway.logs import configure_logging
 from gateway.processes import run_loop
 from gateway.settings import Settings, SettingsError, read_settings, reserved_names_set
@@ -134,6 +136,45 @@ def demo(
     from gateway.dev.demo import play_demo  # noqa: PLC0415 - see the module's docstring
 
     raise typer.Exit(run_loop(play_demo(as_json=as_json, broken=broken)))
+
+
+@app.command()
+def dev(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (WAYSTATION_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (WAYSTATION_PORT).")] = None,
+) -> None:
+    """Run everything on this machine: gateway, worker, database, stand-ins, and a demo tenant."""
+    from gateway.dev.dev import dev as dev_until_stopped  # noqa: PLC0415 - see the module's docstring
+
+    run_loop(dev_until_stopped(_settings(host=host, port=port)))
+
+
+@app.command()
+def simulate(
+    channel: Annotated[SimulatedChannel, typer.Argument(help="The channel that the message comes by.")],
+    text: Annotated[str, typer.Argument(help="What the customer writes.")],
+    recipient: Annotated[str, typer.Option("--to", help="The tenant's address, a channel account's.")],
+    sender: Annotated[str, typer.Option("--from", help="The customer's address.")],
+    media: Annotated[
+        Path | None, typer.Option(help="A file that goes with it; needs `waystation dev`.")
+    ] = None,
+    distributor: Annotated[UUID | None, typer.Option(help="Whose account, if two tenants share it.")] = None,
+) -> None:
+    """Sign and post what the provider would post when a customer writes, to the running gateway."""
+    from gateway.dev import simulate as simulation  # noqa: PLC0415 - see the module's docstring
+
+    if channel is SimulatedChannel.EMAIL:
+        raise typer.BadParameter(
+            "this release has no e-mail channel; take whatsapp or sms", param_hint="CHANNEL"
+        )
+    wanted = simulation.Wanted(Channel(channel.upper()), recipient, sender, text, media, distributor)
+    done = run_loop(simulation.simulate(_settings(), wanted))
+    print(f"posted to     {done.url} as {done.provider_id}")
+    print(f"answer        {done.status or 'none'} {done.answer if not done.accepted else ''}".rstrip())
+    if done.message_id:
+        print(f"message       {done.message_id}")
+        print(f"conversation  {done.conversation_id}")
+    raise typer.Exit(0 if done.accepted else 1)
 
 
 @app.command()

@@ -4,3 +4,10 @@
 select id, distributor_id, channel, provider, address, credentials_sealed, settings, updated_at
 from channel_accounts
 where id = $1 and deleted_at is null;
+
+-- name: list_accounts_at
+-- For an operator's command only: several tenants may have the same address.
+select id, distributor_id, channel, provider, address, credentials_sealed, settings, updated_at
+from channel_accounts
+where channel = $1 and address = $2 and deleted_at is null
+order by id;

@@ -93,3 +93,9 @@ select customer_id, id, channel, address, display_name, opted_out_at, last_inbou
 from customer_contacts
 where customer_id = any($1::uuid[])
 order by id;
+
+-- name: find_accepted
+select m.id, m.conversation_id
+from external_message_mappings x
+join messages m on m.distributor_id = x.distributor_id and m.id = x.message_id
+where x.channel_account_id = $1 and x.provider_key = $2;

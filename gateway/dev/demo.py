@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from gateway.dev.breaking import Break
+from gateway.dev.choices import Break
 from gateway.dev.demo_faults import (
     refuse_forgery,
     respect_stop,

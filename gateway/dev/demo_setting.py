@@ -11,8 +11,8 @@ import aiohttp
 from channels.base import Channel
 from db.migrate import migrate, read_migrations
 from db.sealing import decode_master_key
-from gateway.dev.breaking import Break
 from gateway.dev.children import Child, CommandResult, run_command
+from gateway.dev.choices import Break
 from gateway.dev.demo_story import Shop, Story
 from gateway.dev.management import Management, create_account, create_endpoint, demo_products
 from gateway.dev.observing import NotObserved, observe, require

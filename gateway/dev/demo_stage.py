@@ -16,8 +16,8 @@ import aiohttp
 import asyncpg
 
 from db.embedded import embedded_postgres, remove_data_dir
-from gateway.dev.breaking import Break
 from gateway.dev.children import Child, Surroundings
+from gateway.dev.choices import Break
 from gateway.dev.demo_sandbox import DemoProvider
 from gateway.dev.management import ProviderLogin
 from gateway.dev.receiver import serve_receiver

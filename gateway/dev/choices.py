@@ -1,4 +1,4 @@
-"""What the demo can break on purpose; a module of its own, so that the command line's help stays quick."""
+"""Closed sets that the command line offers; a module of their own, so that its help stays quick."""
 
 from enum import StrEnum
 
@@ -9,3 +9,11 @@ class Break(StrEnum):
     TOKEN = "token"  # the provider signs with another auth token than the tenant's
     RECEIVER = "receiver"  # the integrator's receiver is down
     MIGRATION = "migration"  # the database is one migration short
+
+
+class SimulatedChannel(StrEnum):
+    """The channels by the names that the command takes."""
+
+    WHATSAPP = "whatsapp"
+    SMS = "sms"
+    EMAIL = "email"

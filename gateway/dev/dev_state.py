@@ -1,0 +1,92 @@
+"""What `waystation dev` keeps over restarts: its tenant's key and its stand-ins' ports, in a private file."""
+
+import os
+import secrets
+import socket
+from pathlib import Path
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from channels.errors import GatewayError
+from gateway.dev.management import ProviderLogin
+
+_FILE_NAME = "dev.json"
+_HOST = "127.0.0.1"
+
+
+class NotPossibleHere(GatewayError):
+    """The command cannot do that in this folder, or not now."""
+
+
+class DevState(BaseModel):
+    """The content of `.waystation/dev.json`. URLs are those of the last start."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    account_sid: str
+    auth_token: str = Field(repr=False)
+    gateway_url: str
+    sandbox_port: int
+    receiver_port: int
+    distributor_id: UUID | None = None
+    api_key: str = Field(default="", repr=False)
+    endpoint_id: UUID | None = None
+    endpoint_secret: str = Field(default="", repr=False)
+
+    @property
+    def login(self) -> ProviderLogin:
+        return ProviderLogin(self.account_sid, self.auth_token)
+
+    @property
+    def sandbox_url(self) -> str:
+        return f"http://{_HOST}:{self.sandbox_port}"
+
+    @property
+    def receiver_url(self) -> str:
+        return f"http://{_HOST}:{self.receiver_port}"
+
+
+def read_state(home: Path) -> DevState | None:
+    """What the last `waystation dev` left in ``home``; raises NotPossibleHere for a file that is not ours."""
+    path = home / _FILE_NAME
+    try:
+        return DevState.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError):
+        raise NotPossibleHere(f"{path} cannot be read; delete it to begin with a new demo tenant") from None
+
+
+def begin_state(home: Path, gateway_url: str) -> DevState:
+    """The kept state with ports that are free now, or a new one with a new provider login."""
+    kept = read_state(home)
+    sandbox_port = usable_port(kept.sandbox_port if kept else None)
+    receiver_port = usable_port(kept.receiver_port if kept else None)
+    ports = {"sandbox_port": sandbox_port, "receiver_port": receiver_port, "gateway_url": gateway_url}
+    if kept:
+        return kept.model_copy(update=ports)
+    return DevState.model_validate(
+        {"account_sid": "AC" + secrets.token_hex(16), "auth_token": secrets.token_hex(16), **ports}
+    )
+
+
+def write_state(home: Path, state: DevState) -> None:
+    """Stores the state whole, readable by its owner only."""
+    home.mkdir(parents=True, exist_ok=True)
+    draft = home / f"{_FILE_NAME}.{os.getpid()}"
+    draft.touch(mode=0o600)
+    draft.write_text(state.model_dump_json(), encoding="utf-8")
+    draft.replace(home / _FILE_NAME)
+
+
+def usable_port(wanted: int | None) -> int:
+    """The wanted port of loopback if it is free, else any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+        try:
+            probe.bind((_HOST, wanted or 0))
+        except OSError:
+            return usable_port(None)
+        port: int = probe.getsockname()[1]
+        return port
