@@ -71,6 +71,7 @@ _ORDINALS = frozenset({"st", "nd", "rd", "th", "o"})
 _DATE_TOKENS = 3  # day, sign, month
 _LAST_DAY = 31
 _LAST_MONTH = 12
+_WEEKDAY_REACH = timedelta(days=14)
 _HORIZON = timedelta(days=60)
 
 
@@ -291,7 +292,8 @@ class DateReader:
         """As in "Viernes 15": a day number behind a weekday counts only if that day is such a weekday."""
         found = self._plain_day(begin, int(self._norm(at)), at + 1)
         named = self._weekdays.get(self._norm(begin))
-        return found if found and found.day and found.day.weekday() == named else None
+        near = found is not None and found.day is not None and found.day - self._today <= _WEEKDAY_REACH
+        return found if found and found.day and near and found.day.weekday() == named else None
 
     def _day_number(self, position: int) -> DateMention | None:
         """As in "el día 15", "para el 15", "on the 15th", "dia 15": the next such day."""

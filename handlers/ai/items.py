@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from handlers.ai.catalogue import Entry
+from handlers.ai.lexicon import LEXICON
 from handlers.ai.matching import Fit
 from handlers.ai.numbers import Amount
 from handlers.ai.parts import Part, is_pure_size
@@ -104,9 +106,11 @@ class Assembler:
     # --- the four forms of a part -----------------------------------------------------------------
 
     def _take_denied(self, part: Part) -> None:
-        if not part.words and not part.units:
-            return
-        self._add(part, wish_of(part), asked=True, denied=True)
+        last = self._last()
+        if part.words or part.units:
+            self._add(part, wish_of(part), asked=True, denied=True)
+        elif part.amounts and last is not None and last.counted and last.cue is None and not last.more:
+            self._items[-1] = replace(last, cue="set")  # "4 kg of it, not 14"
 
     def _take_full(self, part: Part, *, asked: bool) -> None:
         wish, alone = wish_of(part), self._read(wish_of(part), part)
@@ -261,7 +265,6 @@ class Assembler:
             and alone.entry is None
             and together.match.fit is Fit.AMBIGUOUS
             and alone.match.fit is Fit.AMBIGUOUS
-            and part.lead is not Role.STOP
         ):
             self._replace_last(part, joined, together)
             return True
@@ -279,6 +282,8 @@ class Assembler:
         found = self._reader.read(
             asked, context=(*last.wish.heard, *last.wish.words), carried=last.reading.unit
         )
+        if alone.entry is not None and not self._is_family(last, alone.entry):
+            return False
         if found.entry is None or (
             alone.entry is not None
             and not found.context
@@ -288,6 +293,11 @@ class Assembler:
             return False
         self._replace_last(part, replace(last.wish, words=(*last.wish.words,), amounts=counts), found)
         return True
+
+    def _is_family(self, last: Item, entry: Entry) -> bool:
+        """Whether the product shares a telling word with the last item, so that it can be its variant."""
+        words = last.reading.entry.words if last.reading.entry else self._reader.concepts(last.wish.words)
+        return bool((words & entry.words) - LEXICON.distinctive)
 
     def _count_open(self, part: Part) -> None:
         """The amount behind a product without one; "each" counts all open products before it."""

@@ -31,6 +31,7 @@ class Lexicon:
     noise: dict[str, WordSet]
     concepts: dict[str, str]
     distinctive: WordSet
+    adjectives: WordSet
     phrases: dict[str, tuple[tuple[str, ...], ...]]
 
     def concept(self, word: str) -> str:
@@ -131,6 +132,7 @@ def _load() -> Lexicon:
         noise=_tables(raw["noise"]),
         concepts=concepts,
         distinctive=frozenset(distinctive),
+        adjectives=frozenset(line[0] for name in ("sizes", "colours") for line in _group_lines({name: groups[name]})),
         phrases=_phrases(phrase_words),
     )
 

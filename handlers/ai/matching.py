@@ -56,6 +56,7 @@ class Match:
 NO_MATCH = Match(Fit.NONE)
 _MAX_CANDIDATES = 40
 _RELAXED_SHARE = 0.5
+_COMPARED = 2  # sizes that it takes to say which is the larger
 
 
 def match(catalogue: IndexedCatalogue, query: Query) -> Match:
@@ -125,7 +126,7 @@ def _rank(entries: Sequence[Entry], wanted: frozenset[str], likeness: float, que
         (Fit.UNION, _leading(wanted, entries)),
     ):
         chosen = group if len(group) == 1 else _near(group, query)
-        if len(chosen) == 1:
+        if len(chosen) == 1 and (fit is Fit.EXACT or query.near or not wanted <= LEXICON.adjectives):
             return Match(fit, chosen[0], likeness, tuple(group))
         if group:
             return Match(Fit.AMBIGUOUS, None, likeness, tuple(group[:_MAX_CANDIDATES]))
@@ -185,17 +186,18 @@ def _by_magnitude(
     entries = _leading(rest, _fitting(catalogue, rest, query))
     if len(entries) == 1:
         return Match(Fit.RELAXED, entries[0], likeness, tuple(entries))
+    measure = next((size.measure for entry in entries for size in entry.sizes if size.measure), None)
     sized = sorted(
         (
             (size.base, e.product.sku, e)
             for e in entries
             for size in e.sizes
-            if size.measure == "ml" and size.base
+            if size.measure == measure and size.base
         ),
         reverse="large" in words,
     )
     if (
-        len(sized) < 2
+        len(sized) < _COMPARED
         or len({e.product.sku for _, _, e in sized}) != len(sized)
         or len(sized) != len(entries)
         or sized[0][0] == sized[1][0]

@@ -130,6 +130,7 @@ class PartReader:
 
     def _directed(self, part: Part) -> Part:
         """As in "Sube a 10" sets, "sube 10" adds; "baja a 3" sets, "baja 3" takes off."""
+        part = self._from_to(part)
         if part.cue not in {"raise", "lower"}:
             return part
         amount = part.amounts[-1] if part.amounts else None
@@ -143,6 +144,17 @@ class PartReader:
             if part.cue == "lower"
             else replace(part, cue="add", more=True, another=True)
         )
+
+    def _from_to(self, part: Part) -> Part:
+        """As in "mussarela de 6 pra 10 kg": the second amount is the new one."""
+        at = [i for i, piece in enumerate(part.pieces) if piece.amount is not None]
+        if len(at) != 2 or at[1] != at[0] + 1:  # noqa: PLR2004 - from one to the other
+            return part
+        one, two = part.pieces[at[0]], part.pieces[at[1]]
+        gap = [self._tokens[i].norm for i in range(one.end, two.start)]
+        if len(gap) != 1 or gap[0] not in {"pra", "para", "to", "por", "a"}:
+            return part
+        return replace(part, pieces=(*part.pieces[: at[0]], *part.pieces[at[1] :]), cue="set")
 
     def _tail(self, part: Part) -> int | None:
         """Where "para", "for" opens a purpose behind a complete product."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from handlers.ai.catalogue import IndexedCatalogue, qualify
@@ -39,9 +40,11 @@ class Piece:
 
 
 _SEPARATORS = {
-    "\n": Role.STOP, ".": Role.STOP, ";": Role.STOP, "?": Role.STOP, "!": Role.STOP, MESSAGE_BREAK: Role.BREAK, ",": Role.COMMA,
-    "/": Role.COMMA, "+": Role.COMMA, "&": Role.COMMA, "|": Role.COMMA, "·": Role.COMMA, "•": Role.COMMA, "*": Role.COMMA, EMOJI: Role.COMMA, ":": Role.COLON,
-}  # fmt: skip
+    **dict.fromkeys("\n.;?!", Role.STOP),
+    **dict.fromkeys((*",/+&|·•*", EMOJI), Role.COMMA),
+    MESSAGE_BREAK: Role.BREAK,
+    ":": Role.COLON,
+}
 _CONNECTORS = {
     Language.ES: frozenset({"y", "e", "i", "tambien", "and", "que_de", "como_de"}),
     Language.EN: frozenset({"and", "n", "y", "also"}),
@@ -61,6 +64,7 @@ _CUES = (
     "less",
     "set",
 )
+_TELLING_LETTERS = frozenset("bfhjtwz")  # letters that abbreviate no function word
 _ABBREVIATION = 5  # letters of a unit that may end in a point: "unid."
 
 
@@ -123,6 +127,10 @@ class Annotator:
         norm = self._norm(position)
         if self._is_modal(position):
             return None
+        if norm == "no" and self._is_number_sign(position):
+            return None
+        if norm == "leave" and self._leaves_out(position):
+            return Piece(Role.CUE, position, position + 1, "remove")
         if norm == "an" and position + 1 < len(self._tokens) and self._tokens[position + 1].kind is Kind.NUM:
             return Piece(Role.COMMA, position, position + 1, norm)  # "and" in a hurry
         role, word = self._role(norm)
@@ -130,6 +138,19 @@ class Annotator:
             role, word = Role.WORD, norm
         known = role is not Role.WORD or self._is_catalogue_word(word) or word in LEXICON.concepts
         return Piece(role, position, position + 1, word, known=known) if role else None
+
+    def _is_number_sign(self, position: int) -> bool:
+        """As in "foil container no 8": "no" between a product's word and a printed number."""
+        before = self._tokens[position - 1] if position else None
+        after = self._tokens[position + 1] if position + 1 < len(self._tokens) else None
+        if before is None or after is None or before.kind is not Kind.WORD or after.kind is not Kind.NUM:
+            return False
+        return self._is_catalogue_word(before.norm) and after.norm.isdigit() and Decimal(after.norm) in self._catalogue.numbers
+
+    def _leaves_out(self, position: int) -> bool:
+        """As in "leave the ricotta out"."""
+        following = [token.norm for token in self._tokens[position + 1 : position + 6]]
+        return "out" in following or "off" in following
 
     def _is_modal(self, position: int) -> bool:
         """As in "Can we also have": the verb, not the container."""
@@ -170,7 +191,7 @@ class Annotator:
             return None, ""
         if norm in LEXICON.polite or norm in LEXICON.business:
             return (Role.WORD, norm) if self._is_catalogue_word(norm) else (None, "")
-        return (Role.WORD, norm) if len(norm) > 1 else (None, "")
+        return (Role.WORD, norm) if len(norm) > 1 or norm in _TELLING_LETTERS else (None, "")
 
     def _is_letter_size(self, position: int) -> bool:
         norm = self._norm(position)

@@ -108,6 +108,10 @@ class Reader:
                 return replace(found, context=True)
         return None
 
+    def concepts(self, words: Sequence[str]) -> frozenset[str]:
+        """The words as concepts of this catalogue."""
+        return frozenset(c for word in words for c in self._catalogue.concepts(word))
+
     def _is_distinctive(self, word: str) -> bool:
         return any(c in LEXICON.distinctive or ":" in c for c in self._catalogue.concepts(word))
 

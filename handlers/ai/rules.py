@@ -144,7 +144,7 @@ def _is_meant(item: Item, items: Sequence[Item], sentences: Sequence[Sentence]) 
 
 def _drops_all(read: Understanding) -> bool:
     """A sentence cancels, and nothing in the burst names a product to keep, change or drop by itself."""
-    named = any(item.reading.match.fit > Fit.NONE or item.counted for item in read.items)
+    named = any(item.reading.entry is not None or item.counted for item in read.items)
     return cancels(read.sentences) and not named
 
 
@@ -184,13 +184,20 @@ def _was_wanted(item: Item, read: Understanding) -> bool:
     amount = item.wish.amounts[0]
     if item.reading.entry is not None:
         return not amount.weak
-    if _is_name(item, read):
+    if _is_name(item, read) or _is_asked_about(item, read):
         return False
     if item.reading.match.fit is Fit.NONE and (amount.vague or amount.weak):
         return False
     return bool(item.wish.words or item.wish.heard) or any(
         a.unit in LEXICON.units.values() for a in item.wish.amounts
     )
+
+
+def _is_asked_about(item: Item, read: Understanding) -> bool:
+    """As in "does that come to over 50 thousand?": a bare number about nothing known, in a question."""
+    sentence = next((s for s in read.sentences if s.start <= item.start < s.end), None)
+    bare = all(a.unit is None for a in item.wish.amounts)
+    return bare and item.reading.match.fit is Fit.NONE and sentence is not None and sentence.asks and not sentence.wishes
 
 
 def _is_name(item: Item, read: Understanding) -> bool:
@@ -232,6 +239,9 @@ def _corrected_days(read: Understanding, days: Sequence[DateMention]) -> list[Da
     kept = list(days)
     for one, two in itertools.pairwise(days):
         between = [t.norm for t in read.tokens[one.end : two.start]]
+        if LEXICON.cues["instead"] & set(between) and two in kept:
+            kept.remove(two)
+            continue
         if (
             any(
                 w in LEXICON.cues["correction"] | LEXICON.cues["negation"] | {"mejor", "melhor"}

@@ -72,6 +72,8 @@ def _counts_there(tokens: Sequence[Token], position: int, begin: int) -> bool:
 
 
 def _purpose(words: str, *, asks: bool, wishes: bool, has_amount: bool) -> Purpose:
+    if INTENTS.any("other_auto", words) and not wishes:
+        return Purpose.AWAY
     if (INTENTS.any("opt_out", words) or INTENTS.any("handoff", words)) and not (has_amount and wishes):
         return Purpose.AWAY
     if INTENTS.any("complaint", words) and not (wishes and has_amount and not INTENTS.any("past", words)):
