@@ -35,7 +35,9 @@ def test_a_changed_byte_is_refused(position: int, bit: int):
 
 
 @pytest.mark.parametrize(
-    "sealed", [b"", b"\x01", Sealer([OLD]).seal(b"x", "c"), Sealer([NEW]).seal(b"x", "other row")]
+    "sealed",
+    [b"", b"\x01", Sealer([OLD]).seal(b"x", "c"), Sealer([NEW]).seal(b"x", "other row")],
+    ids=["empty", "cut-short", "another-key", "another-row"],
 )
 def test_what_is_not_ours_is_refused(sealed: bytes):
     with pytest.raises(SealBroken):
