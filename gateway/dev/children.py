@@ -30,7 +30,8 @@ class Surroundings:
     def environment(self) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "OPENAI_"))}
         # The program is found from any folder, also where it runs from a checkout.
-        return {**own, "PYTHONPATH": str(_SOURCE), "PYTHONUNBUFFERED": "1", **self.settings}
+        path = os.pathsep.join([str(_SOURCE), *filter(None, [own.get("PYTHONPATH")])])
+        return {**own, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **self.settings}
 
 
 class Child:
