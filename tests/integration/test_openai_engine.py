@@ -7,12 +7,15 @@ import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import jsonschema
+import openai
 import pytest
 
 from channels.errors import (
@@ -31,6 +34,7 @@ from gateway.services import build_configured_engine
 from gateway.settings import Settings, SettingsError, read_settings
 from handlers.ai.hybrid import HybridEngine
 from handlers.ai.model import PaidFault
+from handlers.ai.openai_client import translate
 from handlers.ai.openai_engine import ModelOptions, OpenAIEngine, make_openai_engine
 from handlers.ai.types import Extraction, Intent, Usage
 from handlers.catalogues import CatalogueCache
@@ -152,6 +156,22 @@ async def test_a_server_that_is_not_there_did_not_take_the_request(stage: Stage)
         await engine.extract(request(TEXT))
 
     await engine.aclose()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (openai.APITimeoutError(httpx2.Request("POST", "http://x")), OutcomeUnknown),
+        (openai.APIConnectionError(message=KEY, request=httpx2.Request("POST", "http://x")), OutcomeUnknown),
+        (openai.APIError(KEY, httpx2.Request("POST", "http://x"), body={"code": KEY + "!"}), Temporary),
+    ],
+    ids=repr,
+)
+def test_errors_without_a_status(error: openai.APIError, expected: type[GatewayError]):
+    found = translate(error)
+
+    assert type(found) is expected
+    assert KEY not in f"{found!r}{found.provider_code}"
 
 
 UNUSABLE = [
@@ -357,11 +377,13 @@ async def test_a_whole_turn_with_the_address_in_the_environment(
         "WAYSTATION_OPENAI_MODEL": "gpt-5-mini",
     }
     engine = build_configured_engine(read_settings(environ, None))
+    assert isinstance(engine, OpenAIEngine)
     clock.advance(5)
     async with runtime.database.worker_statements() as connection:
         (claimed,) = await claim_turns(connection, TERMS, clock(), runtime.new_id())
 
-    assert await run_turn(runtime, TurnTools(engine, CatalogueCache()), claimed) is TurnResult.DONE
+    async with aclosing(engine):
+        assert await run_turn(runtime, TurnTools(engine, CatalogueCache()), claimed) is TurnResult.DONE
 
     async with runtime.database.tenant(tenant) as connection:
         order = await connection.fetchrow("select status, review_reasons, unmatched from orders")
@@ -375,5 +397,3 @@ async def test_a_whole_turn_with_the_address_in_the_environment(
     assert tuple(order) == ("REVIEW", ["unmatched"], ["lo de siempre"])
     assert (line["sku"], int(line["quantity"]), int(line["unit_price"])) == ("COCA-600", 2, 10)
     assert tuple(response) == ("openai", "gpt-5-mini", 1400, 565, "req_1")
-    assert isinstance(engine, OpenAIEngine)
-    await engine.aclose()

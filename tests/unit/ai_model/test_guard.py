@@ -1,14 +1,17 @@
 """Whatever a fooled model says: what may stand, what is quoted as open, what is not even read."""
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from handlers.ai.guard import ModelAnswer, check
 from handlers.ai.merge import merge
+from handlers.ai.openai_engine import make_offer
 from handlers.ai.types import Band, Extraction, ExtractionRequest, Intent, Language, OperationKind
-from tests.unit.ai_model.cases import extract, op, request, said
+from tests.unit.ai_model.cases import PRODUCTS, extract, op, request, said
 
 ORDER = "mándame 2 cajas de coca 600 y 3 de agua ciel"
 
@@ -260,3 +263,21 @@ async def test_what_is_too_long_to_be_shown_is_left_open():
 
     assert found.unmatched
     assert all(any(span in text for text in asked.texts) for span in found.unmatched)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "span", "confidence"),
+    [("2", "2 cajas de coca 600", 0.857), ("3", "2 cajas de coca 600", 0.7217), ("2", "lo mismo", 0.5432)],
+)
+async def test_a_line_that_only_the_model_sees_is_as_sure_as_its_own_words(
+    quantity: str, span: str, confidence: float
+):
+    offer = make_offer(request(f"{span} por favor"))
+    blind = replace(
+        offer, rules=replace(offer.rules, intent=Intent.OTHER, operations=()), candidates=PRODUCTS
+    )
+
+    checked = check(ModelAnswer.model_validate(said("BUY", op(quantity=quantity, span=span))), blind)
+
+    assert [operation.confidence for operation in checked.operations] == [confidence]
+    assert checked.operations[0].band is Band.CONFIRM

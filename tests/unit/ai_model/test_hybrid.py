@@ -44,7 +44,11 @@ async def test_what_is_open_is_put_to_the_model():
 
     assert len(model.prompts) == 1
     assert {operation.sku for operation in found.operations} == {"COCA-600", "COCA-2L"}
-    assert (found.engine, found.version, found.model) == ("hybrid", f"{VERSION}+{PROMPT_VERSION}+{VERSION}", "gpt-5-mini")
+    assert (found.engine, found.version, found.model) == (
+        "hybrid",
+        f"{VERSION}+{PROMPT_VERSION}+{VERSION}",
+        "gpt-5-mini",
+    )
     assert found.usage.cost_micro_usd > 0
 
 
