@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def build_configured_engine(settings: Settings) -> AIEngine:
         return build_engine(settings.ai_engine)
     options = ModelOptions(_model_key(settings), settings.openai_model, settings.openai_base_url)
     try:
-        return build_engine(settings.ai_engine, model_factories(options, new_mark=_new_mark))
+        return build_engine(settings.ai_engine, model_factories(options, _new_mark, time.monotonic))
     except UnknownModel as error:
         raise SettingsError(f"WAYSTATION_OPENAI_MODEL: {error}") from None
 

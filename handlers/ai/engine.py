@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from handlers.ai.hybrid import HybridEngine
+from handlers.ai.hybrid import HybridEngine, Monotonic
 from handlers.ai.openai_engine import ModelOptions, NewMark, make_openai_engine
 from handlers.ai.rules import RulesEngine
 from handlers.ai.types import AIEngine
@@ -27,10 +27,15 @@ def build_engine(name: str, factories: Mapping[str, EngineFactory] | None = None
     return known[name]()
 
 
-def model_factories(options: ModelOptions, new_mark: NewMark) -> dict[str, EngineFactory]:
-    """The engines that ask a model, for ``build_engine``; they raise UnknownModel."""
+def model_factories(
+    options: ModelOptions, new_mark: NewMark, monotonic: Monotonic
+) -> dict[str, EngineFactory]:
+    """The engines that ask a model, for ``build_engine``; they raise UnknownModel.
+
+    ``new_mark`` gives unguessable words, ``monotonic`` seconds.
+    """
 
     def ask_model() -> AIEngine:
         return make_openai_engine(options, new_mark)
 
-    return {"openai": ask_model, "hybrid": lambda: HybridEngine(RulesEngine(), ask_model())}
+    return {"openai": ask_model, "hybrid": lambda: HybridEngine(RulesEngine(), ask_model(), monotonic)}

@@ -12,7 +12,7 @@ from channels.errors import (
     OutcomeUnknown,
     Throttled,
 )
-from handlers.ai.hybrid import HybridEngine
+from handlers.ai.hybrid import FAILURE_LIMIT, PAUSE_SECONDS, HybridEngine
 from handlers.ai.model import Answer, PaidFault
 from handlers.ai.prompts import PROMPT_VERSION
 from handlers.ai.rules import VERSION, RulesEngine
@@ -24,7 +24,7 @@ OPEN = "2 cajas de coca 600 y 3 de la otra coca"
 
 def hybrid(answer: Any) -> tuple[HybridEngine, ScriptedModel]:
     model = ScriptedModel(answer)
-    return HybridEngine(RulesEngine(), engine_for(model)), model
+    return HybridEngine(RulesEngine(), engine_for(model), lambda: 0.0), model
 
 
 @pytest.mark.parametrize("text", ["2 cajas de coca 600", "hola buenos días", "quiero hablar con una persona"])
@@ -87,7 +87,7 @@ async def test_an_error_of_our_own_is_not_hidden():
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await HybridEngine(RulesEngine(), Broken()).extract(request(OPEN))
+        await HybridEngine(RulesEngine(), Broken(), lambda: 0.0).extract(request(OPEN))
 
 
 async def test_an_answer_without_counts_is_billed_at_the_most_it_can_be():
@@ -125,3 +125,36 @@ async def test_malformed_json_is_not_quoted():
     assert "secret" not in f"{caught.value!r}"
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+async def test_a_model_that_keeps_failing_is_left_alone_for_a_while():
+    now = 1000.0
+    model = ScriptedModel(OutcomeUnknown())
+    engine = HybridEngine(RulesEngine(), engine_for(model), lambda: now)
+    asked = request(OPEN)
+
+    versions = [(await engine.extract(asked)).version for _ in range(FAILURE_LIMIT + 2)]
+
+    assert versions[FAILURE_LIMIT - 1 :] == [
+        f"{VERSION}+failed:outcome_unknown",
+        *[f"{VERSION}+failed:paused"] * 2,
+    ]
+    assert len(model.prompts) == FAILURE_LIMIT
+    now += PAUSE_SECONDS
+    assert (await engine.extract(asked)).version.endswith("outcome_unknown")
+    assert (await engine.extract(asked)).version.endswith("paused"), "one more failure pauses it again"
+    now += PAUSE_SECONDS
+    model.answer = said("BUY", op())
+    assert (await engine.extract(asked)).model == "gpt-5-mini"
+    model.answer = OutcomeUnknown()
+    assert (await engine.extract(asked)).version.endswith("outcome_unknown"), "a success forgets the failures"
+    assert (await engine.extract(asked)).version.endswith("outcome_unknown")
+
+
+async def test_unusable_answers_pause_nothing():
+    engine, model = hybrid(Answer("", TOKENS, "req_1", ModelFault.TRUNCATED))
+
+    for _ in range(FAILURE_LIMIT + 2):
+        await engine.extract(request(OPEN))
+
+    assert len(model.prompts) == FAILURE_LIMIT + 2
