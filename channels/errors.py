@@ -16,6 +16,7 @@ GatewayError
 │   ├── OutcomeUnknown
 │   └── DeliveryFault      a request to an address that a tenant named got no answer; says of which kind
 ├── Permanent              the same try will never work
+│   ├── AttemptsExhausted
 │   ├── InvalidRecipient
 │   ├── ContentRefused
 │   ├── BadCredentials
@@ -168,6 +169,12 @@ class Permanent(GatewayError):
     """A fault that will not pass."""
 
     code = "permanent"
+
+
+class AttemptsExhausted(Permanent):
+    """It was tried as often as is sensible."""
+
+    code = "attempts_exhausted"
 
 
 class InvalidRecipient(Permanent):

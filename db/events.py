@@ -1,9 +1,7 @@
-"""Events and what their receivers' state does to deliveries."""
+"""Events, with the deliveries that are born with them."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from db.named_sql import load_statements
 from db.tenant import Connection
@@ -19,16 +17,3 @@ async def record_events(connection: Connection, events: Sequence[dict[str, Any]]
         return 0
     count: int = await connection.fetchval(_SQL["record_events"], list(events))
     return count
-
-
-async def disable_endpoint(
-    connection: Connection, endpoint_id: UUID, reason: str, now: datetime
-) -> tuple[str, str] | None:
-    """Disables an endpoint and cancels what waits for it; its name and URL, or None if it was disabled
-    already.
-    """
-    row = await connection.fetchrow(_SQL["disable_endpoint"], endpoint_id, reason, now)
-    if row is None:
-        return None
-    await connection.execute(_SQL["cancel_waiting_deliveries"], endpoint_id, now)
-    return row["name"], row["url"]

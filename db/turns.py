@@ -37,6 +37,15 @@ class TurnRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnLock:
+    """A conversation as it is under its lock."""
+
+    generation: int
+    lease_token: UUID | None
+    handoff: str
+
+
+@dataclass(frozen=True, slots=True)
 class BurstMessage:
     """An inbound message that awaits its turn."""
 
@@ -97,11 +106,11 @@ async def list_burst(connection: Connection, conversation_id: UUID, limit: int) 
     return [BurstMessage(**row) for row in await connection.fetch(_SQL["list_burst"], conversation_id, limit)]
 
 
-async def lock_turn(connection: Connection, conversation_id: UUID) -> tuple[int, UUID | None]:
-    """Locks the conversation for this transaction; its generation and lease token as they are now."""
+async def lock_turn(connection: Connection, conversation_id: UUID) -> TurnLock:
+    """Locks the conversation for this transaction; what may have changed since the turn began."""
     row = await connection.fetchrow(_SQL["lock_turn"], conversation_id)
     assert row is not None, "a conversation under lease is never deleted"
-    return row["generation"], row["lease_token"]
+    return TurnLock(**row)
 
 
 async def finish_turn(

@@ -2,19 +2,13 @@
 
 from uuid import UUID
 
-from channels.base import Channel
 from channels.errors import NotFound
-from db import events, inbox
+from db import inbox
 from db.rows import ConversationRecord
 from db.tenant import Connection
 from handlers.runtime import Runtime
 from handlers.webhooks.event_types import EventType
-from handlers.webhooks.events import Event, event_row
-from handlers.webhooks.payloads import (
-    ConversationHandoffEnded,
-    ConversationHandoffRequested,
-    ConversationStatus,
-)
+from handlers.webhooks.outbox import tell
 
 BOT = "bot"
 TAKEN_OVER = "taken_over"  # the reason where a person takes a conversation without being asked
@@ -53,31 +47,12 @@ async def _tell_handoff(
     runtime: Runtime, connection: Connection, distributor_id: UUID, record: ConversationRecord
 ) -> None:
     ended = record.handoff == BOT
-    event = Event(
-        id=runtime.new_id(),
-        distributor_id=distributor_id,
-        type=EventType.CONVERSATION_HANDOFF_ENDED if ended else EventType.CONVERSATION_HANDOFF_REQUESTED,
-        data=_ended(record) if ended else _requested(record),
-        occurred_at=runtime.clock(),
-        conversation_id=record.id,
-    )
-    await events.record_events(connection, [event_row(event, runtime.webhook_schedule.first_wait)])
-
-
-def _ended(record: ConversationRecord) -> ConversationHandoffEnded:
-    return ConversationHandoffEnded(
-        conversation_id=record.id,
-        customer_id=record.customer_id,
-        channel=Channel(record.channel),
-        status=ConversationStatus(record.status),
-    )
-
-
-def _requested(record: ConversationRecord) -> ConversationHandoffRequested:
-    return ConversationHandoffRequested(
-        conversation_id=record.id,
-        customer_id=record.customer_id,
-        channel=Channel(record.channel),
-        status=ConversationStatus(record.status),
-        reason=TAKEN_OVER,
-    )
+    data = {
+        "conversation_id": record.id,
+        "customer_id": record.customer_id,
+        "channel": record.channel,
+        "status": record.status,
+        **({} if ended else {"reason": TAKEN_OVER}),
+    }
+    event_type = EventType.CONVERSATION_HANDOFF_ENDED if ended else EventType.CONVERSATION_HANDOFF_REQUESTED
+    await tell(connection, runtime, distributor_id, event_type, data, conversation_id=record.id)

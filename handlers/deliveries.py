@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from db import events, lanes
+from db import endpoints, lanes
 from db.endpoints import headers_context, secrets_context
 from db.lanes import ClaimedDeliveryRow
 from handlers.runtime import Runtime
@@ -103,9 +103,8 @@ def _settled_row(item: FinishedDelivery) -> dict[str, Any]:
 
 async def _disable(runtime: Runtime, claimed: ClaimedDelivery, reason: DisableReason) -> None:
     async with runtime.database.tenant(claimed.distributor_id) as connection:
-        disabled = await events.disable_endpoint(connection, claimed.endpoint_id, reason, runtime.clock())
-        if disabled is None:
+        name = await endpoints.disable_endpoint(connection, claimed.endpoint_id, reason, runtime.clock())
+        if name is None:
             return
-        name, _ = disabled
         data = {"endpoint_id": claimed.endpoint_id, "name": name, "reason": reason}
         await tell(connection, runtime, claimed.distributor_id, EventType.ENDPOINT_DISABLED, data)

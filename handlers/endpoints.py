@@ -8,15 +8,14 @@ from typing import Any, NewType
 from uuid import UUID
 
 from channels.errors import InvalidInput, NotFound, UrlNotAllowed, WrongState
-from db import delivery_log, endpoints, events
+from db import delivery_log, endpoints
 from db.endpoints import headers_context, secrets_context
 from db.rows import EndpointRecord
 from db.tenant import Connection
 from handlers.runtime import Runtime
 from handlers.webhooks.event_types import EventType
-from handlers.webhooks.events import Event, event_body, event_row
 from handlers.webhooks.headers import validate_custom_headers
-from handlers.webhooks.payloads import EndpointDisabled, EndpointTest
+from handlers.webhooks.outbox import new_event_row, tell
 from handlers.webhooks.signing import EndpointSecret, dump_secrets, load_secrets, new_secret, rotate
 from handlers.webhooks.subscriptions import compile_filter, validate_event_types
 
@@ -120,14 +119,9 @@ async def disable_endpoint(runtime: Runtime, distributor_id: UUID, endpoint_id: 
         record = await _lock(connection, endpoint_id)
         if not record.enabled:
             return record
-        await events.disable_endpoint(connection, endpoint_id, MANUAL, runtime.clock())
-        told = _event(
-            runtime,
-            distributor_id,
-            EventType.ENDPOINT_DISABLED,
-            EndpointDisabled(endpoint_id=endpoint_id, name=record.name, reason=MANUAL),
-        )
-        await events.record_events(connection, [event_row(told, runtime.webhook_schedule.first_wait)])
+        await endpoints.disable_endpoint(connection, endpoint_id, MANUAL, runtime.clock())
+        data = {"endpoint_id": endpoint_id, "name": record.name, "reason": MANUAL}
+        await tell(connection, runtime, distributor_id, EventType.ENDPOINT_DISABLED, data)
         return await _lock(connection, endpoint_id)
 
 
@@ -150,15 +144,9 @@ async def send_test(runtime: Runtime, distributor_id: UUID, endpoint_id: UUID) -
         record = await _lock(connection, endpoint_id)
         if not record.enabled:
             raise WrongState("The endpoint is disabled; enable it first.")
-        test = _event(runtime, distributor_id, EventType.ENDPOINT_TEST, EndpointTest(endpoint_id=endpoint_id))
-        return await endpoints.record_test_event(
-            connection,
-            endpoint_id,
-            event_id=test.id,
-            event_type=test.type,
-            body=event_body(test),
-            now=test.occurred_at,
-        )
+        data = {"endpoint_id": endpoint_id}
+        test = new_event_row(runtime, distributor_id, EventType.ENDPOINT_TEST, data)
+        return await endpoints.record_test_event(connection, endpoint_id, test, runtime.clock())
 
 
 async def redeliver(runtime: Runtime, distributor_id: UUID, delivery_id: UUID) -> None:
@@ -225,15 +213,3 @@ def _seal_secrets(
     runtime: Runtime, distributor_id: UUID, endpoint_id: UUID, signing: Sequence[EndpointSecret]
 ) -> bytes:
     return runtime.sealer.seal_json(dump_secrets(signing), secrets_context(distributor_id, endpoint_id))
-
-
-def _event(
-    runtime: Runtime, distributor_id: UUID, event_type: EventType, data: EndpointDisabled | EndpointTest
-) -> Event:
-    return Event(
-        id=runtime.new_id(),
-        distributor_id=distributor_id,
-        type=event_type,
-        data=data,
-        occurred_at=runtime.clock(),
-    )

@@ -19,7 +19,7 @@ limit $2;
 
 -- name: lock_turn
 -- Serialises everything that changes a conversation's draft.
-select turn_generation as generation, turn_lease_token as lease_token
+select turn_generation as generation, turn_lease_token as lease_token, handoff
 from conversations
 where distributor_id = get_current_distributor_id() and id = $1
 for update;

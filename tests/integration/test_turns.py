@@ -266,6 +266,32 @@ async def test_while_a_person_answers_orders_are_understood_and_nothing_is_sent(
     assert len(await shop.replies()) == 1
 
 
+async def test_a_person_who_takes_over_while_the_engine_thinks_is_not_talked_over(shop: Shop, clock: FakeClock):
+    await shop.write("2 cajas de coca 600")
+    clock.advance(5)
+
+    async def taken_over(_request: Any) -> Extraction:
+        await shop.rows("update conversations set handoff = 'HUMAN' returning 1")
+        return extraction(Intent.BUY, add("COCA-600", 2))
+
+    assert await shop.turn(FakeEngine(taken_over)) is TurnResult.DONE
+    assert len(await shop.rows("select 1 from orders")) == 1
+    assert await shop.replies() == []
+
+
+async def test_a_burst_that_crashes_workers_is_given_to_a_person_without_asking_again(shop: Shop, clock: FakeClock):
+    await shop.write("2 cajas de coca 600")
+    clock.advance(5)
+    for _ in range(MAX_ATTEMPTS):
+        await shop.claim()
+        clock.advance(46)
+    engine = FakeEngine(AssertionError("not again"))
+
+    assert await shop.turn(engine) is TurnResult.FAILED
+    assert engine.requests == []
+    assert (await shop.rows("select error_class from ai_responses"))[0]["error_class"] == "attempts_exhausted"
+
+
 async def test_a_tenant_that_answers_by_itself_gets_no_replies(shop: Shop, clock: FakeClock):
     async with shop.runtime.database.tenant(shop.tenant) as connection:
         await connection.execute("update distributors set auto_reply = 'off'")

@@ -1,0 +1,306 @@
+"""What one turn leaves behind, in one transaction: reply, record, events, and the end of the burst."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from channels.base import Channel, MessageStatus, MessageType
+from db import sends, turns
+from db.events import record_events
+from db.lanes import ClaimedTurn
+from db.tenant import Connection
+from db.turns import BurstMessage, ResponseRow, TurnRow
+from handlers.ai.types import Catalogue, Extraction, Intent
+from handlers.orders import Draft, OrderChange, OrderContext, OrderOutcome, apply_extraction
+from handlers.replies import Reply, render_reply
+from handlers.runtime import Runtime
+from handlers.statuses import status_rank
+from handlers.webhooks.event_types import EventType
+from handlers.webhooks.outbox import new_event_row
+
+BOT = "BOT"
+WAITING_HUMAN = "WAITING_HUMAN"
+ENGINE_ERROR = "engine_error"
+_FILES = frozenset({MessageType.IMAGE, MessageType.AUDIO, MessageType.VIDEO, MessageType.FILE})
+_HANDOFF_REASONS: Mapping[Intent, str] = MappingProxyType(
+    {Intent.HANDOFF: "customer_asked", Intent.COMPLAINT: "complaint"}
+)
+# What is answered where no order changed. Advertising and automatic mail (OTHER) and a wish for silence get
+# no answer.
+_PLAIN_REPLIES: Mapping[Intent, Reply] = MappingProxyType(
+    {
+        Intent.BUY: Reply.NOT_FOUND,
+        Intent.MODIFY: Reply.NOT_FOUND,
+        Intent.CONFIRM: Reply.NO_ORDER,
+        Intent.CANCEL: Reply.NO_ORDER,
+        Intent.GREETING: Reply.GREETING,
+        Intent.QUESTION: Reply.QUESTION,
+        Intent.FOLLOW_UP: Reply.QUESTION,
+        Intent.HANDOFF: Reply.HANDOFF,
+        Intent.COMPLAINT: Reply.HANDOFF,
+    }
+)
+_ORDER_REPLIES: Mapping[OrderChange, Reply] = MappingProxyType(
+    {
+        OrderChange.CREATED: Reply.SUMMARY,
+        OrderChange.UPDATED: Reply.SUMMARY,
+        OrderChange.CONFIRMED: Reply.CONFIRMED,
+        OrderChange.CONSENTED: Reply.CONFIRMED_REVIEW,
+        OrderChange.CANCELLED: Reply.CANCELLED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A claimed burst and all that was read for it; ``handoff`` is the conversation's under the lock."""
+
+    claimed: ClaimedTurn
+    row: TurnRow
+    messages: tuple[BurstMessage, ...]
+    draft: Draft | None
+    catalogue: Catalogue
+    handoff: str
+
+    @property
+    def last_message_id(self) -> UUID:
+        return self.messages[-1].id
+
+    @property
+    def is_with_bot(self) -> bool:
+        return self.handoff == BOT
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """The engine's answer and how long it took."""
+
+    extraction: Extraction
+    processing_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotUnderstood:
+    """The engine's name, the kind of its failure, and how long it took."""
+
+    engine: str
+    error_class: str
+    processing_ms: int
+
+
+async def store_understood(
+    connection: Connection, runtime: Runtime, burst: Burst, understood: Understood
+) -> None:
+    """Order, reply, record, events and consent of a burst; the caller holds the conversation's lock."""
+    extraction = understood.extraction
+    outcome = await apply_extraction(connection, runtime, _order_context(burst), extraction)
+    await _queue_reply(connection, runtime, burst, extraction, outcome)
+    await save_bill(connection, runtime, burst, understood)
+    reason = _HANDOFF_REASONS.get(extraction.intent) if burst.is_with_bot else None
+    await record_events(connection, _understood_events(runtime, burst, understood, outcome, reason))
+    if extraction.intent is Intent.OPT_OUT:
+        await _record_opt_out(connection, runtime, burst)
+    await _finish(
+        connection, runtime, burst, language=extraction.language, asks_for_person=reason is not None
+    )
+
+
+async def store_not_understood(
+    connection: Connection, runtime: Runtime, burst: Burst, failure: NotUnderstood
+) -> None:
+    """The messages stay, a person is asked, and the failure is on record; the caller holds the lock."""
+    await turns.save_response(connection, _failed_response(runtime, burst, failure))
+    data = {**_ai_data(burst, failure.engine, failure.processing_ms), "error_class": failure.error_class}
+    events = [_event(runtime, burst, EventType.AI_FAILED, data)]
+    if burst.is_with_bot:
+        events.append(_handoff_event(runtime, burst, ENGINE_ERROR))
+    await record_events(connection, events)
+    await _finish(connection, runtime, burst, language=None, asks_for_person=burst.is_with_bot)
+
+
+async def save_bill(connection: Connection, runtime: Runtime, burst: Burst, understood: Understood) -> None:
+    """Records what the engine said and what it cost, also where its result is not used."""
+    await turns.save_response(connection, _completed_response(runtime, burst, understood))
+
+
+def _order_context(burst: Burst) -> OrderContext:
+    return OrderContext(
+        distributor_id=burst.claimed.distributor_id,
+        conversation_id=burst.row.conversation_id,
+        customer_id=burst.row.customer_id,
+        channel=burst.row.channel,
+        currency=burst.row.currency,
+        threshold=burst.row.ai_confidence_threshold,
+        source_message_id=burst.last_message_id,
+    )
+
+
+async def _queue_reply(
+    connection: Connection, runtime: Runtime, burst: Burst, extraction: Extraction, outcome: OrderOutcome
+) -> None:
+    """Queues the one reply of this burst, if the tenant and the customer let us."""
+    kind = _reply_kind(burst, extraction, outcome)
+    if kind is None or not _may_reply(burst):
+        return
+    draft = outcome.draft
+    order, lines = (draft.order, draft.lines) if draft else (None, ())
+    await sends.queue_message(
+        connection,
+        burst.row.conversation_id,
+        runtime.new_id(),
+        type=MessageType.TEXT,
+        status_rank=status_rank(Channel(burst.row.channel), MessageStatus.QUEUED),
+        text=render_reply(kind, extraction.language, order, lines, extraction.unmatched),
+        turn_message_id=burst.last_message_id,
+        now=runtime.clock(),
+    )
+
+
+def _may_reply(burst: Burst) -> bool:
+    return burst.is_with_bot and burst.row.auto_reply != "off" and burst.row.opted_out_at is None
+
+
+def _reply_kind(burst: Burst, extraction: Extraction, outcome: OrderOutcome) -> Reply | None:
+    if outcome.draft is not None and outcome.change is not OrderChange.NONE:
+        kind = _ORDER_REPLIES[outcome.change]
+        return Reply.REVIEW if kind is Reply.SUMMARY and outcome.draft.order.requires_review else kind
+    if extraction.intent is Intent.OTHER and any(MessageType(item.type) in _FILES for item in burst.messages):
+        return Reply.TEXT_ONLY
+    return _PLAIN_REPLIES.get(extraction.intent)
+
+
+def _completed_response(runtime: Runtime, burst: Burst, understood: Understood) -> ResponseRow:
+    extraction, usage = understood.extraction, understood.extraction.usage
+    return ResponseRow(
+        id=runtime.new_id(),
+        message_id=burst.last_message_id,
+        conversation_id=burst.row.conversation_id,
+        status="COMPLETED",
+        engine=extraction.engine,
+        engine_version=extraction.version,
+        model=extraction.model,
+        intent=extraction.intent,
+        language=extraction.language,
+        confidence=Decimal(str(round(extraction.confidence, 3))),
+        extracted_data=_extracted_data(extraction, burst.messages),
+        error_class=None,
+        input_tokens=usage.input_tokens,
+        cached_tokens=usage.cached_tokens,
+        output_tokens=usage.output_tokens,
+        cost_micro_usd=usage.cost_micro_usd,
+        request_id=usage.request_id,
+        processing_ms=understood.processing_ms,
+        created_at=runtime.clock(),
+    )
+
+
+def _failed_response(runtime: Runtime, burst: Burst, failure: NotUnderstood) -> ResponseRow:
+    return ResponseRow(
+        id=runtime.new_id(),
+        message_id=burst.last_message_id,
+        conversation_id=burst.row.conversation_id,
+        status="FAILED",
+        engine=failure.engine,
+        engine_version="",
+        model=None,
+        intent=None,
+        language=None,
+        confidence=None,
+        extracted_data={"message_ids": [str(message.id) for message in burst.messages]},
+        error_class=failure.error_class,
+        input_tokens=0,
+        cached_tokens=0,
+        output_tokens=0,
+        cost_micro_usd=0,
+        request_id=None,
+        processing_ms=failure.processing_ms,
+        created_at=runtime.clock(),
+    )
+
+
+def _extracted_data(extraction: Extraction, messages: Sequence[BurstMessage]) -> dict[str, Any]:
+    return {
+        "message_ids": [str(message.id) for message in messages],
+        "operations": [
+            {
+                "kind": operation.kind,
+                "sku": operation.sku,
+                "quantity": None if operation.quantity is None else str(operation.quantity),
+                "confidence": round(operation.confidence, 3),
+                "band": operation.band,
+                "span": operation.span,
+                "parts": operation.parts,
+            }
+            for operation in extraction.operations
+        ],
+        "unmatched": list(extraction.unmatched),
+        "delivery_date": extraction.delivery_date.isoformat() if extraction.delivery_date else None,
+    }
+
+
+def _understood_events(
+    runtime: Runtime, burst: Burst, understood: Understood, outcome: OrderOutcome, reason: str | None
+) -> list[dict[str, Any]]:
+    extraction = understood.extraction
+    data = {
+        **_ai_data(burst, extraction.engine, understood.processing_ms),
+        "intent": extraction.intent,
+        "language": extraction.language,
+        "confidence": extraction.confidence,
+        "order_id": outcome.draft.order.id if outcome.draft else None,
+        "unmatched": extraction.unmatched,
+    }
+    completed = _event(runtime, burst, EventType.AI_COMPLETED, data)
+    return [completed, *([_handoff_event(runtime, burst, reason)] if reason else [])]
+
+
+def _ai_data(burst: Burst, engine: str, processing_ms: int) -> dict[str, Any]:
+    return {
+        **_party(burst),
+        "message_id": burst.last_message_id,
+        "engine": engine,
+        "processing_ms": processing_ms,
+    }
+
+
+def _party(burst: Burst) -> dict[str, Any]:
+    return {
+        "conversation_id": burst.row.conversation_id,
+        "customer_id": burst.row.customer_id,
+        "channel": burst.row.channel,
+    }
+
+
+def _handoff_event(runtime: Runtime, burst: Burst, reason: str) -> dict[str, Any]:
+    data = {**_party(burst), "reason": reason, "message_id": burst.last_message_id}
+    return _event(runtime, burst, EventType.CONVERSATION_HANDOFF_REQUESTED, data)
+
+
+def _event(runtime: Runtime, burst: Burst, event_type: EventType, data: dict[str, Any]) -> dict[str, Any]:
+    return new_event_row(
+        runtime, burst.claimed.distributor_id, event_type, data, conversation_id=burst.row.conversation_id
+    )
+
+
+async def _record_opt_out(connection: Connection, runtime: Runtime, burst: Burst) -> None:
+    """A wish in a sentence ("please stop writing to me") counts like the keyword."""
+    contact = await turns.set_opted_out(connection, burst.row.conversation_id, runtime.clock())
+    if contact is not None:
+        data = {**_party(burst), "address": contact[0], "display_name": contact[1]}
+        await record_events(connection, [_event(runtime, burst, EventType.CUSTOMER_OPTED_OUT, data)])
+
+
+async def _finish(
+    connection: Connection, runtime: Runtime, burst: Burst, *, language: str | None, asks_for_person: bool
+) -> None:
+    await turns.finish_turn(
+        connection,
+        burst.row.conversation_id,
+        [message.id for message in burst.messages],
+        language=language,
+        handoff=WAITING_HUMAN if asks_for_person else None,
+        now=runtime.clock(),
+    )
