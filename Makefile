@@ -27,7 +27,7 @@ lint: ## style, import arrows and types
 	$(BIN)/mypy
 
 test: lint ## lint, then every test; PYTEST_ARGS="-k name" picks
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 $(PYTEST_ARGS)
 
 lock: ## write the lock files anew from pyproject.toml
 	@scripts/lock
