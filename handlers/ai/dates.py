@@ -269,7 +269,7 @@ class DateReader:
             at += 1
         if self._is_number(at):
             return self._day_then_month(begin, at)
-        month = self._months.get(self._norm(at))
+        month = self._months.get(self._norm(at)) if self._language is Language.EN else None
         if month is None or not self._is_number(at + 1):
             return None
         day = self._near(int(float(self._norm(at + 1).replace(",", "."))), month)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from handlers.ai.catalogue import Entry
+from handlers.ai.catalogue import Entry, make_size
 from handlers.ai.lexicon import LEXICON
 from handlers.ai.matching import Fit
 from handlers.ai.numbers import Amount
@@ -11,6 +11,7 @@ from handlers.ai.parts import Part, is_pure_size
 from handlers.ai.pieces import Role
 from handlers.ai.readings import NO_READING, Reader, Reading, Wish
 
+_LIKE_SIZE = 100  # bare numbers from here on are rather millilitres than packs
 _RELATIVE = frozenset({"remove", "double", "triple", "half", "less", "replace", "instead"})
 
 
@@ -143,6 +144,7 @@ class Assembler:
         self._add(part, wish, asked=asked)
         if part.each:
             self._spread(part)
+            self._each = part
 
     def _take_amount(self, part: Part, *, asked: bool) -> None:
         last = self._last()
@@ -202,7 +204,7 @@ class Assembler:
             )
             return
         if self._each is not None and part.cue is None:
-            self._add(part, replace(wish, amounts=(*self._each.amounts, *wish.amounts)), asked=asked)
+            self._add(part, replace(wish, amounts=(*self._each.amounts, *wish.amounts), units=(*self._each.units, *wish.units)), asked=asked)
             return
         if (
             last is not None
@@ -228,10 +230,23 @@ class Assembler:
         together = self._read(joined, part, upto=len(self._items) - 1)
         if together.entry is None or together.quantity is None or together.partial or together.context:
             return False
-        if last.reading.quantity is not None and together.amount is not last.reading.amount:
+        if all(a.unit is None and a.value >= _LIKE_SIZE for a in part.amounts) and last.wish.amounts and part.amounts:
+            return False  # "copos 200 e 300": two sizes
+        settled = last.reading.quantity is not None and together.amount is not last.reading.amount
+        if settled and not self._was_size(last, part):
             return False
         self._replace_last(part, joined, together)
         return True
+
+    def _was_size(self, last: Item, part: Part) -> bool:
+        """As in "Azúcar 1 kg: 3", "Servilleta 20x20: 3 paquetes": what seemed the amount is printed on the product."""
+        entry, amount = last.reading.entry, last.reading.amount
+        if entry is None or amount is None or amount.start < last.start + 1:
+            return False
+        printed = any(make_size(amount.value, amount.unit).fits(size) for size in entry.sizes)
+        return printed and (
+            part.lead is Role.COLON or any(a.unit not in {None, amount.unit} for a in part.amounts)
+        )
 
     # --- joining ----------------------------------------------------------------------------------
 
@@ -357,7 +372,7 @@ class Assembler:
                 reading=self._read(wish, part),
                 start=part.start if start is None else min(start, part.start),
                 end=part.end,
-                cue=part.cue,
+                cue=part.cue or (None if denied else self._inherited_cue(part, wish)),
                 more=part.more,
                 denied=denied,
                 correction=part.correction,
@@ -366,6 +381,17 @@ class Assembler:
                 each=part.each,
             )
         )
+
+    def _inherited_cue(self, part: Part, wish: Wish) -> str | None:
+        """As in "quita el ajo y la papa", "el ajo que sean 2 y la papa 6": a cue holds for what is joined to it."""
+        last = self._last()
+        if last is None or part.lead is not Role.COMMA or part.more or last.denied:
+            return None
+        if last.cue in {"remove", "double", "triple", "half"} and not last.counted and not wish.amounts:
+            return last.cue
+        entry = self._read(wish, part).entry
+        held = entry is not None and entry.product.sku in self._near
+        return "set" if last.cue == "set" and wish.amounts and held else None
 
     def _append(self, item: Item) -> None:
         self._items.append(item)
@@ -390,8 +416,12 @@ class Assembler:
         return self._reader.read(wish, context=self._context(place), near=near, carried=self._carried(place))
 
     def _context(self, place: int) -> tuple[str, ...]:
-        item = self._items[place - 1] if place else None
-        return (*item.wish.heard, *item.wish.words) if item else ()
+        """The words before: with those that the item before needed itself ("guantes: 3 chicos, 2 medianos")."""
+        if not place:
+            return ()
+        item = self._items[place - 1]
+        earlier = self._context(place - 1) if item.reading.context else ()
+        return (*earlier, *item.wish.heard, *item.wish.words)
 
     def _carried(self, place: int) -> str | None:
         return next((i.reading.unit for i in reversed(self._items[:place]) if i.reading.unit), None)

@@ -11,6 +11,12 @@ _MARKS = {
     Language.PT: "ãõçêâ",
 }  # letters and signs that one language alone uses
 _MARK_WEIGHT = 1.5
+_ENDINGS = {
+    Language.ES: ("aron", "ieron", "cion", "illo", "illa", "ito", "ita", "itos", "itas", "enme", "eme", "alo", "ame"),
+    Language.PT: ("aram", "eram", "iram", "agem", "agens", "inho", "inha", "eiro", "eira", "lho", "lha", "nho", "nha", "oes", "cao"),
+}  # of folded words, four letters and more
+_ENDING_WEIGHT = 0.5
+_ENDING_MIN = 5
 
 
 def detect_language(texts: Sequence[str], tokens: Sequence[Token], hint: Language) -> Language:
@@ -34,3 +40,6 @@ def _count(scores: dict[Language, float], word: str) -> None:
     speakers = [language for language in Language if word in LEXICON.language_words[language.value]]
     for language in speakers:
         scores[language] += 1 / len(speakers)
+    for language, endings in _ENDINGS.items():
+        if not speakers and len(word) >= _ENDING_MIN and word.endswith(endings):
+            scores[language] += _ENDING_WEIGHT

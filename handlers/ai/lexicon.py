@@ -23,6 +23,7 @@ class Lexicon:
     order_verbs: WordSet
     wish: WordSet
     business: WordSet
+    generic: WordSet
     cues: dict[str, WordSet]
     quantities: dict[str, WordSet]
     units: dict[str, str]
@@ -124,6 +125,7 @@ def _load() -> Lexicon:
         order_verbs=_words(stop["order_verbs"]) | _words(stop["wish"]),
         wish=_words(stop["wish"]),
         business=_words(stop["business"]),
+        generic=_words(stop["generic"]),
         cues=cues,
         quantities=quantities,
         units=_units(raw["units"]),
@@ -132,7 +134,9 @@ def _load() -> Lexicon:
         noise=_tables(raw["noise"]),
         concepts=concepts,
         distinctive=frozenset(distinctive),
-        adjectives=frozenset(line[0] for name in ("sizes", "colours") for line in _group_lines({name: groups[name]})),
+        adjectives=frozenset(
+            line[0] for name in ("sizes", "colours") for line in _group_lines({name: groups[name]})
+        ),
         phrases=_phrases(phrase_words),
     )
 

@@ -37,6 +37,27 @@ _NAME_ENDS = frozenset({",", ":", "!", "\n", "."})
 _NAME_WORDS = 2
 _INTRODUCERS = frozenset({"soy", "somos", "sou"})
 _YEARS = range(2011, 2036)
+_LABEL_REACH = 4
+_STREET_LABELS = frozenset({"calle", "avenida", "av", "avda", "rua", "street", "carretera"})
+_NEAR_LABELS = frozenset(
+    {
+        "mesa",
+        "table",
+        "sala",
+        "room",
+        "piso",
+        "floor",
+        "andar",
+        "suite",
+        "apto",
+        "depto",
+        "pin",
+        "cuenta",
+        "conta",
+        "site",
+    }
+)
+_ENDS_LABEL = frozenset({"", "\n", "//", ","})
 _LONG = 6  # digits: longer numbers are telephones, folios, codes
 _PHONE_GROUPS = 3
 _MONEY = frozenset("$€£%#")
@@ -112,24 +133,44 @@ def _salutations(tokens: Sequence[Token]) -> set[int]:
 
 
 def _introductions(tokens: Sequence[Token]) -> set[int]:
-    """As in "Soy Dani del bar Tres Cuartos,": everything up to the separator, unless digits or a wish come
-    first.
-    """
+    """As in "Soy Dani del bar Tres Cuartos,": all up to the separator, unless digits or a wish come first."""
     taken: set[int] = set()
-    for position, token in enumerate(tokens):
-        opens = token.norm in _INTRODUCERS or (
-            token.norm in {"aqui", "habla", "fala"}
-            and _norm(tokens, position + 1) in {"e", "es", "o", "a", "el", "la"}
-        )
-        if not opens:
+    for position in range(len(tokens)):
+        if not _introduces(tokens, position):
             continue
         end = position + 1
         while end < len(tokens) and tokens[end].kind is Kind.WORD and tokens[end].norm not in LEXICON.wish:
             end += 1
-        if end < len(tokens) and tokens[end].kind is Kind.NUM:
-            continue
-        taken |= set(range(position, end))
+        if end == len(tokens) or tokens[end].kind is not Kind.NUM:
+            taken |= set(range(position, end))
     return taken
+
+
+def _introduces(tokens: Sequence[Token], position: int) -> bool:
+    """Whether an introduction opens here; only a clause's beginning can: "3 soy milk" is an order."""
+    norm, following = tokens[position].norm, tokens[position + 1] if position + 1 < len(tokens) else None
+    before = tokens[position - 1] if position else None
+    opens_clause = before is None or before.kind is Kind.SEP or before.norm in LEXICON.polite
+    if following is None or not opens_clause:
+        return False
+    named = following.capital or following.norm in {
+        "del",
+        "de",
+        "da",
+        "do",
+        "la",
+        "el",
+        "o",
+        "a",
+        "from",
+        "los",
+        "las",
+    }
+    if norm in _INTRODUCERS:
+        return named
+    if norm in {"aqui", "habla", "fala", "this"}:
+        return following.norm in {"e", "es", "o", "a", "el", "la", "is"}
+    return norm in {"its", "im"} and following.capital
 
 
 def _noise_at(tokens: Sequence[Token], position: int) -> set[int]:
@@ -210,20 +251,15 @@ def _money(tokens: Sequence[Token], position: int) -> set[int]:
 
 def _labelled(tokens: Sequence[Token], position: int) -> set[int]:
     """As in "Tel. 744", "factura A-2210", "calle Juárez 220": a word before that numbers things."""
-    if _norm(tokens, position + 1) in LEXICON.units:
+    if _norm(tokens, position + 1) in LEXICON.units or _norm(tokens, position - 1) == "x":
         return set()
-    cursor = position - 1
-    for distance in range(4):
-        norm = _norm(tokens, cursor)
-        if norm in LEXICON.noise["before"] and (
-            distance < 3 or norm in {"calle", "avenida", "av", "rua", "street"}
-        ):
+    for distance in range(1, _LABEL_REACH + 1):
+        norm = _norm(tokens, position - distance)
+        reach = 1 if norm in _NEAR_LABELS else _LABEL_REACH if norm in _STREET_LABELS else _LABEL_REACH - 1
+        if norm in LEXICON.noise["before"] and distance <= reach:
             return {position}
-        if (
-            norm in {"", "\n", "//", ","} and not (norm == "," and _norm(tokens, cursor - 2) == "rua")
-        ) or _is_num(tokens, cursor):
+        if norm in _ENDS_LABEL or _is_num(tokens, position - distance):
             return set()
-        cursor -= 1
     return set()
 
 

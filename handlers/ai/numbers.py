@@ -22,6 +22,7 @@ _THOUSAND = 1000
 _HUNDRED = 100
 _DOZEN = 12
 _SMALLEST_PACK = 4
+_SHORT_UNIT = 3  # letters of "lts", "kgs": only the written word says "of one litre"
 _FAR = 99
 _RANGE_RATIO = 5  # "2 o 3" is a range; "600 o 5" is not one
 
@@ -178,7 +179,9 @@ class NumberReader:
         return Amount(position, after, count, halves=True)
 
     def _implied_kilo(self, position: int, count: Decimal) -> Amount | None:
-        """As in "Tres cuartos de queso": quarters are of a kilo."""
+        """As in "tres cuartos de queso", "medio de queso": parts are of a kilo."""
+        if self._norm(position) in {"medio", "meio"} and self._norm(position + 1) == "de":
+            return Amount(position, position + 1, count, unit="kg", halves=True)
         end = position + 1 + (self._norm(position + 1) in {"cuartos", "cuarto"})
         if (
             self._norm(end - 1) not in {"cuartos", "cuarto", "quarters"}
@@ -331,6 +334,8 @@ class NumberReader:
         unit = self._unit(position)
         if unit is None or (position and self._is_num(position - 1)):
             return None
+        if unit in {"l", "kg"} and self._norm(position - 1) == "de" and len(self._norm(position)) > _SHORT_UNIT:
+            return Amount(position, position, Decimal(1)) if self._unit(position - 2) is None else None
         counted = unit == "dozen" or (
             unit == "kg" and self._norm(position + 1) in {"de", "of"} and len(self._norm(position)) > 3
         )
@@ -390,7 +395,8 @@ class NumberReader:
         """A letter of a clothing size after a space ("1 g e 1 m") is no unit where another follows; "500 g"
         is.
         """
-        return self._norm(position) == "m" and not self._tokens[position].glued
+        lone = self._norm(position) == "m" and not self._tokens[position].glued
+        return lone and len(self._norm(position - 1)) == 1
 
     # --- tokens -----------------------------------------------------------------------------------
 

@@ -212,7 +212,7 @@ class PartReader:
         )
 
 
-_PURPOSE = frozenset({"para", "pra", "pro", "for", "pal", "pras", "pros"})
+_PURPOSE = frozenset({"para", "pra", "pro", "for", "pal", "pras", "pros", "con", "com", "with"})
 _UP_TO = frozenset({"a", "to", "pra", "para", "hasta", "ate", "em"})
 _JOINTS = LEXICON.cues["replace_to"]
 

@@ -145,7 +145,11 @@ class Annotator:
         after = self._tokens[position + 1] if position + 1 < len(self._tokens) else None
         if before is None or after is None or before.kind is not Kind.WORD or after.kind is not Kind.NUM:
             return False
-        return self._is_catalogue_word(before.norm) and after.norm.isdigit() and Decimal(after.norm) in self._catalogue.numbers
+        return (
+            self._is_catalogue_word(before.norm)
+            and after.norm.isdigit()
+            and Decimal(after.norm) in self._catalogue.numbers
+        )
 
     def _leaves_out(self, position: int) -> bool:
         """As in "leave the ricotta out"."""
@@ -198,9 +202,10 @@ class Annotator:
         following = self._tokens[position + 1] if position + 1 < len(self._tokens) else None
         if (
             norm == "p"
+            and not self._tokens[position].capital
             and following is not None
             and following.kind is Kind.WORD
-            and following.norm not in _CONNECTORS[self._language]
+            and following.norm not in _CONNECTORS[self._language] | {"x"}
         ):
             return False  # "p copo": para
         return len(norm) == 1 and norm.isalpha() and self._catalogue.concepts(norm) != (norm,)

@@ -116,12 +116,13 @@ class Reader:
         return any(c in LEXICON.distinctive or ":" in c for c in self._catalogue.concepts(word))
 
     def _best(self, wish: Wish, near: frozenset[str], carried: str | None) -> Reading:
+        """The best reading with or without the words of purpose; with them where both are as good."""
         best = self._best_of(wish, near, carried)
-        if best.entry is None and wish.tail:
+        if wish.tail:
             amounts = wish.amounts[: len(wish.amounts) - wish.tail_amounts]
-            best = self._best_of(
-                replace(wish, words=wish.words[: -wish.tail], amounts=amounts, tail=0), near, carried
-            )
+            short = replace(wish, words=wish.words[: -wish.tail], amounts=amounts, tail=0)
+            without = self._best_of(short, near, carried)
+            best = without if without.rank > best.rank else best
         return best
 
     def _best_of(self, wish: Wish, near: frozenset[str], carried: str | None) -> Reading:
@@ -144,6 +145,9 @@ class Reader:
             yield int(any(self._known(word) for word in wish.heard)), wish.words
             if not any(self._known(word) for word in wish.words):
                 yield 1, wish.heard
+        telling = tuple(word for word in words if word not in LEXICON.generic)
+        if 0 < len(telling) < len(words):
+            yield 0, telling
         if len(words) > 1:
             edge = 0 if self._language is Language.EN else -1
             if not self._known(words[edge]) and not self._catalogue.similar(words[edge]):
@@ -164,7 +168,7 @@ class Reader:
     ) -> Reading:
         optional = (*wish.units, *self._unit_word(amount))
         rejected = self._rejected(wish)
-        found = match(self._catalogue, Query(wish.words, optional, sizes, near, rejected))
+        found = self._headed(match(self._catalogue, Query(wish.words, optional, sizes, near, rejected)), wish)
         reading = Reading(
             found, amount, amount.unit if amount else None, like_size=bool(sizes) and self._like_size(amount)
         )
@@ -173,6 +177,13 @@ class Reader:
             if found.entry is None or amount is None
             else self._counted(reading, found.entry, wish, carried)
         )
+
+    def _headed(self, found: Match, wish: Wish) -> Match:
+        """Cups with a lid are no lids: a product that the first word only qualifies is a guess at best."""
+        if found.entry is None or not wish.words or self._language is Language.EN:
+            return found
+        first = set(self._catalogue.concepts(wish.words[0]))
+        return replace(found, fit=min(found.fit, Fit.RELAXED)) if first & found.entry.modifiers else found
 
     def _like_size(self, amount: Amount | None) -> bool:
         """As in "La zero en 600", "coca 600": a bare number right behind the words is rather a size than a

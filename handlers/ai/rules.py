@@ -94,7 +94,7 @@ def _read(request: ExtractionRequest, catalogue: IndexedCatalogue) -> Understand
     sentences = tuple(read_sentences(tokens, frozenset(amount.start for amount in amounts)))
     items = _items(request, catalogue, tokens, language, taken, sentences)
     order = WorkingOrder.open(catalogue, Reader(catalogue, tokens, language), request.draft)
-    order.apply([replace(item, asked=item.asked and _is_meant(item, items, sentences)) for item in items])
+    order.apply([item for item in items if item.asked and _is_meant(item, items, sentences)])
     return Understanding(tuple(tokens), language, sentences, days, tuple(items), order)
 
 
@@ -197,7 +197,13 @@ def _is_asked_about(item: Item, read: Understanding) -> bool:
     """As in "does that come to over 50 thousand?": a bare number about nothing known, in a question."""
     sentence = next((s for s in read.sentences if s.start <= item.start < s.end), None)
     bare = all(a.unit is None for a in item.wish.amounts)
-    return bare and item.reading.match.fit is Fit.NONE and sentence is not None and sentence.asks and not sentence.wishes
+    return (
+        bare
+        and item.reading.match.fit is Fit.NONE
+        and sentence is not None
+        and sentence.asks
+        and not sentence.wishes
+    )
 
 
 def _is_name(item: Item, read: Understanding) -> bool:

@@ -53,7 +53,7 @@ def _sentence(tokens: Sequence[Token], begin: int, end: int, counted: frozenset[
     inside = tokens[begin:end]
     words = " ".join(t.norm.replace("_", " ") for t in inside if t.kind is not Kind.SEP)
     asks = any(t.norm == "?" for t in inside)
-    wishes = any(t.norm in LEXICON.wish for t in inside) and not _HABIT.match(words)
+    wishes = any(t.norm in _WISHES for t in inside) and not _HABIT.match(words)
     has_amount = any(
         _counts_there(tokens, position, begin) for position in range(begin, end) if position in counted
     )
@@ -61,6 +61,10 @@ def _sentence(tokens: Sequence[Token], begin: int, end: int, counted: frozenset[
     return Sentence(begin, end, words, asks, purpose, wishes)
 
 
+_WISHES = LEXICON.wish | (
+    (LEXICON.cues["replace"] | LEXICON.cues["remove"] | LEXICON.cues["add"])
+    - {"menos", "except", "minus", "without", "salvo", "excepto", "exceto", "plus", "cambio", "cambios", "cut", "change"}
+)
 _HABIT = re.compile(r"(\w+ ){0,2}?(do|does|did) (you|u|they|we)\b")
 
 
@@ -85,6 +89,6 @@ def _purpose(words: str, *, asks: bool, wishes: bool, has_amount: bool) -> Purpo
     asked = asks or INTENTS.any("interrogative", words)
     if asked and not wishes and (INTENTS.any("question_words", words) or not has_amount):
         return Purpose.QUESTION
-    if asked and INTENTS.any("price", words):
+    if INTENTS.any("quote", words) or (asked and INTENTS.any("price", words)):
         return Purpose.QUESTION
     return Purpose.ORDER

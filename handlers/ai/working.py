@@ -78,10 +78,8 @@ class WorkingOrder:
         return 1
 
     def _apply(self, item: Item) -> None:
-        if not item.asked:
-            return
         if item.usual:
-            self.failed.append(item)
+            self.failed += [] if self.draft else [item]  # "the same as before" keeps an open draft
         elif item.denied or item.cue in {"remove", "less", "half", "double", "triple"}:
             self._reduce(item)
         else:
@@ -93,7 +91,8 @@ class WorkingOrder:
         reading = item.reading
         if item.cue in {"set", "replace"} and not item.counted:
             return  # "deja la coca": nothing to change
-        if reading.entry is None and not item.wish.words and len(item.wish.amounts) == 1:
+        bare = not item.wish.words and len(item.wish.amounts) == 1
+        if bare and (reading.entry is None or (reading.context and item.more and self._touched_line())):
             self._recount_only(item)
         elif reading.entry is None or reading.quantity is None:
             self._fail(item)
@@ -275,6 +274,7 @@ class WorkingOrder:
             return
         made = score(item.reading, item, in_draft=sku in self.draft)
         self.lines[sku] = WorkLine(quantity, (item.start, item.end), made)
+        self.touched.pop(sku, None)  # so that the line last spoken of stands last
         self.touched[sku] = ((item.start, item.end), made)
 
     def _drop(self, sku: str, item: Item) -> None:
