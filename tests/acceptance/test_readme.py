@@ -22,7 +22,9 @@ def blocks(language: str) -> list[str]:
 def test_the_table_of_settings_is_complete():
     named = set(re.findall(r"^\| `((?:WAYSTATION|OPENAI)_[A-Z_]+)` \|", README, flags=re.MULTILINE))
     plain = {"openai_api_key", "openai_base_url"}
-    fields = {name.upper() if name in plain else f"WAYSTATION_{name.upper()}" for name in Settings.model_fields}
+    fields = {
+        name.upper() if name in plain else f"WAYSTATION_{name.upper()}" for name in Settings.model_fields
+    }
 
     assert named == fields
     assert not named & RESERVED_NAMES
@@ -31,7 +33,12 @@ def test_the_table_of_settings_is_complete():
 def test_every_command_of_the_table_exists_and_no_other():
     named = set(re.findall(r"^\| `waystation ([a-z]+)(?: [a-z]+)?` \|", README, flags=re.MULTILINE))
     output = subprocess.run(
-        [sys.executable, "-m", "gateway", "--help"], capture_output=True, text=True, check=True, cwd=ROOT, env={"COLUMNS": "100"}
+        [sys.executable, "-m", "gateway", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={"COLUMNS": "100"},
     ).stdout
     offered = set(re.findall(r"^│ ([a-z]+) ", output, flags=re.MULTILINE))
 
@@ -43,7 +50,11 @@ def test_the_verification_example_accepts_ours_and_refuses_a_forgery():
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     is_genuine = names["is_genuine"]
-    secret, other, body = new_secret(bytes), new_secret(lambda count: b"x" * count), b'{"type":"order.created"}'
+    secret, other, body = (
+        new_secret(bytes),
+        new_secret(lambda count: b"x" * count),
+        b'{"type":"order.created"}',
+    )
     headers = signature_headers("evt_1", int(time.time()), body, [other, secret])
 
     assert callable(is_genuine)
