@@ -58,8 +58,8 @@ def extract_file(
 ) -> int:
     """Write one prediction row per message row and return how many were written.
 
-    ``progress`` is told rows done and rows in all. Raises ExtractionFileError for a missing file, malformed JSON
-    (with its line number), an unknown vertical or a row of another form; nothing is written then.
+    ``progress`` is told rows done and rows in all. Raises ExtractionFileError for a missing file, malformed
+    JSON (with its line number), an unknown vertical or a row of another form; nothing is written then.
     """
     catalogues = load_catalogues(catalogue_path)
     rows = load_messages(messages_path, catalogues)
@@ -136,8 +136,9 @@ def load_messages(path: Path, verticals: Mapping[str, object]) -> list[MessageRo
                 f"{path}:{number}: not of the form of a message row ({_cause(error)})"
             ) from error
         if message.vertical not in verticals:
+            known = ", ".join(sorted(verticals))
             raise ExtractionFileError(
-                f"{path}:{number}: unknown vertical {message.vertical!r}; there are {', '.join(sorted(verticals))}"
+                f"{path}:{number}: unknown vertical {message.vertical!r}; there are {known}"
             )
         rows.append(message)
     return rows

@@ -75,9 +75,12 @@ def _without_order(words: str, sentences: Sequence[Sentence]) -> tuple[Intent, f
     if Purpose.QUESTION in purposes:
         greeted = all(_only_greets(s.words) for s in sentences if s.purpose is Purpose.QUESTION or s.asks)
         return (Intent.GREETING, 0.85) if greeted else (Intent.QUESTION, 0.9)
-    if any(s.asks and INTENTS.any("question_words", s.words) for s in sentences):
-        return Intent.QUESTION, 0.75
-    if INTENTS.any("question", words):
+    asks = any(s.asks and INTENTS.any("question_words", s.words) for s in sentences)
+    return _small_talk(words, asks=asks or INTENTS.any("question", words))
+
+
+def _small_talk(words: str, *, asks: bool) -> tuple[Intent, float]:
+    if asks:
         return Intent.QUESTION, 0.75
     return (Intent.GREETING, 0.85) if INTENTS.any("greeting", words) else (Intent.OTHER, 0.6)
 

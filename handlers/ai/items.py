@@ -19,7 +19,8 @@ _RELATIVE = frozenset({"remove", "double", "triple", "half", "less", "replace", 
 class Item:
     """One thing asked for: its words, the reading of them, and what is to be done with it.
 
-    ``start`` and ``end`` are token positions; ``parts`` how many parts it was joined from; ``denied`` that it is not wanted.
+    ``start`` and ``end`` are token positions; ``parts`` how many parts it was joined from; ``denied`` that
+    it is not wanted.
     """
 
     wish: Wish
@@ -204,7 +205,13 @@ class Assembler:
             )
             return
         if self._each is not None and part.cue is None:
-            self._add(part, replace(wish, amounts=(*self._each.amounts, *wish.amounts), units=(*self._each.units, *wish.units)), asked=asked)
+            self._add(
+                part,
+                replace(
+                    wish, amounts=(*self._each.amounts, *wish.amounts), units=(*self._each.units, *wish.units)
+                ),
+                asked=asked,
+            )
             return
         if (
             last is not None
@@ -230,7 +237,11 @@ class Assembler:
         together = self._read(joined, part, upto=len(self._items) - 1)
         if together.entry is None or together.quantity is None or together.partial or together.context:
             return False
-        if all(a.unit is None and a.value >= _LIKE_SIZE for a in part.amounts) and last.wish.amounts and part.amounts:
+        if (
+            all(a.unit is None and a.value >= _LIKE_SIZE for a in part.amounts)
+            and last.wish.amounts
+            and part.amounts
+        ):
             return False  # "copos 200 e 300": two sizes
         settled = last.reading.quantity is not None and together.amount is not last.reading.amount
         if settled and not self._was_size(last, part):
@@ -239,7 +250,9 @@ class Assembler:
         return True
 
     def _was_size(self, last: Item, part: Part) -> bool:
-        """As in "Azúcar 1 kg: 3", "Servilleta 20x20: 3 paquetes": what seemed the amount is printed on the product."""
+        """As in "Azúcar 1 kg: 3", "Servilleta 20x20: 3 paquetes": what seemed the amount is printed on the
+        product.
+        """
         entry, amount = last.reading.entry, last.reading.amount
         if entry is None or amount is None or amount.start < last.start + 1:
             return False
@@ -383,7 +396,9 @@ class Assembler:
         )
 
     def _inherited_cue(self, part: Part, wish: Wish) -> str | None:
-        """As in "quita el ajo y la papa", "el ajo que sean 2 y la papa 6": a cue holds for what is joined to it."""
+        """As in "quita el ajo y la papa", "el ajo que sean 2 y la papa 6": a cue holds for what is joined
+        to it.
+        """
         last = self._last()
         if last is None or part.lead is not Role.COMMA or part.more or last.denied:
             return None
@@ -416,7 +431,9 @@ class Assembler:
         return self._reader.read(wish, context=self._context(place), near=near, carried=self._carried(place))
 
     def _context(self, place: int) -> tuple[str, ...]:
-        """The words before: with those that the item before needed itself ("guantes: 3 chicos, 2 medianos")."""
+        """The words before: with those that the item before needed itself ("guantes: 3 chicos, 2
+        medianos").
+        """
         if not place:
             return ()
         item = self._items[place - 1]

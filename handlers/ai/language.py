@@ -12,8 +12,38 @@ _MARKS = {
 }  # letters and signs that one language alone uses
 _MARK_WEIGHT = 1.5
 _ENDINGS = {
-    Language.ES: ("aron", "ieron", "cion", "illo", "illa", "ito", "ita", "itos", "itas", "enme", "eme", "alo", "ame"),
-    Language.PT: ("aram", "eram", "iram", "agem", "agens", "inho", "inha", "eiro", "eira", "lho", "lha", "nho", "nha", "oes", "cao"),
+    Language.ES: (
+        "aron",
+        "ieron",
+        "cion",
+        "illo",
+        "illa",
+        "ito",
+        "ita",
+        "itos",
+        "itas",
+        "enme",
+        "eme",
+        "alo",
+        "ame",
+    ),
+    Language.PT: (
+        "aram",
+        "eram",
+        "iram",
+        "agem",
+        "agens",
+        "inho",
+        "inha",
+        "eiro",
+        "eira",
+        "lho",
+        "lha",
+        "nho",
+        "nha",
+        "oes",
+        "cao",
+    ),
 }  # of folded words, four letters and more
 _ENDING_WEIGHT = 0.5
 _ENDING_MIN = 5

@@ -26,7 +26,8 @@ class Query:
     """What the customer wrote about one product.
 
     ``words`` are normalised words that must fit, ``optional`` words that may ("latas" of "24 latas de coca"),
-    ``sizes`` the numbers that are no quantity, ``near`` SKUs that the draft or the words before make likelier.
+    ``sizes`` the numbers that are no quantity, ``near`` SKUs that the draft or the words before make
+    likelier.
     """
 
     words: tuple[str, ...]

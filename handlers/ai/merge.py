@@ -24,8 +24,8 @@ class MergedLine:
 def merge(draft: Iterable[DraftLine], operations: Iterable[Operation]) -> tuple[MergedLine, ...]:
     """The complete order: the draft's lines in their order, changed, then new ones.
 
-    ADD sums with an existing line and keeps the lower confidence, SET replaces, REMOVE drops; a quantity that is
-    missing or not above zero drops the line. Removing an unknown line does nothing.
+    ADD sums with an existing line and keeps the lower confidence, SET replaces, REMOVE drops; a quantity
+    that is missing or not above zero drops the line. Removing an unknown line does nothing.
     """
     lines = {line.sku: MergedLine(line.sku, line.quantity) for line in draft}
     for operation in operations:

@@ -1,4 +1,4 @@
-"""Numbers that are no quantities: telephones, addresses, money, times, invoices; and the days already read."""
+"""Numbers that are no quantities: telephones, addresses, money, times, invoices."""
 
 import re
 from collections.abc import Sequence

@@ -22,16 +22,18 @@ _THOUSAND = 1000
 _HUNDRED = 100
 _DOZEN = 12
 _SMALLEST_PACK = 4
-_SHORT_UNIT = 3  # letters of "lts", "kgs": only the written word says "of one litre"
+_SHORT_UNIT = 4  # letters: "kilo de" counts once, "kg de" does not
 _FAR = 99
 _RANGE_RATIO = 5  # "2 o 3" is a range; "600 o 5" is not one
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """A number as written, tokens ``start`` to ``end``: value, unit class and word, and what is special about it.
+    """A number as written, tokens ``start`` to ``end``: value, unit class and word, and what is special
+    about it.
 
-    ``extra`` is "another"; ``packs`` names the pieces of a pack ("caja de 24"); ``high`` closes a range; ``weak`` marks an article that may be no number; ``dozens`` counts pieces; ``vague`` has no value.
+    ``extra`` is "another"; ``packs`` names the pieces of a pack ("caja de 24"); ``high`` closes a range;
+    ``weak`` marks an article that may be no number; ``dozens`` counts pieces; ``vague`` has no value.
     """
 
     start: int
@@ -54,7 +56,7 @@ def parse_digits(raw: str, language: Language) -> Decimal:
     """
     grouping = "," if language is Language.EN else "."
     if re.fullmatch(r"[1-9]\d{0,2}(?:[.,]\d{3})+", raw) and (
-        grouping in raw or len(re.split("[.,]", raw)) > 2
+        grouping in raw or len(re.findall("[.,]", raw)) > 1
     ):
         return Decimal(re.sub("[.,]", "", raw))
     head, *tail = re.split("[.,]", raw)
@@ -334,10 +336,16 @@ class NumberReader:
         unit = self._unit(position)
         if unit is None or (position and self._is_num(position - 1)):
             return None
-        if unit in {"l", "kg"} and self._norm(position - 1) == "de" and len(self._norm(position)) > _SHORT_UNIT:
+        if (
+            unit in {"l", "kg"}
+            and self._norm(position - 1) == "de"
+            and len(self._norm(position)) >= _SHORT_UNIT
+        ):
             return Amount(position, position, Decimal(1)) if self._unit(position - 2) is None else None
         counted = unit == "dozen" or (
-            unit == "kg" and self._norm(position + 1) in {"de", "of"} and len(self._norm(position)) > 3
+            unit == "kg"
+            and self._norm(position + 1) in {"de", "of"}
+            and len(self._norm(position)) >= _SHORT_UNIT
         )
         if not counted and not self._half_follows(position + 1):
             return None
@@ -348,7 +356,8 @@ class NumberReader:
     def _half_follows(self, position: int, *, counted: bool = False) -> int:
         """How many tokens "y medio", "and a half", "e meia" take here; 0 if they are not here.
 
-        After a counted unit "2 kg y medio kilo de ajo" begins a new item, so a unit behind the half forbids it.
+        After a counted unit "2 kg y medio kilo de ajo" begins a new item, so a unit behind the half forbids
+        it.
         """
         if self._norm(position) not in _AND:
             return 0

@@ -18,9 +18,9 @@ _OWN_PART = frozenset({"instead", "replace", "remove", "double", "triple", "half
 class Part:
     """A stretch of pieces with at most one counted product.
 
-    ``lead`` is the separator before it; ``cue`` what it does to the order; ``rejected`` words that were denied
-    ("but not the black one"); ``negated`` that all of it was denied; ``tail`` the place in ``pieces`` where words of
-    purpose begin ("para los pasteles").
+    ``lead`` is the separator before it; ``cue`` what it does to the order; ``rejected`` words that were
+    denied ("but not the black one"); ``negated`` that all of it was denied; ``tail`` the place in
+    ``pieces`` where words of purpose begin ("para los pasteles").
     """
 
     pieces: tuple[Piece, ...]

@@ -21,7 +21,8 @@ def sale_class(entry: Entry) -> str:
 
 
 def to_sale_units(entry: Entry, amount: Amount, unit: str | None) -> Decimal | None:
-    """The amount in the product's sale unit, or None where it does not convert, is open or exceeds the maximum.
+    """The amount in the product's sale unit, or None where it does not convert, is open or exceeds the
+    maximum.
 
     ``unit`` is the unit class that holds for the amount, its own or one carried over from the line before.
     """

@@ -87,8 +87,8 @@ class Reader:
     ) -> Reading:
         """The best reading of the wish.
 
-        ``context`` are the words of the product before, for "y 2 de la grande"; ``near`` the SKUs likelier than
-        others; ``carried`` the unit class that a number without unit inherits.
+        ``context`` are the words of the product before, for "y 2 de la grande"; ``near`` the SKUs likelier
+        than others; ``carried`` the unit class that a number without unit inherits.
         """
         best = self._best(wish, near, carried)
         if best.entry is None and context:

@@ -63,7 +63,20 @@ def _sentence(tokens: Sequence[Token], begin: int, end: int, counted: frozenset[
 
 _WISHES = LEXICON.wish | (
     (LEXICON.cues["replace"] | LEXICON.cues["remove"] | LEXICON.cues["add"])
-    - {"menos", "except", "minus", "without", "salvo", "excepto", "exceto", "plus", "cambio", "cambios", "cut", "change"}
+    - {
+        "menos",
+        "except",
+        "minus",
+        "without",
+        "salvo",
+        "excepto",
+        "exceto",
+        "plus",
+        "cambio",
+        "cambios",
+        "cut",
+        "change",
+    }
 )
 _HABIT = re.compile(r"(\w+ ){0,2}?(do|does|did) (you|u|they|we)\b")
 
@@ -76,19 +89,22 @@ def _counts_there(tokens: Sequence[Token], position: int, begin: int) -> bool:
 
 
 def _purpose(words: str, *, asks: bool, wishes: bool, has_amount: bool) -> Purpose:
-    if INTENTS.any("other_auto", words) and not wishes:
-        return Purpose.AWAY
-    if (INTENTS.any("opt_out", words) or INTENTS.any("handoff", words)) and not (has_amount and wishes):
-        return Purpose.AWAY
-    if INTENTS.any("complaint", words) and not (wishes and has_amount and not INTENTS.any("past", words)):
-        return Purpose.COMPLAINT
-    if INTENTS.any("follow_up", words) and not (wishes and has_amount):
-        return Purpose.FOLLOW_UP
-    if INTENTS.any("past", words) and not wishes:
-        return Purpose.PAST
+    orders = wishes and has_amount
+    told = INTENTS.any("past", words)
+    checks = (
+        (Purpose.AWAY, not wishes and INTENTS.any("other_auto", words)),
+        (Purpose.AWAY, not orders and (INTENTS.any("opt_out", words) or INTENTS.any("handoff", words))),
+        (Purpose.COMPLAINT, not (orders and not told) and INTENTS.any("complaint", words)),
+        (Purpose.FOLLOW_UP, not orders and INTENTS.any("follow_up", words)),
+        (Purpose.PAST, told and not wishes),
+        (Purpose.QUESTION, _asks_only(words, asks=asks, wishes=wishes, has_amount=has_amount)),
+    )
+    return next((purpose for purpose, fits in checks if fits), Purpose.ORDER)
+
+
+def _asks_only(words: str, *, asks: bool, wishes: bool, has_amount: bool) -> bool:
+    """Whether the sentence wants to know and orders nothing."""
     asked = asks or INTENTS.any("interrogative", words)
     if asked and not wishes and (INTENTS.any("question_words", words) or not has_amount):
-        return Purpose.QUESTION
-    if INTENTS.any("quote", words) or (asked and INTENTS.any("price", words)):
-        return Purpose.QUESTION
-    return Purpose.ORDER
+        return True
+    return INTENTS.any("quote", words) or (asked and INTENTS.any("price", words))

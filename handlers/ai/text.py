@@ -19,7 +19,8 @@ class Kind(StrEnum):
 class Token:
     """A word, number or separator: ``text`` is the message's index, ``start`` and ``end`` its place in it.
 
-    ``glued`` says that no space parts it from the token before ("4kg", "6-8"); ``capital`` that it begins with one.
+    ``glued`` says that no space parts it from the token before ("4kg", "6-8"); ``capital`` that it begins
+    with one.
     """
 
     text: int
@@ -47,7 +48,7 @@ _MARKS = frozenset("\n,.;:?!/+-\u2013\u2014()[]•*·|=&#$%@\"'“”>→°")
 
 
 def tokenize(texts: Sequence[str]) -> list[Token]:
-    """The tokens of all messages in order, phrases of the lexicon joined, messages parted by MESSAGE_BREAK."""
+    """The tokens of all messages in order, phrases joined, messages parted by MESSAGE_BREAK."""
     tokens: list[Token] = []
     for index, text in enumerate(texts):
         if tokens:
@@ -134,11 +135,15 @@ _QUOTE = re.compile(
     r"|(?:from|de|sent|enviado el|enviado em)\s*:\s.*@)",
     re.IGNORECASE,
 )
+_CLOSINGS = (
+    r"saludos|un saludo|cordiales saludos|saludos cordiales|(?:un )?(?:besos?|abrazo)|(?:muchas |mil )?gracias|atte|atentamente",
+    r"cordialmente|quedo atent[oa]|enviado (?:do|desde) .*|(?:many )?(?:thanks|thx)|thank you|(?:kind |best |warm )?regards",
+    r"best(?: wishes)?|all the best|cheers|ta|yours(?: sincerely| faithfully| truly)?|sincerely|warmly|respectfully",
+    r"sent from .*|att|at\.?te|sds|atenciosamente|abs|(?:um )?(?:abra[cç]os?|beijos?)|bjs?|obrigad[oa]|grat[oa]|falou|valeu",
+    r"desde j[aá] (?:agrade[cç]o|obrigad[oa])|--",
+)
 _CLOSING = re.compile(
-    r"^(?:saludos|un saludo|(?:un )?besos?|(?:um )?beijos?|(?:muchas |mil |many )?(?:gracias|thanks|thx)|thank you|(?:kind |best |warm )?regards|best(?: wishes)?|all the best|cheers|atte|atentamente"
-    r"|att|atenciosamente|abs|abra[cç]os?|um abra[cç]o|un abrazo|obrigad[oa]|grat[oa]|bjs?|beijos|falou|yours(?: sincerely| faithfully| truly)?|sincerely|cordialmente|quedo atent[oa]"
-    r"|cordiales saludos|saludos cordiales|desde j[aá] (?:agrade[cç]o|obrigad[oa])|ta|valeu|warmly|respectfully|sds|at\.?te|enviado (?:do|desde) .*|sent from .*|--)"
-    r"[\s,.!:;🙏👍]*(?:[^\W\d]+[\s,.!]*){0,2}$",
+    rf"^(?:{'|'.join(_CLOSINGS)})" + r"[\s,.!:;🙏👍]*(?:[^\W\d]+[\s,.!]*){0,2}$",
     re.IGNORECASE,
 )
 _ITEM_LINE = re.compile(

@@ -76,8 +76,9 @@ class DraftLine:
 class Operation:
     """One change to the draft, bound to the words that asked for it.
 
-    ``quantity`` is in the product's sale unit; None only for REMOVE. ``span`` occurs word for word in one of the
-    texts. ``parts`` holds the observable scores behind ``confidence`` (0..1), so that a dispute can be explained.
+    ``quantity`` is in the product's sale unit; None only for REMOVE. ``span`` occurs word for word in one
+    of the texts. ``parts`` holds the observable scores behind ``confidence`` (0..1), so that a dispute can
+    be explained.
     """
 
     kind: OperationKind
