@@ -35,7 +35,7 @@ class Batcher(Generic[Item, Answer]):
         self,
         flush: Callable[[list[Item]], Awaitable[Sequence[Answer]]],
         *,
-        batch_cap: int = 200,
+        batch_cap: int = 100,
         queue_cap: int = 5_000,
     ) -> None:
         self._flush = flush

@@ -13,7 +13,7 @@ from db.events import record_events
 from db.lanes import ClaimedTurn
 from db.tenant import Connection
 from db.turns import BurstMessage, ResponseRow, TurnRow
-from handlers.ai.types import Catalogue, Extraction, Intent
+from handlers.ai.types import Catalogue, Extraction, Intent, Usage
 from handlers.orders import Draft, OrderChange, OrderContext, OrderOutcome, apply_extraction
 from handlers.replies import Reply, render_reply
 from handlers.runtime import Runtime
@@ -84,11 +84,12 @@ class Understood:
 
 @dataclass(frozen=True, slots=True)
 class NotUnderstood:
-    """The engine's name, the kind of its failure, and how long it took."""
+    """The engine's name, the kind of its failure, how long it took and what it cost all the same."""
 
     engine: str
     error_class: str
     processing_ms: int
+    usage: Usage
 
 
 async def store_understood(
@@ -211,11 +212,11 @@ def _failed_response(runtime: Runtime, burst: Burst, failure: NotUnderstood) -> 
         confidence=None,
         extracted_data={"message_ids": [str(message.id) for message in burst.messages]},
         error_class=failure.error_class,
-        input_tokens=0,
-        cached_tokens=0,
-        output_tokens=0,
-        cost_micro_usd=0,
-        request_id=None,
+        input_tokens=failure.usage.input_tokens,
+        cached_tokens=failure.usage.cached_tokens,
+        output_tokens=failure.usage.output_tokens,
+        cost_micro_usd=failure.usage.cost_micro_usd,
+        request_id=failure.usage.request_id,
         processing_ms=failure.processing_ms,
         created_at=runtime.clock(),
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,7 +12,9 @@ from channels.errors import AttemptsExhausted, GatewayError, Temporary
 from db import turns
 from db.lanes import ClaimedTurn
 from db.tenant import Connection
-from handlers.ai.types import AIEngine, Extraction, ExtractionRequest, Intent, Language
+from db.turns import BurstMessage
+from handlers.ai.model import PaidFault
+from handlers.ai.types import AIEngine, DraftLine, Extraction, ExtractionRequest, Intent, Language, Usage
 from handlers.catalogues import CatalogueCache
 from handlers.orders import find_draft
 from handlers.runtime import Runtime
@@ -25,8 +27,9 @@ from handlers.turn_outcome import (
     store_understood,
 )
 
-# One turn reads at most so many messages; the rest of a flood is the next turn's.
+# One turn reads at most so many messages and characters; the rest of a flood is the next turn's.
 BURST_LIMIT = 50
+BURST_CHARACTERS = 4_000
 # Claims of one burst, crashes included, before it is given to a person.
 MAX_ATTEMPTS = 5
 _RETRY_SECONDS = (2.0, 10.0, 30.0, 60.0)
@@ -64,7 +67,8 @@ async def run_turn(runtime: Runtime, tools: TurnTools, claimed: ClaimedTurn) -> 
     except GatewayError as error:
         if isinstance(error, Temporary) and claimed.attempts < MAX_ATTEMPTS:
             return await _postpone(runtime, burst, error)
-        failure = NotUnderstood(tools.engine.name, error.code, _elapsed_ms(tools, started))
+        usage = error.usage if isinstance(error, PaidFault) else Usage()
+        failure = NotUnderstood(tools.engine.name, error.code, _elapsed_ms(tools, started), usage)
         return await _give_up(runtime, burst, failure)
     return await _commit(runtime, burst, Understood(extraction, _elapsed_ms(tools, started)))
 
@@ -92,7 +96,18 @@ async def _read_burst(runtime: Runtime, tools: TurnTools, claimed: ClaimedTurn) 
         keep = tools.catalogues.keep
         catalogue = await asyncio.to_thread(keep, claimed.distributor_id, row.catalogue_version, products)
     assert catalogue is not None
-    return Burst(claimed, row, tuple(messages), draft, catalogue, row.handoff)
+    return Burst(claimed, row, tuple(_readable_at_once(messages)), draft, catalogue, row.handoff)
+
+
+def _readable_at_once(messages: Sequence[BurstMessage]) -> Iterator[BurstMessage]:
+    """The first messages up to the limit of characters, at least one."""
+    yield messages[0]
+    characters = len(messages[0].text)
+    for message in messages[1:]:
+        characters += len(message.text)
+        if characters > BURST_CHARACTERS:
+            return
+        yield message
 
 
 async def _understand(tools: TurnTools, burst: Burst, now: datetime) -> Extraction:
@@ -101,18 +116,27 @@ async def _understand(tools: TurnTools, burst: Burst, now: datetime) -> Extracti
     """
     if burst.claimed.attempts > MAX_ATTEMPTS:
         raise AttemptsExhausted
-    texts = tuple(message.text for message in burst.messages if message.text.strip())
+    # A single text may still be longer than any order; what is cut off is on the message for people to read.
+    texts = tuple(
+        text[:BURST_CHARACTERS] for text in (message.text for message in burst.messages) if text.strip()
+    )
     language = Language(burst.row.language or burst.row.locale)
     if not texts:
         return Extraction("none", "1", Intent.OTHER, language, (), (), None, 1.0)
     request = ExtractionRequest(
         texts=texts,
         catalogue=burst.catalogue,
-        draft=burst.draft.as_extraction_input() if burst.draft else (),
+        draft=_known_lines(burst),
         now=now.astimezone(ZoneInfo(burst.row.time_zone)),
         language_hint=language,
     )
     return await tools.engine.extract(request)
+
+
+def _known_lines(burst: Burst) -> tuple[DraftLine, ...]:
+    """The draft's lines whose product the catalogue still has; the others stay as they are."""
+    lines = burst.draft.as_extraction_input() if burst.draft else ()
+    return tuple(line for line in lines if burst.catalogue.find(line.sku) is not None)
 
 
 async def _postpone(runtime: Runtime, burst: Burst, error: Temporary) -> TurnResult:

@@ -30,7 +30,8 @@ stored_event as (
     from fresh
 ),
 first_of_contact as (
-    select distinct on (distributor_id, channel, address) *
+    select distinct on (distributor_id, channel, address)
+        *, max(received_at) over (partition by distributor_id, channel, address) as last_received_at
     from fresh
     order by distributor_id, channel, address, ordinal
 ),
@@ -45,8 +46,7 @@ contact as (
         (distributor_id, id, customer_id, channel, address, display_name, opted_out_at, consent_changed_at, last_inbound_at, created_at)
     select f.distributor_id, f.contact_id, coalesce(sibling.customer_id, f.customer_id), f.channel, f.address, f.profile_name,
         case when l.consent = 'OUT' then l.received_at end, l.received_at,
-        (select max(received_at) from fresh r where r.distributor_id = f.distributor_id and r.channel = f.channel and r.address = f.address),
-        f.received_at
+        f.last_received_at, f.received_at
     from first_of_contact f
     left join last_consent l using (distributor_id, channel, address)
     -- The same telephone number on another channel is the same customer.
@@ -112,13 +112,14 @@ conversation as (
 ),
 placed as (
     select f.*, c.customer_id as known_customer_id, c.id as known_contact_id, v.id as known_conversation_id,
-        exists (select from customer n where n.id = f.customer_id) as customer_is_new,
+        n.id is not null as customer_is_new,
         v.id = f.conversation_id as conversation_is_new
     from fresh f
     join contact c using (distributor_id, channel, address)
     join conversation v
         on v.distributor_id = f.distributor_id and v.channel_account_id = f.channel_account_id
         and v.contact_id = c.id and v.thread_key = f.thread_key
+    left join customer n on n.id = f.customer_id
 ),
 message as (
     insert into messages

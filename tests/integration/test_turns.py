@@ -330,3 +330,31 @@ async def test_a_changed_catalogue_counts_from_the_next_turn_on(shop: Shop, cloc
     await run_turn(shop.runtime, TurnTools(RulesEngine(), cache), claimed)
 
     assert {row["sku"] for row in await shop.rows("select sku from order_products")} == {"COCA-600", "FANTA"}
+
+
+async def test_a_flood_is_read_in_several_turns_and_nothing_is_skipped(shop: Shop, clock: FakeClock):
+    texts = [f"hola {number} " + "x" * 1500 for number in range(5)]
+    await shop.write(*texts)
+    clock.advance(60)
+    engine = FakeEngine(extraction(Intent.GREETING))
+
+    while claimed := await shop.claim():
+        await run_turn(shop.runtime, TurnTools(engine, CatalogueCache()), claimed[0])
+
+    assert [text for request in engine.requests for text in request.texts] == texts
+    assert len(engine.requests) == 3
+    assert all(row["ai_processed"] for row in await shop.rows("select ai_processed from messages"))
+
+
+async def test_a_line_whose_product_left_the_catalogue_stays_in_the_draft(shop: Shop, clock: FakeClock):
+    await shop.write("2 cajas de coca 600 y 1 agua ciel")
+    clock.advance(5)
+    await shop.turn()
+    await shop.rows("update products set active = false where sku = 'CIEL-1' returning 1")
+    await shop.rows("update distributors set catalogue_version = catalogue_version + 1 returning 1")
+    await shop.write("mejor 3 cajas de coca 600")
+    clock.advance(5)
+
+    assert await shop.turn() is TurnResult.DONE
+    lines = await shop.rows("select sku, quantity from order_products order by sku")
+    assert [(line["sku"], int(line["quantity"])) for line in lines] == [("CIEL-1", 1), ("COCA-600", 3)]
