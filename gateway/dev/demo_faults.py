@@ -9,7 +9,7 @@ from typing import Any
 from channels.base import Channel
 from channels.signatures import TWILIO_SIGNATURE, twilio_signature
 from gateway.dev.demo_orders import see_event, see_order, see_reply
-from gateway.dev.demo_story import JAMES, LUPE, PABLO, Story
+from gateway.dev.demo_story import JAMES, LUPE, PABLO, Customer, Story
 from gateway.dev.observing import observe, observe_steady, require
 
 _ATTEMPTS = """
@@ -69,12 +69,7 @@ async def refuse_forgery(story: Story) -> str:
     """A forged signature, one for other words and none at all: 403 with a constant text, nothing stored."""
     before = await _stored(story)
     url = story.shop.inbound_urls[Channel.WHATSAPP]
-    form = {
-        "MessageSid": "SM" + secrets.token_hex(16),
-        "From": PABLO.party,
-        "Body": "100 cajas",
-        "NumMedia": "0",
-    }
+    form = _form_of(story, PABLO)  # good in all but its signature
     token = story.stage.login.auth_token
     forgeries: tuple[dict[str, str], ...] = (
         {TWILIO_SIGNATURE: twilio_signature("not-the-token", url, form.items())},
@@ -90,6 +85,21 @@ async def refuse_forgery(story: Story) -> str:
     after = await _stored(story)
     require(after, after == before, f"nothing stored beyond {before}")
     return "wrong token, changed words, no signature: 403 each, nothing stored"
+
+
+def _form_of(story: Story, customer: Customer) -> dict[str, str]:
+    sid = "SM" + secrets.token_hex(16)
+    return {
+        "MessageSid": sid,
+        "SmsSid": sid,
+        "AccountSid": story.stage.login.account_sid,
+        "From": customer.party,
+        "To": customer.counterpart,
+        "Body": "100 cajas de agua 600",
+        "NumMedia": "0",
+        "SmsStatus": "received",
+        "ApiVersion": "2010-04-01",
+    }
 
 
 async def _post(story: Story, url: str, form: dict[str, str], headers: dict[str, str]) -> tuple[int, str]:

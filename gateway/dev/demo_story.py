@@ -47,6 +47,11 @@ class Customer:
         """How the provider names them."""
         return _party(self.channel, self.address)
 
+    @property
+    def counterpart(self) -> str:
+        """How the provider names the shop's number that they write to."""
+        return _party(self.channel, NUMBERS[self.channel])
+
 
 def _party(channel: Channel, address: str) -> str:
     return f"whatsapp:{address}" if channel is Channel.WHATSAPP else address
@@ -90,7 +95,7 @@ class Story:
             "url": self.shop.inbound_urls[customer.channel],
             "account_sid": self.stage.login.account_sid,
             "from": customer.party,
-            "to": _party(customer.channel, NUMBERS[customer.channel]),
+            "to": customer.counterpart,
             "body": text,
             **more,
         }
