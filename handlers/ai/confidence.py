@@ -11,6 +11,7 @@ from handlers.ai.types import Band
 
 AUTO_THRESHOLD = 0.9
 _FIT = {Fit.EXACT: 1.0, Fit.TERM: 0.97, Fit.UNION: 0.94, Fit.RELAXED: 0.7, Fit.AMBIGUOUS: 0.4, Fit.NONE: 0.0}
+_DOUBT = 0.85
 _LINE_SPOKEN_OF = 0.8  # "12 kg instead" names no product, only the line before
 _PARTIAL = 0.75
 _CONTEXT = 0.9
@@ -45,6 +46,13 @@ def score(reading: Reading, item: Item, *, in_draft: bool) -> Score:
     for part in parts.values():
         value *= part
     return Score(round(value, 4), parts)
+
+
+def doubted(made: Score, *, doubt: bool) -> Score:
+    """The score in a burst that was not understood as a whole; unchanged where there is no doubt."""
+    if not doubt:
+        return made
+    return Score(round(made.value * _DOUBT, 4), {**made.parts, "burst": _DOUBT})
 
 
 def _amount(reading: Reading) -> float:

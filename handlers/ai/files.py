@@ -11,19 +11,17 @@ from typing import Any
 import orjson
 
 from handlers.ai.catalogue import IndexedCatalogue
-from handlers.ai.merge import merge
+from handlers.ai.merge import order_after
 from handlers.ai.types import (
     AIEngine,
     CatalogueProduct,
     DraftLine,
     Extraction,
     ExtractionRequest,
-    Intent,
     Language,
 )
 
 Progress = Callable[[int, int], None]
-_UNCHANGED = frozenset(Intent) - {Intent.BUY, Intent.MODIFY, Intent.CANCEL}
 
 
 class ExtractionFileError(ValueError):
@@ -93,8 +91,7 @@ def request_for(row: MessageRow, vertical: VerticalCatalogue) -> ExtractionReque
 
 def prediction(row: MessageRow, extraction: Extraction) -> dict[str, Any]:
     """The prediction row: the whole order after the messages, quantities as decimal strings."""
-    operations = () if extraction.intent in _UNCHANGED else extraction.operations
-    lines = () if extraction.intent is Intent.CANCEL else merge(row.draft, operations)
+    lines = order_after(row.draft, extraction)
     return {
         "id": row.id,
         "intent": extraction.intent.value,

@@ -3,10 +3,10 @@ evaluation.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from handlers.ai.types import Band, DraftLine, Operation, OperationKind
+from handlers.ai.types import Band, DraftLine, Extraction, Intent, Operation, OperationKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,23 @@ def merge(draft: Iterable[DraftLine], operations: Iterable[Operation]) -> tuple[
         else:
             lines[operation.sku] = merged
     return tuple(lines.values())
+
+
+def order_after(draft: Iterable[DraftLine], extraction: Extraction) -> tuple[MergedLine, ...]:
+    """The complete order after a burst: empty after CANCEL, the draft where nothing is ordered.
+
+    Lines that nobody touched are unsure where the burst was not understood: with OTHER, or where a change left
+    words unmatched or an operation unsure.
+    """
+    if extraction.intent is Intent.CANCEL:
+        return ()
+    changing = extraction.intent in {Intent.BUY, Intent.MODIFY}
+    merged = merge(draft, extraction.operations if changing else ())
+    unsure = extraction.unmatched or any(o.band is Band.CONFIRM for o in extraction.operations)
+    if extraction.intent is not Intent.OTHER and not (changing and unsure):
+        return merged
+    touched = {operation.sku for operation in extraction.operations}
+    return tuple(line if line.sku in touched else replace(line, band=Band.CONFIRM) for line in merged)
 
 
 def _apply(held: MergedLine | None, operation: Operation) -> MergedLine | None:

@@ -105,7 +105,7 @@ _STREETS = frozenset(
 
 
 def noise_positions(tokens: Sequence[Token]) -> set[int]:
-    """The positions of tokens that ask for nothing: numbers that count nothing, salutations, introductions."""
+    """Positions of tokens that ask for nothing: uncounted numbers, salutations, introductions."""
     taken = _salutations(tokens) | _introductions(tokens)
     for position, token in enumerate(tokens):
         if token.kind is Kind.NUM and position not in taken:

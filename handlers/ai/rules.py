@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from handlers.ai.catalogue import IndexedCatalogue
+from handlers.ai.confidence import doubted
 from handlers.ai.dates import DateMention, DateReader
 from handlers.ai.intents import Facts, cancels, decide
 from handlers.ai.items import Assembler, Item
@@ -159,8 +160,19 @@ def _operations(request: ExtractionRequest, read: Understanding) -> tuple[Operat
     return tuple(_operation(request, read, change) for change in read.order.changes())
 
 
+def _doubtful(request: ExtractionRequest, read: Understanding) -> bool:
+    """Whether part of the burst stayed unexplained: a correction, or a change to a draft with words left over."""
+    corrected = any(item.correction for item in read.items)
+    left_over = [
+        item for item in read.items if item.reading.entry is None and (item.wish.words or item.wish.heard)
+    ]
+    unsettled = bool(read.order.failed or left_over)
+    return corrected or (unsettled and (bool(request.draft) or len(request.texts) > 1))
+
+
 def _operation(request: ExtractionRequest, read: Understanding, change: Change) -> Operation:
     (start, end), made = read.order.touched[change.sku]
+    made = doubted(made, doubt=_doubtful(request, read))
     span = span_text(request.texts, read.tokens, start, end)
     return Operation(change.kind, change.sku, change.quantity, made.value, made.band, span, dict(made.parts))
 

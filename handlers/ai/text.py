@@ -136,11 +136,14 @@ _QUOTE = re.compile(
     re.IGNORECASE,
 )
 _CLOSINGS = (
-    r"saludos|un saludo|cordiales saludos|saludos cordiales|(?:un )?(?:besos?|abrazo)|(?:muchas |mil )?gracias|atte|atentamente",
-    r"cordialmente|quedo atent[oa]|enviado (?:do|desde) .*|(?:many )?(?:thanks|thx)|thank you|(?:kind |best |warm )?regards",
-    r"best(?: wishes)?|all the best|cheers|ta|yours(?: sincerely| faithfully| truly)?|sincerely|warmly|respectfully",
-    r"sent from .*|att|at\.?te|sds|atenciosamente|abs|(?:um )?(?:abra[cç]os?|beijos?)|bjs?|obrigad[oa]|grat[oa]|falou|valeu",
-    r"desde j[aá] (?:agrade[cç]o|obrigad[oa])|--",
+    r"saludos|un saludo|cordiales saludos|saludos cordiales|(?:un )?(?:besos?|abrazo)",
+    r"(?:muchas |mil )?gracias|un placer",
+    r"atte|atentamente|cordialmente|quedo atent[oa]|enviado (?:do|desde) .*|thank you",
+    r"(?:many )?(?:thanks|thx)",
+    r"(?:kind |best |warm )?regards|best(?: wishes)?|all the best|cheers|ta|sincerely|warmly|respectfully",
+    r"yours(?: sincerely| faithfully| truly)?|sent from .*|att|at\.?te|sds|atenciosamente|abs",
+    r"bjs?|falou|valeu",
+    r"(?:um )?(?:abra[cç]os?|beijos?)|obrigad[oa]|grat[oa]|desde j[aá] (?:agrade[cç]o|obrigad[oa])|--",
 )
 _CLOSING = re.compile(
     rf"^(?:{'|'.join(_CLOSINGS)})" + r"[\s,.!:;🙏👍]*(?:[^\W\d]+[\s,.!]*){0,2}$",

@@ -75,28 +75,10 @@ _KINDS = [
     "rallado",
     "mixto",
 ]
-_BRANDS = [
-    "Norte",
-    "Sur",
-    "Andes",
-    "Luna",
-    "Sol",
-    "Rio",
-    "Valle",
-    "Monte",
-    "Costa",
-    "Brisa",
-    "Roble",
-    "Pino",
-    "Ceibo",
-    "Jara",
-    "Lima",
-    "Oro",
-    "Plata",
-    "Alba",
-    "Nube",
-    "Mar",
-]
+_SYLLABLES = ["ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "zo", "cha", "lle", "mar", "nor", "pel", "tri"]
+_BRANDS = tuple(
+    "".join(parts).capitalize() for parts in itertools.product(_SYLLABLES, repeat=3)
+)  # 8,000 words
 _SIZES = ("250 g", "500 g", "1 kg", "5 kg", "330 ml", "500 ml", "1 L", "2 L", "5 L", "x 12", "x 24", "20 cm")
 
 
@@ -116,8 +98,8 @@ def synthetic_catalogue(size: int, real: Sequence[CatalogueProduct]) -> list[Cat
 
 
 def _invented() -> Iterator[CatalogueProduct]:
-    combinations = itertools.product(_SIZES, _KINDS, _NOUNS, _BRANDS)
-    for number, (size, kind, noun, brand) in enumerate(combinations):
+    kinds = itertools.cycle(itertools.product(_NOUNS, _KINDS, _SIZES))
+    for number, (brand, (noun, kind, size)) in enumerate(zip(itertools.cycle(_BRANDS), kinds, strict=False)):
         name = f"{noun.capitalize()} {kind} {brand} {size}"
         yield CatalogueProduct(
             sku=f"SYN-{number}",

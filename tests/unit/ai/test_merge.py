@@ -4,8 +4,9 @@ from decimal import Decimal
 
 import pytest
 
-from handlers.ai.merge import MergedLine, merge
+from handlers.ai.merge import MergedLine, merge, order_after
 from handlers.ai.types import Band, DraftLine, Operation, OperationKind
+from tests.unit.ai.shop import ask
 
 DRAFT = (DraftLine("A", Decimal(3)), DraftLine("B", Decimal(2)))
 
@@ -50,3 +51,23 @@ def test_a_sum_is_no_surer_than_its_parts() -> None:
     (line,) = merge((), [unsure, sure])
 
     assert (line.quantity, line.band, line.confidence) == (Decimal(2), Band.CONFIRM, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("agrega 2 kg de tomate", "CIL=2 auto; TOM=2 auto"),
+        ("agrega 2 kg de tomate y 3 kg de quinoa", "CIL=2 confirm; TOM=2 confirm"),
+        ("cancela todo", ""),
+        ("sí, confirmo", "CIL=2 auto"),
+        ("¿cuánto es?", "CIL=2 auto"),
+        ("jajaja qué partidazo", "CIL=2 confirm"),
+    ],
+)
+def test_order_after(text: str, expected: str) -> None:
+    """The whole order after a burst; untouched lines are unsure where the burst was not understood."""
+    draft = (DraftLine("CIL", Decimal(2)),)
+
+    lines = order_after(draft, ask(text, draft="CIL=2"))
+
+    assert "; ".join(f"{line.sku}={line.quantity} {line.band}" for line in lines) == expected
