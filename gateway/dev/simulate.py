@@ -167,6 +167,8 @@ async def _post_by_sandbox(
     }
     try:
         async with session.post(f"{state.sandbox_url}/sandbox/inbound", json=asked) as response:
+            if response.status != HTTPStatus.OK:
+                raise NotPossibleHere(f"The sandbox refused the message: {await response.text()}")
             answer: dict[str, Any] = await response.json()
     except (aiohttp.ClientConnectionError, TimeoutError):
         raise NotPossibleHere(_NO_SANDBOX) from None

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from db.embedded import remove_data_dir
 from gateway.dev.demo_stage import free_port
 from gateway.dev.observing import observe
 
@@ -92,6 +93,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     await desk.start_dev()
     yield desk
     await desk.stop_dev()
+    remove_data_dir(tmp_path / ".waystation" / "postgres")
 
 
 async def test_what_dev_prints_can_be_pasted_and_survives_a_restart(desk):
