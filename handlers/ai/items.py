@@ -9,9 +9,8 @@ from handlers.ai.matching import Fit
 from handlers.ai.numbers import Amount
 from handlers.ai.parts import Part, is_pure_size
 from handlers.ai.pieces import Role
-from handlers.ai.readings import NO_READING, Reader, Reading, Wish
+from handlers.ai.readings import LIKE_SIZE, NO_READING, Reader, Reading, Wish
 
-_LIKE_SIZE = 100  # bare numbers from here on are rather millilitres than packs
 _RELATIVE = frozenset({"remove", "double", "triple", "half", "less", "replace", "instead"})
 
 
@@ -237,11 +236,8 @@ class Assembler:
         together = self._read(joined, part, upto=len(self._items) - 1)
         if together.entry is None or together.quantity is None or together.partial or together.context:
             return False
-        if (
-            all(a.unit is None and a.value >= _LIKE_SIZE for a in part.amounts)
-            and last.wish.amounts
-            and part.amounts
-        ):
+        bare = all(a.unit is None for a in (*part.amounts, *last.wish.amounts))
+        if bare and all(a.value >= LIKE_SIZE for a in part.amounts):
             return False  # "copos 200 e 300": two sizes
         settled = last.reading.quantity is not None and together.amount is not last.reading.amount
         if settled and not self._was_size(last, part):
@@ -438,7 +434,10 @@ class Assembler:
             return ()
         item = self._items[place - 1]
         earlier = self._context(place - 1) if item.reading.context else ()
-        return (*earlier, *item.wish.heard, *item.wish.words)
+        containers = tuple(
+            u for u in item.wish.units if LEXICON.units.get(u) == "piece" and item.reading.entry
+        )
+        return (*earlier, *item.wish.heard, *item.wish.words, *containers)
 
     def _carried(self, place: int) -> str | None:
         return next((i.reading.unit for i in reversed(self._items[:place]) if i.reading.unit), None)

@@ -40,8 +40,8 @@ def merge(draft: Iterable[DraftLine], operations: Iterable[Operation]) -> tuple[
 def order_after(draft: Iterable[DraftLine], extraction: Extraction) -> tuple[MergedLine, ...]:
     """The complete order after a burst: empty after CANCEL, the draft where nothing is ordered.
 
-    Lines that nobody touched are unsure where the burst was not understood: with OTHER, or where a change left
-    words unmatched or an operation unsure.
+    Lines that nobody touched are unsure where the burst was not understood: with OTHER, or where a change
+    left words unmatched or an operation unsure.
     """
     if extraction.intent is Intent.CANCEL:
         return ()

@@ -176,7 +176,7 @@ def _introduces(tokens: Sequence[Token], position: int) -> bool:
 def _noise_at(tokens: Sequence[Token], position: int) -> set[int]:
     run = _digit_run(tokens, position)
     digits = sum(len(re.sub(r"\D", "", tokens[i].norm)) for i in run)
-    if _is_year(tokens, position):
+    if _is_year(tokens, position) or _is_list_number(tokens, position):
         return {position}
     if len(run) >= _PHONE_GROUPS or digits > _LONG or (len(run) == 2 and digits > _LONG):  # noqa: PLR2004 - "5555 0132"
         return set(run)
@@ -185,6 +185,18 @@ def _noise_at(tokens: Sequence[Token], position: int) -> set[int]:
         if found:
             return found
     return set()
+
+
+def _is_list_number(tokens: Sequence[Token], position: int) -> bool:
+    """As in "1. 10 kg carrots", "2) 5 kg": the number of a line."""
+    opens_line = _norm(tokens, position - 1) in {"", "\n"}
+    pointed = _norm(tokens, position + 1) in {".", ")"} and tokens[position + 1].glued
+    return (
+        opens_line
+        and pointed
+        and tokens[position].norm.isdigit()
+        and _norm(tokens, position + 2) not in {"", "\n", "//"}
+    )
 
 
 def _is_year(tokens: Sequence[Token], position: int) -> bool:

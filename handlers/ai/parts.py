@@ -94,11 +94,22 @@ class PartReader:
             if to_at is not None and position == to_at:
                 yield current
                 current = [Piece(Role.CUE, piece.start, piece.start, "replace_to")]
+            elif (
+                current
+                and current[0].word == "instead"
+                and _has_words(current)
+                and self._wishes_before(piece)
+            ):
+                yield current  # "instead of X send Y"
+                current = []
             elif piece.role is Role.CUE and self._begins_part(current, piece, run[position + 1 :]):
                 yield current
                 current = []
             current.append(piece)
         yield current
+
+    def _wishes_before(self, piece: Piece) -> bool:
+        return piece.start > 0 and self._tokens[piece.start - 1].norm in LEXICON.wish
 
     def _begins_part(self, current: list[Piece], piece: Piece, rest: list[Piece]) -> bool:
         if any(p.role is Role.USUAL for p in current):
@@ -290,6 +301,8 @@ def _deny(part: Part, run: Sequence[Piece]) -> Part:
     denial = next((i for i, piece in enumerate(run) if piece.role is Role.NOT), None)
     if denial is None:
         return part
+    if any(piece.role is Role.CORRECTION for piece in run[denial:]) and part.counted:
+        return part  # "no, perdón, 8"
     if denial == 0 and len(run) > 1 and run[1].role is Role.AMOUNT and part.lead in {Role.BREAK, Role.STOP}:
         return replace(part, correction=True)  # "no 2 is plenty"
     before = [p for p in run[:denial] if p.role in {Role.WORD, Role.UNIT, Role.AMOUNT}]

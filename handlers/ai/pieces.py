@@ -41,7 +41,7 @@ class Piece:
 
 _SEPARATORS = {
     **dict.fromkeys("\n.;?!", Role.STOP),
-    **dict.fromkeys((*",/+&|·•*", EMOJI), Role.COMMA),
+    **dict.fromkeys((*",/+&|·•", EMOJI), Role.COMMA),
     MESSAGE_BREAK: Role.BREAK,
     ":": Role.COLON,
 }

@@ -65,6 +65,7 @@ class Reading:
         )
 
 
+LIKE_SIZE = 100  # bare numbers from here on are rather millilitres than packs
 LEFT_OUT = 2  # an unknown word was left out: only a whole name or alias may stand
 NO_READING = Reading(NO_MATCH, None)
 
@@ -172,11 +173,16 @@ class Reader:
         reading = Reading(
             found, amount, amount.unit if amount else None, like_size=bool(sizes) and self._like_size(amount)
         )
-        return (
-            reading
-            if found.entry is None or amount is None
-            else self._counted(reading, found.entry, wish, carried)
-        )
+        if found.entry is None or amount is None:
+            return reading
+        if self._is_printed(amount, found.entry):
+            return replace(reading, amount=None, unit=None)
+        return self._counted(reading, found.entry, wish, carried)
+
+    def _is_printed(self, amount: Amount, entry: Entry) -> bool:
+        """As in "copo de 200", "coca 600": the number behind the words is the size printed on the product."""
+        printed = any(size.number == amount.value for size in entry.sizes)
+        return printed and amount.value >= LIKE_SIZE and self._like_size(amount)
 
     def _headed(self, found: Match, wish: Wish) -> Match:
         """Cups with a lid are no lids: a product that the first word only qualifies is a guess at best."""

@@ -161,7 +161,7 @@ def _operations(request: ExtractionRequest, read: Understanding) -> tuple[Operat
 
 
 def _doubtful(request: ExtractionRequest, read: Understanding) -> bool:
-    """Whether part of the burst stayed unexplained: a correction, or a change to a draft with words left over."""
+    """Whether part of the burst stayed unexplained: a correction, or words left over beside a draft."""
     corrected = any(item.correction for item in read.items)
     left_over = [
         item for item in read.items if item.reading.entry is None and (item.wish.words or item.wish.heard)
@@ -196,7 +196,7 @@ def _was_wanted(item: Item, read: Understanding) -> bool:
     amount = item.wish.amounts[0]
     if item.reading.entry is not None:
         return not amount.weak
-    if _is_name(item, read) or _is_asked_about(item, read):
+    if _is_name(item, read) or _is_asked_about(item, read) or _is_told(item, read):
         return False
     if item.reading.match.fit is Fit.NONE and (amount.vague or amount.weak):
         return False
@@ -216,6 +216,13 @@ def _is_asked_about(item: Item, read: Understanding) -> bool:
         and sentence.asks
         and not sentence.wishes
     )
+
+
+def _is_told(item: Item, read: Understanding) -> bool:
+    """As in "mi hijo sacó 10 en matemáticas": a bare number inside unknown words, without a wish."""
+    sentence = next((s for s in read.sentences if s.start <= item.start < s.end), None)
+    inside = bool(item.wish.heard and item.wish.words) and all(a.unit is None for a in item.wish.amounts)
+    return inside and item.reading.match.fit is Fit.NONE and sentence is not None and not sentence.wishes
 
 
 def _is_name(item: Item, read: Understanding) -> bool:

@@ -172,7 +172,9 @@ class WorkingOrder:
         return held[0] if len(held) == 1 else None
 
     def _amount_off(self, sku: str, item: Item) -> Decimal | None:
-        amount = item.reading.amount or item.wish.amounts[0]
+        amount = item.wish.amounts[0] if item.reading.entry is None else item.reading.amount
+        if amount is None:
+            return None  # "quita el vaso de 200" names a size
         return to_sale_units(self.catalogue.entry(sku), amount, amount.unit)
 
     def _scale_all(self, item: Item) -> None:
@@ -243,7 +245,7 @@ class WorkingOrder:
         return None if amount is None else to_sale_units(entry, amount, amount.unit)
 
     def _moved(self, old: Item, sku: str, held: Decimal) -> Decimal:
-        if not old.counted:
+        if not old.counted or (old.reading.entry is not None and old.reading.amount is None):
             return held
         off = self._amount_off(sku, old)
         return held if off is None else min(off, held)

@@ -75,7 +75,28 @@ _KINDS = [
     "rallado",
     "mixto",
 ]
-_SYLLABLES = ["ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "zo", "cha", "lle", "mar", "nor", "pel", "tri"]
+_SYLLABLES = [
+    "ba",
+    "ce",
+    "di",
+    "fo",
+    "gu",
+    "la",
+    "me",
+    "ni",
+    "po",
+    "ru",
+    "sa",
+    "te",
+    "vi",
+    "zo",
+    "cha",
+    "lle",
+    "mar",
+    "nor",
+    "pel",
+    "tri",
+]
 _BRANDS = tuple(
     "".join(parts).capitalize() for parts in itertools.product(_SYLLABLES, repeat=3)
 )  # 8,000 words

@@ -91,3 +91,15 @@ def test_unmatched_is_word_for_word() -> None:
     extraction = ask("2 kg de tomate y 3 kg de Quinoa Real")
 
     assert extraction.unmatched == ("3 kg de Quinoa Real",)
+
+
+def test_list_numbers_count_nothing() -> None:
+    """The number of a line in a list is no quantity."""
+    assert (
+        said(ask("1. 10 kg tomate\n2. 5 manojos cilantro\n3. 8 piñas")) == "add TOM=10; add CIL=5; add PIN=8"
+    )
+
+
+def test_a_size_is_not_taken_off() -> None:
+    """Removing "the 600" removes the line, not six hundred pieces."""
+    assert said(ask("quita la cola de 600", draft="COL6=5 CIL=2")) == "remove COL6"
