@@ -98,7 +98,7 @@ class PartReader:
                 current
                 and current[0].word == "instead"
                 and _has_words(current)
-                and self._wishes_before(piece)
+                and self._wishes_between(current[-1], piece)
             ):
                 yield current  # "instead of X send Y"
                 current = []
@@ -108,8 +108,8 @@ class PartReader:
             current.append(piece)
         yield current
 
-    def _wishes_before(self, piece: Piece) -> bool:
-        return piece.start > 0 and self._tokens[piece.start - 1].norm in LEXICON.wish
+    def _wishes_between(self, one: Piece, two: Piece) -> bool:
+        return any(self._tokens[i].norm in LEXICON.wish for i in range(one.end, two.start))
 
     def _begins_part(self, current: list[Piece], piece: Piece, rest: list[Piece]) -> bool:
         if any(p.role is Role.USUAL for p in current):
