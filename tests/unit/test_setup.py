@@ -4,7 +4,6 @@ import importlib
 import importlib.metadata
 import os
 import re
-import shutil
 import subprocess
 import tomllib
 from dataclasses import dataclass
@@ -193,7 +192,6 @@ def test_the_example_of_an_environment_names_every_setting_and_only_those(tmp_pa
     assert named >= fields | RESERVED_NAMES
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="no git here")
 def test_no_uv_lock_is_kept() -> None:
     """It would hold the address of whoever's package index made it (docs/adr/0003)."""
     assert not (ROOT / "uv.lock").exists()
