@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import random
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -23,6 +24,18 @@ TEMPLATE = "waystation_template"
 PUBLIC_URL = "https://gw.example.test"
 
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what cannot be meant on this machine; nothing that could run here is left out."""
+    absent = {
+        *({"only_as_root"} if os.geteuid() != 0 else ()),
+        *({"only_on_linux"} if sys.platform != "linux" else ()),
+    }
+    left_out = [item for item in items if absent & {marker.name for marker in item.iter_markers()}]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session", autouse=True)

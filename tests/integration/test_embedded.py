@@ -32,8 +32,8 @@ from db.errors import DataFolderError, EmbeddedDatabaseError, PostgresNotFoundEr
 
 FAST = {"fsync": "off", "full_page_writes": "off"}
 NOBODY = SystemUser("nobody", 65534, 65534)
-only_as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root has to give the server another account")
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
+only_as_root = pytest.mark.only_as_root
+on_linux = pytest.mark.only_on_linux
 pytestmark = on_linux
 
 OWNER = """
