@@ -66,15 +66,16 @@ async def serve(settings: Settings, workers: int, home: Path = HOME) -> None:
     async with AsyncExitStack() as stack:
         stop = await stack.enter_async_context(stop_signals())
         services = await stack.enter_async_context(open_services(settings, home, on_event=log_database_event))
+        inside: list[asyncio.Task[None]] = []
         if workers == 1:
-            await stack.enter_async_context(working(services.build_worker(), services.dsn))
+            inside.append(await stack.enter_async_context(working(services.build_worker(), services.dsn)))
         port = await stack.enter_async_context(
             listening_app(build_app(services), settings.host, settings.port)
         )
         if workers > 1:
             await stack.enter_async_context(_child_workers(workers))
         _log.info("serving", host=settings.host, port=port, public_url=settings.base_url, workers=workers)
-        await stop.wait()
+        await _until_stopped(stop, *inside)
         _log.info("draining")
 
 
@@ -87,10 +88,15 @@ async def work(settings: Settings, home: Path = HOME) -> None:
         working(services.build_worker(), services.dsn) as worker,
     ):
         _log.info("working")
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopped, worker}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
+        await _until_stopped(stop, worker)
         _log.info("draining")
+
+
+async def _until_stopped(stop: asyncio.Event, *workers: asyncio.Task[None]) -> None:
+    """Until a signal, or until a worker has ended by a fault: a process that only half works must not live."""
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopped, *workers}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
 
 
 @asynccontextmanager

@@ -56,7 +56,7 @@ class LaneRunner(Generic[Claimed]):
         self._lane = lane
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._stop = asyncio.Event()
 
     def wake(self) -> None:
         """There may be work."""
@@ -64,26 +64,31 @@ class LaneRunner(Generic[Claimed]):
 
     async def run(self) -> None:
         """Works until ``stop``; what was started is finished by then, within the drain time."""
-        while not self._stopping:
-            self._wake.clear()
-            claimed = await self._claim()
-            for item in claimed:
-                self._start(item)
-            if not claimed:
-                with contextlib.suppress(TimeoutError):  # the poll
-                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+        stopped = asyncio.create_task(self._stop.wait(), name=f"{self._lane.name}-stop")
+        while not self._stop.is_set():
+            room = self._lane.concurrency - len(self._running)
+            if room > 0:
+                await self._claim_and_start(room)
+            else:
+                await asyncio.wait({*self._running, stopped}, return_when=asyncio.FIRST_COMPLETED)
         await self._drain()
 
     def stop(self) -> None:
         """Claims nothing more."""
-        self._stopping = True
+        self._stop.set()
         self._wake.set()
 
-    async def _claim(self) -> Sequence[Claimed]:
-        room = self._lane.concurrency - len(self._running)
-        if room <= 0:
-            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-            room = self._lane.concurrency - len(self._running)
+    async def _claim_and_start(self, room: int) -> None:
+        """Starts what could be claimed; where that is nothing, waits for a wake-up or the next poll."""
+        self._wake.clear()
+        claimed = await self._claim(room)
+        for item in claimed:
+            self._start(item)
+        if not claimed and not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):  # the poll
+                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+
+    async def _claim(self, room: int) -> Sequence[Claimed]:
         try:
             return await self._lane.claim(room)
         except DatabaseUnavailable:
@@ -156,9 +161,10 @@ class Worker:
             runner.wake()
 
     async def run(self) -> None:
-        """Works until ``stop`` and drains."""
+        """Works until ``stop``, drains, and closes the engine."""
         await asyncio.gather(*(runner.run() for runner in self._runners))
         await self._settler.drain()
+        await self._tools.turns.engine.aclose()
 
     def stop(self) -> None:
         """Claims nothing more; ``run`` returns when what was started is done."""

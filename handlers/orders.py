@@ -11,7 +11,7 @@ from channels.errors import InvalidInput, NotFound, WrongState
 from db import orders as rows
 from db.orders import LineRow, NewLine, OrderRow
 from db.tenant import Connection
-from handlers.ai.merge import MergedLine, merge
+from handlers.ai.merge import MergedLine, order_after
 from handlers.ai.types import Band, DraftLine, Extraction, Intent
 from handlers.runtime import Runtime
 from handlers.webhooks.event_types import EventType
@@ -113,7 +113,7 @@ async def _change_lines(
     draft: Draft | None,
 ) -> OrderOutcome:
     before = draft.as_extraction_input() if draft else ()
-    merged = merge(before, extraction.operations)
+    merged = order_after(before, extraction)
     if not merged and draft is None:
         return OrderOutcome(OrderChange.NONE, None)
     if not merged and draft is not None:
@@ -124,9 +124,9 @@ async def _change_lines(
         )
     order = draft.order if draft else await _begin_order(connection, runtime, context)
     spans = {operation.sku: operation.span for operation in extraction.operations}
-    lines = _new_lines(runtime, merged, draft, spans, context.threshold)
+    lines = _new_lines(runtime, merged, draft, spans)
     await rows.replace_lines(connection, order.id, lines)
-    changed = _reviewed(order, lines, extraction, runtime.clock())
+    changed = _reviewed(order, lines, extraction, context.threshold, runtime.clock())
     change = OrderChange.UPDATED if draft else OrderChange.CREATED
     return await _store(connection, runtime, context.distributor_id, change, order, changed)
 
@@ -149,36 +149,31 @@ async def _begin_order(connection: Connection, runtime: Runtime, context: OrderC
 
 
 def _new_lines(
-    runtime: Runtime,
-    merged: Sequence[MergedLine],
-    draft: Draft | None,
-    spans: Mapping[str, str],
-    threshold: Decimal,
+    runtime: Runtime, merged: Sequence[MergedLine], draft: Draft | None, spans: Mapping[str, str]
 ) -> list[NewLine]:
     known = {line.sku: line for line in draft.lines} if draft else {}
-    return [_new_line(runtime, line, known.get(line.sku), spans.get(line.sku), threshold) for line in merged]
+    return [_new_line(runtime.new_id(), line, known.get(line.sku), spans.get(line.sku)) for line in merged]
 
 
-def _new_line(
-    runtime: Runtime, line: MergedLine, known: LineRow | None, span: str | None, threshold: Decimal
-) -> NewLine:
-    """A line that the burst did not touch (no span) keeps what was known of it."""
-    if known and span is None:
-        confidence, band, words = float(known.confidence), known.band, known.original_text
-    else:
-        sure = Decimal(str(line.confidence)) >= threshold
-        confidence, band, words = line.confidence, Band.AUTO if sure else Band.CONFIRM, span or ""
-    return NewLine(runtime.new_id(), line.sku, line.quantity, confidence, band, words)
+def _new_line(line_id: UUID, line: MergedLine, known: LineRow | None, span: str | None) -> NewLine:
+    """A line that the burst did not touch (no span) keeps what was known of it; it only becomes less sure."""
+    if known is None or span is not None:
+        return NewLine(line_id, line.sku, line.quantity, line.confidence, line.band, span or "")
+    band = Band.CONFIRM if Band.CONFIRM in {known.band, line.band} else Band.AUTO
+    return NewLine(line_id, line.sku, line.quantity, float(known.confidence), band, known.original_text)
 
 
-def _reviewed(order: OrderRow, lines: Sequence[NewLine], extraction: Extraction, now: datetime) -> OrderRow:
-    """The order with its review decision: a line under the threshold or words that matched nothing need a
-    person.
+def _reviewed(
+    order: OrderRow, lines: Sequence[NewLine], extraction: Extraction, threshold: Decimal, now: datetime
+) -> OrderRow:
+    """The order with its review decision: a line under the tenant's threshold or words that matched nothing
+    need a person. Lines that the engine only marks to be confirmed are asked of the customer.
     """
     # A burst that matched something is taken as the answer to what was open before it.
     unmatched = extraction.unmatched if extraction.operations else (*order.unmatched, *extraction.unmatched)
+    confidence = min(Decimal(str(round(line.confidence, 3))) for line in lines)
     reasons = [
-        *(["low_confidence"] if any(line.band == Band.CONFIRM for line in lines) else []),
+        *(["low_confidence"] if confidence < threshold else []),
         *(["unmatched"] if unmatched else []),
     ]
     return replace(
@@ -188,7 +183,7 @@ def _reviewed(order: OrderRow, lines: Sequence[NewLine], extraction: Extraction,
         review_reasons=reasons,
         unmatched=list(unmatched),
         delivery_date=extraction.delivery_date or order.delivery_date,
-        confidence=min(Decimal(str(round(line.confidence, 3))) for line in lines),
+        confidence=confidence,
         updated_at=now,
     )
 

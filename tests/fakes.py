@@ -37,6 +37,7 @@ class FakeEngine:
     def __init__(self, answer: Any) -> None:
         self.answer = answer
         self.requests: list[ExtractionRequest] = []
+        self.closed = False
 
     async def extract(self, request: ExtractionRequest) -> Extraction:
         self.requests.append(request)
@@ -44,6 +45,9 @@ class FakeEngine:
         if isinstance(answer, Exception):
             raise answer
         return cast(Extraction, await answer if inspect.isawaitable(answer) else answer)
+
+    async def aclose(self) -> None:
+        self.closed = True
 
 
 class FakeAdapter:

@@ -56,17 +56,31 @@ def extract_file(
 ) -> int:
     """Write one prediction row per message row and return how many were written.
 
-    ``progress`` is told rows done and rows in all. Raises ExtractionFileError for a missing file, malformed
+    The engine is closed at the end. ``progress`` is told rows done and rows in all. Raises
+    ExtractionFileError for a missing file, malformed
     JSON (with its line number), an unknown vertical or a row of another form; nothing is written then.
     """
     catalogues = load_catalogues(catalogue_path)
     rows = load_messages(messages_path, catalogues)
-    lines = asyncio.run(_predict_all(rows, catalogues, engine, progress))
+    lines = asyncio.run(_predict_and_close(rows, catalogues, engine, progress))
     try:
         out_path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
     except OSError as error:
         raise ExtractionFileError(f"{out_path}: cannot be written ({error.strerror})") from error
     return len(lines)
+
+
+async def _predict_and_close(
+    rows: Sequence[MessageRow],
+    catalogues: Mapping[str, VerticalCatalogue],
+    engine: AIEngine,
+    progress: Progress | None,
+) -> list[dict[str, Any]]:
+    """The engine is closed in the loop that it ran in."""
+    try:
+        return await _predict_all(rows, catalogues, engine, progress)
+    finally:
+        await engine.aclose()
 
 
 async def _predict_all(

@@ -75,6 +75,11 @@ class HybridEngine:
         self._breaker.succeed()
         return replace(said, engine=NAME, version=f"{read.version}+{said.version}")
 
+    async def aclose(self) -> None:
+        """Closes both engines."""
+        await self._rules.aclose()
+        await self._model.aclose()
+
 
 def is_sure(read: Extraction) -> bool:
     """Whether nothing is open: no line to confirm, no unmatched words, and an intent that is more than a

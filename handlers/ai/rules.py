@@ -51,6 +51,9 @@ class RulesEngine:
         """What the burst means; see ``understand``."""
         return understand(request)
 
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
 
 def understand(request: ExtractionRequest) -> Extraction:
     """The intent, operations, unmatched spans and delivery day of one burst. Never raises on any text."""

@@ -24,7 +24,7 @@ class Names(AbstractResolver):
         self.names = {name.replace("_", "."): list(answers) for name, answers in names.items()}
         self.asked = 0
 
-    async def resolve(self, host, port=0, family=socket.AF_INET):  # noqa: ARG002 - the base's signature
+    async def resolve(self, host, port=0, family=socket.AF_INET):
         self.asked += 1
         answers = self.names.get(host)
         if answers is None:

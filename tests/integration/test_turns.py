@@ -266,7 +266,9 @@ async def test_while_a_person_answers_orders_are_understood_and_nothing_is_sent(
     assert len(await shop.replies()) == 1
 
 
-async def test_a_person_who_takes_over_while_the_engine_thinks_is_not_talked_over(shop: Shop, clock: FakeClock):
+async def test_a_person_who_takes_over_while_the_engine_thinks_is_not_talked_over(
+    shop: Shop, clock: FakeClock
+):
     await shop.write("2 cajas de coca 600")
     clock.advance(5)
 
@@ -279,7 +281,9 @@ async def test_a_person_who_takes_over_while_the_engine_thinks_is_not_talked_ove
     assert await shop.replies() == []
 
 
-async def test_a_burst_that_crashes_workers_is_given_to_a_person_without_asking_again(shop: Shop, clock: FakeClock):
+async def test_a_burst_that_crashes_workers_is_given_to_a_person_without_asking_again(
+    shop: Shop, clock: FakeClock
+):
     await shop.write("2 cajas de coca 600")
     clock.advance(5)
     for _ in range(MAX_ATTEMPTS):

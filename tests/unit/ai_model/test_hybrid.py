@@ -83,6 +83,8 @@ async def test_an_error_of_our_own_is_not_hidden():
     class Broken:
         name = "broken"
 
+        async def aclose(self) -> None: ...
+
         async def extract(self, _request: Any) -> Any:
             raise ZeroDivisionError
 

@@ -1,0 +1,115 @@
+"""A lane claims what it has room for, survives a bad row and an absent database, and drains."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from db.errors import DatabaseUnavailable
+from gateway import worker
+from gateway.worker import Lane, LaneRunner
+
+
+class Work:
+    """Numbers to be worked on; negative ones are bad rows."""
+
+    def __init__(self, *items: int) -> None:
+        self.waiting = list(items)
+        self.claims: list[int] = []
+        self.done: list[int] = []
+        self.running = 0
+        self.most_running = 0
+        self.open = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.away = 0
+
+    async def claim(self, room: int) -> Sequence[int]:
+        self.claims.append(room)
+        if self.away:
+            self.away -= 1
+            raise DatabaseUnavailable
+        claimed, self.waiting = self.waiting[:room], self.waiting[room:]
+        if not claimed and not self.running:
+            self.idle.set()
+        return claimed
+
+    async def handle(self, item: int) -> str:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self.open.wait()
+            if item < 0:
+                raise ValueError("bad row")
+            self.done.append(item)
+            return "done"
+        finally:
+            self.running -= 1
+
+
+async def run_until_idle(work: Work, concurrency: int = 2) -> LaneRunner[int]:
+    runner = LaneRunner(Lane("test", work.claim, work.handle, concurrency))
+    task = asyncio.create_task(runner.run())
+    work.open.set()
+    async with asyncio.timeout(10):
+        await work.idle.wait()
+    runner.stop()
+    await task
+    return runner
+
+
+async def test_everything_is_done_with_no_more_at_once_than_allowed():
+    work = Work(*range(20))
+
+    await run_until_idle(work, concurrency=3)
+
+    assert sorted(work.done) == list(range(20))
+    assert work.most_running <= 3
+    assert max(work.claims) <= 3
+
+
+async def test_a_bad_row_does_not_stop_the_lane():
+    work = Work(1, -1, 2, -2, 3)
+
+    await run_until_idle(work)
+
+    assert sorted(work.done) == [1, 2, 3]
+
+
+async def test_an_absent_database_is_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "_AWAY_SECONDS", 0)
+    work = Work(1, 2)
+    work.away = 3
+
+    await run_until_idle(work)
+
+    assert sorted(work.done) == [1, 2]
+
+
+async def test_stop_finishes_what_was_begun_and_claims_nothing_more():
+    work = Work(1, 2, 3)
+    runner = LaneRunner(Lane("test", work.claim, work.handle, 2))
+    task = asyncio.create_task(runner.run())
+    while work.running < 2:  # noqa: ASYNC110 - the lane has no event for it
+        await asyncio.sleep(0)
+
+    runner.stop()
+    work.open.set()
+    await task
+
+    assert sorted(work.done) == [1, 2]
+    assert work.waiting == [3]
+
+
+async def test_work_that_hangs_is_given_up_after_the_drain_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "DRAIN_SECONDS", 0)
+    work = Work(1)
+    runner = LaneRunner(Lane("test", work.claim, work.handle, 1))
+    task = asyncio.create_task(runner.run())
+    while not work.running:  # noqa: ASYNC110 - the lane has no event for it
+        await asyncio.sleep(0)
+
+    runner.stop()
+    await task
+
+    assert work.done == []
+    assert work.running == 0
