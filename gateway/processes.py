@@ -93,7 +93,7 @@ async def work(settings: Settings, home: Path = HOME) -> None:
 
 
 async def _until_stopped(stop: asyncio.Event, *workers: asyncio.Task[None]) -> None:
-    """Until a signal, or until a worker has ended by a fault: a process that only half works must not live."""
+    """Until a signal, or until a worker has ended by a fault: a process must not live on half dead."""
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({stopped, *workers}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
