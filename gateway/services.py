@@ -22,7 +22,7 @@ from db.wake import Notifier
 from gateway.settings import EngineName, Settings, SettingsError
 from gateway.worker import Worker, WorkerTools
 from handlers.ai.engine import build_engine, model_factories
-from handlers.ai.openai_engine import ModelOptions
+from handlers.ai.model import ModelOptions
 from handlers.ai.prices import UnknownModel
 from handlers.ai.types import AIEngine
 from handlers.catalogues import CatalogueCache

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from handlers.ai.hybrid import HybridEngine, Monotonic
-from handlers.ai.openai_engine import ModelOptions, NewMark, make_openai_engine
+from handlers.ai.model import ModelOptions
+from handlers.ai.openai_engine import NewMark, make_openai_engine
 from handlers.ai.rules import RulesEngine
 from handlers.ai.types import AIEngine
 

@@ -2,8 +2,9 @@
 API.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from channels.errors import ModelFault, ModelOutputInvalid
 from handlers.ai.prices import Tokens
@@ -11,8 +12,30 @@ from handlers.ai.types import Usage
 
 # Of an answer's tokens, reasoning included: 40 lines need about 1,600.
 MAX_OUTPUT_TOKENS = 4000
+OPENAI_URL = "https://api.openai.com/v1"
+TIMEOUT_SECONDS = 20.0
 _BYTES_PER_TOKEN = 3  # below the true ratio of es, en and pt, so that an estimate is never under the bill
 _PROMPT_MARGIN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Which model answers, where. Without ``base_url`` it is OpenAI's own address."""
+
+    api_key: str = field(repr=False)
+    model: str
+    base_url: str | None = None
+    timeout: float = TIMEOUT_SECONDS
+
+    @property
+    def url(self) -> str:
+        return self.base_url or OPENAI_URL
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether OpenAI itself answers and bills, at its address or one of its regions'."""
+        host = urlsplit(self.url).hostname or ""
+        return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
 @dataclass(frozen=True, slots=True)

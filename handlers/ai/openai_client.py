@@ -25,8 +25,7 @@ from channels.errors import (
     Temporary,
     Throttled,
 )
-from handlers.ai.model import MAX_OUTPUT_TOKENS, Answer, Prompt
-from handlers.ai.openai_engine import ModelOptions
+from handlers.ai.model import MAX_OUTPUT_TOKENS, Answer, ModelOptions, Prompt
 from handlers.ai.prices import Tokens
 
 _SCHEMA_NAME = "order_operations"

@@ -3,9 +3,8 @@ it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -13,7 +12,7 @@ from channels.errors import ModelFault
 from handlers.ai.catalogue import IndexedCatalogue
 from handlers.ai.guard import ModelAnswer, check
 from handlers.ai.lines import Offer
-from handlers.ai.model import Answer, ModelClient, PaidFault, Prompt
+from handlers.ai.model import Answer, ModelClient, ModelOptions, PaidFault, Prompt
 from handlers.ai.prices import FREE, ModelTariff, Tokens, find_tariff, require_tariff
 from handlers.ai.prompts import PROMPT_VERSION, build_prompt
 from handlers.ai.recall import MAX_CANDIDATES, recall
@@ -21,32 +20,10 @@ from handlers.ai.rules import VERSION as RULES_VERSION
 from handlers.ai.rules import understand
 from handlers.ai.types import Extraction, ExtractionRequest, Usage
 
-OPENAI_URL = "https://api.openai.com/v1"
-TIMEOUT_SECONDS = 20.0
 # Draft lines beyond this are left to people.
 _MAX_DRAFT = 60
 _MAX_ANSWER = 100_000  # characters
 NewMark = Callable[[], str]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """Which model answers, where. Without ``base_url`` it is OpenAI's own address."""
-
-    api_key: str = field(repr=False)
-    model: str
-    base_url: str | None = None
-    timeout: float = TIMEOUT_SECONDS
-
-    @property
-    def url(self) -> str:
-        return self.base_url or OPENAI_URL
-
-    @property
-    def is_openai(self) -> bool:
-        """Whether OpenAI itself answers and bills, at its address or one of its regions'."""
-        host = urlsplit(self.url).hostname or ""
-        return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
 def choose_tariff(options: ModelOptions) -> ModelTariff:

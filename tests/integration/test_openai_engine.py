@@ -33,9 +33,9 @@ from gateway.dev.openai_stub import CHAT_USAGE, Fails, Hangs, OpenAIStub, Says, 
 from gateway.services import build_configured_engine
 from gateway.settings import Settings, SettingsError, read_settings
 from handlers.ai.hybrid import HybridEngine
-from handlers.ai.model import PaidFault
+from handlers.ai.model import ModelOptions, PaidFault
 from handlers.ai.openai_client import translate
-from handlers.ai.openai_engine import ModelOptions, OpenAIEngine, make_openai_engine
+from handlers.ai.openai_engine import OpenAIEngine, make_openai_engine
 from handlers.ai.types import Extraction, Intent, Usage
 from handlers.catalogues import CatalogueCache
 from handlers.inbound import accept_messages

@@ -4,7 +4,8 @@ from datetime import date
 
 import pytest
 
-from handlers.ai.openai_engine import ModelOptions, choose_tariff
+from handlers.ai.model import ModelOptions
+from handlers.ai.openai_engine import choose_tariff
 from handlers.ai.prices import FREE, PRICES, ModelTariff, Tokens, UnknownModel, read_prices, require_tariff
 
 DAY = date(2026, 11, 1)
