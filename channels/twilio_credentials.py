@@ -5,11 +5,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}", re.ASCII)
-SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}", re.ASCII)
-SECRET = re.compile(
-    r"[!-~]{8,256}", re.ASCII
-)  # printable, no blanks: what a copy and paste may have added shows
+# The prefix tells an account's id from a token pasted into the wrong field; a stand-in of Twilio may use
+# shorter ids than Twilio's 34 characters.
+ACCOUNT_SID = re.compile(r"AC[0-9A-Za-z_-]{1,62}", re.ASCII)
+SERVICE_SID = re.compile(r"MG[0-9A-Za-z_-]{1,62}", re.ASCII)
+SECRET = re.compile(r"[!-~]{1,256}", re.ASCII)  # no blanks: what a copy and paste may have added shows
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}", re.ASCII)
 FIELDS = frozenset(
     {"account_sid", "auth_token", "auth_tokens_previous", "messaging_service_sid", "signing_keys"}
@@ -20,8 +20,8 @@ def valid_credentials(credentials: Mapping[str, Any]) -> dict[str, Any]:
     """The credentials as stored, absent lists and maps filled in; raises ValueError that names the field
     only.
 
-    ``account_sid`` (AC + 32 hex), ``auth_token``, ``auth_tokens_previous[]`` (still accepted while one is
-    rotated), ``messaging_service_sid`` (MG + 32 hex, optional), ``signing_keys`` ({key id: secret},
+    ``account_sid`` (AC…), ``auth_token``, ``auth_tokens_previous[]`` (still accepted while one is
+    rotated), ``messaging_service_sid`` (MG…, optional), ``signing_keys`` ({key id: secret},
     optional).
     """
     if not credentials.keys() <= FIELDS:

@@ -70,7 +70,8 @@ METADATA: Mapping[str, str] = {
     "WaId": "wa_id",
 }
 COUNT = re.compile(r"[0-9]{1,3}", re.ASCII)
-MESSAGE_SID = re.compile(r"[A-Z]{2}[0-9a-fA-F]{32}", re.ASCII)
+# Twilio's are two letters and 32 hexadecimal digits; what counts here is that a dedupe key has an end
+MESSAGE_SID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 OUR_ID = "message"  # the query parameter of a status callback that carries our message's id
 
 Fields = Mapping[str, str]
@@ -78,14 +79,14 @@ Fields = Mapping[str, str]
 
 def parse_request(account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
     """The one message or status of a verified request; a path that ends with ``/status`` is a status
-    callback.
+    callback. The signature already proves the account, so a missing AccountSid or To is no fault.
 
     Raises MalformedPayload where it is not of Twilio's form or is about another account: a signed post for a
     number that is not this account's is a wrong setting at Twilio, and an error shows it there where a 200
     would hide it.
     """
     fields = _fields(request)
-    if fields.get("AccountSid") != account.credentials["account_sid"]:
+    if fields.get("AccountSid", "") not in {"", account.credentials["account_sid"]}:
         raise MalformedPayload("AccountSid is not the account's.")
     if path_of(request.url).endswith("/status"):
         return (_status(fields, request.url),)
@@ -146,7 +147,9 @@ def _message(account: ChannelAccount, fields: Fields) -> InboundMessage:
 
 
 def _check_recipient(account: ChannelAccount, fields: Fields) -> None:
-    recipient = _required(fields, "To")
+    recipient = fields.get("To")
+    if not recipient:
+        return
     if recipient.startswith(WHATSAPP_PREFIX) != (account.channel is Channel.WHATSAPP):
         raise MalformedPayload("To is an address of another channel.")
     service = account.credentials.get("messaging_service_sid")

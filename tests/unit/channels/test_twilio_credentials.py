@@ -26,13 +26,13 @@ def test_the_least_and_the_most():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("account_sid", "AC-wrong-sid"),
+        ("account_sid", "tok_wrong_sid"),
         ("account_sid", None),
         ("auth_token", ""),
         ("auth_token", " token-with-blanks "),
         ("auth_token", 12345678),
         ("auth_tokens_previous", "tok_older_1"),
-        ("auth_tokens_previous", ["short"]),
+        ("auth_tokens_previous", ["with blank"]),
         ("messaging_service_sid", "SM" + "ef" * 16),
         ("signing_keys", ["shared-secret"]),
         ("signing_keys", {"k": ""}),

@@ -184,14 +184,12 @@ def test_every_status_is_one_of_ours():
     ("label", "changes"),
     [
         ("another account", {"AccountSid": "AC" + "9" * 32}),
-        ("no account", {"AccountSid": ""}),
         ("another number", {"To": "+15550009999"}),
         ("another channel", {"To": "whatsapp:+15550002222"}),
         ("a service that is not ours", {"To": "+15550009999", "MessagingServiceSid": SERVICE}),
         ("no sender", {"From": ""}),
-        ("no recipient", {"To": ""}),
         ("no id", {"MessageSid": "", "SmsSid": ""}),
-        ("an odd id", {"MessageSid": "SM1"}),
+        ("an odd id", {"MessageSid": "SM 1"}),
         ("an odd count", {"NumMedia": "many"}),
         ("a negative count", {"NumMedia": "-1"}),
         ("media that are missing", {"NumMedia": "2"}),
@@ -207,6 +205,14 @@ def test_malformed(label, changes):
         parse({**fixture("sms__text"), **changes})
 
     assert not any(value in str(caught.value) for value in changes.values() if len(value) > 3), label
+
+
+@pytest.mark.parametrize("name", ["AccountSid", "To"])
+def test_what_the_signature_proves_already_may_be_missing(name):
+    fields = fixture("sms__text")
+    del fields[name]
+
+    assert parse(fields).recipient == "+15550002222"
 
 
 def test_a_status_without_a_word_is_malformed():
