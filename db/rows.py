@@ -33,7 +33,6 @@ class Tenant:
 
     id: UUID
     name: str
-    status: str
     time_zone: str
     locale: str
     currency: str

@@ -3,12 +3,12 @@ insert into distributors (id, name, time_zone, locale, currency, created_at, upd
 values ($1, $2, $3, $4, $5, $6, $6);
 
 -- name: read_tenant
-select id, name, status, time_zone, locale, currency, auto_reply, ai_confidence_threshold, catalogue_version,
+select id, name, time_zone, locale, currency, auto_reply, ai_confidence_threshold, catalogue_version,
     created_at, updated_at
 from distributors where id = (select get_current_distributor_id());
 
 -- name: lock_tenant
-select id, name, status, time_zone, locale, currency, auto_reply, ai_confidence_threshold, catalogue_version,
+select id, name, time_zone, locale, currency, auto_reply, ai_confidence_threshold, catalogue_version,
     created_at, updated_at
 from distributors where id = (select get_current_distributor_id()) for no key update;
 

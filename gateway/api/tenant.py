@@ -25,7 +25,6 @@ class Tenant(Answer):
 
     id: UUID
     name: str
-    status: str
     time_zone: str = Field(examples=["America/Mexico_City"])
     locale: str
     currency: str
