@@ -14,6 +14,7 @@ from db.lanes import ClaimedTurn
 from db.tenant import Connection
 from db.turns import BurstMessage, ResponseRow, TurnRow
 from handlers.ai.types import Catalogue, Extraction, Intent, Usage
+from handlers.handoff import Handoff
 from handlers.orders import Draft, OrderChange, OrderContext, OrderOutcome, apply_extraction
 from handlers.replies import Reply, render_reply
 from handlers.runtime import Runtime
@@ -21,8 +22,6 @@ from handlers.statuses import status_rank
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import new_event_row
 
-BOT = "BOT"
-WAITING_HUMAN = "WAITING_HUMAN"
 ENGINE_ERROR = "engine_error"
 _FILES = frozenset({MessageType.IMAGE, MessageType.AUDIO, MessageType.VIDEO, MessageType.FILE})
 _HANDOFF_REASONS: Mapping[Intent, str] = MappingProxyType(
@@ -71,7 +70,7 @@ class Burst:
 
     @property
     def is_with_bot(self) -> bool:
-        return self.handoff == BOT
+        return self.handoff == Handoff.BOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +301,6 @@ async def _finish(
         burst.row.conversation_id,
         [message.id for message in burst.messages],
         language=language,
-        handoff=WAITING_HUMAN if asks_for_person else None,
+        handoff=Handoff.WAITING_HUMAN if asks_for_person else None,
         now=runtime.clock(),
     )
