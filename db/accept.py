@@ -36,7 +36,7 @@ async def accept_messages(connection: Connection, items: Sequence[dict[str, Any]
     """Dedupes and stores inbound messages with contact, customer, conversation, events and deliveries.
 
     ``items`` are the objects that ``handlers.inbound`` builds; the answer is in their order. Once this
-    returns (outside a     transaction of the caller's) new and duplicate alike are durable.
+    returns (outside a transaction of the caller's) new and duplicate alike are durable.
     """
     rows = await connection.fetch(_SQL["accept_messages"], _numbered(items))
     return [AcceptedMessage(row["message_id"], row["duplicate"]) for row in rows]

@@ -126,6 +126,9 @@ async def _applied(connection: Any) -> dict[int, str]:
 
 def _pending(applied: dict[int, str]) -> tuple[Migration, ...]:
     migrations = read_migrations()
+    newer = [version for version in applied if version > len(migrations)]
+    if newer:
+        raise SchemaOutdated(f"the schema is newer than this program (version {max(newer)}); run its release")
     for migration in migrations:
         if applied.get(migration.version, migration.checksum) != migration.checksum:
             raise SchemaOutdated(
@@ -176,7 +179,13 @@ async def _login_dsn(dsn: str, master_keys: Sequence[bytes]) -> str:
 
 
 async def _check_schema(dsn: str) -> str:
-    connection = await asyncpg.connect(dsn, timeout=10, server_settings={"role": "waystation_app"})
+    try:
+        connection = await asyncpg.connect(dsn, timeout=10, server_settings={"role": "waystation_app"})
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseRefused(
+            "this login may not work as waystation_app; use the login that `waystation migrate` made, or the"
+            " owner's DSN"
+        ) from error
     try:
         missing = _pending(await _applied(connection))
     finally:

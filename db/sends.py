@@ -121,10 +121,17 @@ async def find_send(connection: Connection, message_id: UUID, lease_token: UUID)
 
 
 async def start_send(
-    connection: Connection, message_id: UUID, lease_token: UUID, *, rank: int, now: datetime
-) -> None:
-    """Marks that an attempt is about to leave."""
-    await connection.execute(_SQL["start_send"], message_id, lease_token, rank, now)
+    connection: Connection,
+    message_id: UUID,
+    lease_token: UUID,
+    *,
+    rank: int,
+    now: datetime,
+    lease_until: datetime,
+) -> bool:
+    """Marks that an attempt is about to leave and renews its lease; False when the lease is lost."""
+    started = await connection.fetchval(_SQL["start_send"], message_id, lease_token, rank, now, lease_until)
+    return started is not None
 
 
 async def settle_send(

@@ -31,6 +31,11 @@ _AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.ConnectionDoesNotExistError,
+    # A server that answers and cannot store: a standby after a failover, a full disk, a time limit of the host's.
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.QueryCanceledError,
     asyncpg.InterfaceError,
 )
 
@@ -75,11 +80,6 @@ class Database:
 
     async def close(self) -> None:
         await asyncio.gather(self._app.close(), self._worker.close())
-
-    def terminate(self) -> None:
-        """Drops all connections at once, for a shutdown that may wait no longer."""
-        self._app.terminate()
-        self._worker.terminate()
 
 
 async def open_database(dsn: str, *, size: int = 8) -> Database:
@@ -134,6 +134,8 @@ async def _borrowed(pool: Pool) -> AsyncIterator[Connection]:
     try:
         async with pool.acquire(timeout=10) as connection:
             yield connection  # type: ignore[misc]  # the pool's proxy has the connection's methods
+    except asyncpg.DataError:
+        raise  # a value that cannot be stored; the driver counts its own among the interface's errors
     except _AWAY as error:
         raise DatabaseUnavailable from error
 

@@ -25,6 +25,7 @@ class TurnRow:
     language: str | None
     handoff: str
     generation: int
+    cap_at: datetime | None
     lease_token: UUID
     address: str
     opted_out_at: datetime | None
@@ -129,10 +130,22 @@ async def finish_turn(
 
 
 async def release_turn(
-    connection: Connection, conversation_id: UUID, lease_token: UUID, not_before: datetime
+    connection: Connection,
+    conversation_id: UUID,
+    lease_token: UUID,
+    *,
+    not_before: datetime,
+    counts: bool,
 ) -> None:
-    """Gives the lease back; the turn is due again when its burst is quiet, not before ``not_before``."""
-    await connection.execute(_SQL["release_turn"], conversation_id, lease_token, not_before)
+    """Gives the lease back; the turn is due again when its burst is quiet, not before ``not_before``. Whether the
+    attempt ``counts``: one that a newer message overtook was none.
+    """
+    await connection.execute(_SQL["release_turn"], conversation_id, lease_token, not_before, not counts)
+
+
+async def lock_contact(connection: Connection, conversation_id: UUID) -> None:
+    """Locks the conversation's contact, for what changes its consent; before ``lock_turn``."""
+    await connection.execute(_SQL["lock_contact"], conversation_id)
 
 
 async def save_response(connection: Connection, row: ResponseRow) -> None:

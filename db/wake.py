@@ -20,7 +20,7 @@ class Notifier:
     """Tells all workers that there may be work. Pokes that come while one is on its way become the next one.
 
     A NOTIFY inside the writing transaction would serialise commits (measured: a third of the rate), so it is
-    sent     after them, on a connection of its own.
+    sent after them, on a connection of its own.
     """
 
     def __init__(self, database: Database) -> None:
@@ -38,7 +38,9 @@ class Notifier:
         while True:
             await self._poked.wait()
             self._poked.clear()
-            with contextlib.suppress(DatabaseUnavailable):
+            with contextlib.suppress(
+                DatabaseUnavailable, asyncpg.PostgresError
+            ):  # the poll is the safety net
                 async with self._database.worker_statements() as connection:
                     await connection.execute("select pg_notify($1, '')", CHANNEL)
 

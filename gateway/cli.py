@@ -57,7 +57,7 @@ def _settings(**overrides: Any) -> Settings:
     settings = read_settings(**{name: value for name, value in overrides.items() if value is not None})
     configure_logging(settings.log_format)
     for name in reserved_names_set(os.environ):
-        _errors.print(f"[yellow]note:[/yellow] {name} is set, but its channel is not part of this release.")
+        _errors.print(f"[yellow]note:[/yellow] {name} is set, but nothing in this release reads it.")
     return settings
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -15,7 +16,7 @@ from aiohttp import web
 from db.embedded import EmbeddedEvent
 from gateway.app import build_app
 from gateway.services import HOME, Services, open_services
-from gateway.settings import Settings, SettingsError
+from gateway.settings import PREFIX, Settings, SettingsError
 from gateway.worker import working
 
 Result = TypeVar("Result")
@@ -73,7 +74,7 @@ async def serve(settings: Settings, workers: int, home: Path = HOME) -> None:
             listening_app(build_app(services), settings.host, settings.port)
         )
         if workers > 1:
-            await stack.enter_async_context(_child_workers(workers))
+            await stack.enter_async_context(_child_workers(workers, settings))
         _log.info("serving", host=settings.host, port=port, public_url=settings.base_url, workers=workers)
         await _until_stopped(stop, *inside)
         _log.info("draining")
@@ -112,9 +113,11 @@ async def notifying(services: Services) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _child_workers(count: int) -> AsyncIterator[None]:
+async def _child_workers(count: int, settings: Settings) -> AsyncIterator[None]:
     """``count`` processes of `waystation work`; one that dies is started again."""
-    keepers = [asyncio.create_task(_keep_worker(), name=f"worker-{number}") for number in range(count)]
+    keepers = [
+        asyncio.create_task(_keep_worker(settings), name=f"worker-{number}") for number in range(count)
+    ]
     try:
         yield
     finally:
@@ -123,9 +126,11 @@ async def _child_workers(count: int) -> AsyncIterator[None]:
         await asyncio.gather(*keepers, return_exceptions=True)
 
 
-async def _keep_worker() -> None:
+async def _keep_worker(settings: Settings) -> None:
+    # Options of this command that the environment does not hold: callbacks are to come to where we listen.
+    environment = {**os.environ, f"{PREFIX}PUBLIC_URL": settings.base_url}
     while True:
-        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", "work")
+        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", "work", env=environment)
         try:
             code = await child.wait()
         except asyncio.CancelledError:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -23,13 +24,21 @@ _UNPREFIXED = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
 _DEFAULT_WAITS = (0.0, 5.0, 30.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 _DEFAULT_QUIET_SECONDS = {Channel.WHATSAPP: 4.0, Channel.SMS: 2.0, Channel.EMAIL: 0.0}
 
-# Names that the contract fixes for providers whose channels are not built yet: accepted, so that one
-# environment
-# serves every release, and told to the operator at start.
+# Names that the contract fixes for channels and commands that are not built yet: accepted, so that one
+# environment serves every release, and told to the operator at start.
 RESERVED_NAMES = frozenset(
-    f"{PREFIX}{name}_URL"
-    for name in ("META_GRAPH", "SENDGRID_API", "MAILGUN_API", "POSTMARK_API", "RESEND_API", "SES_API")
+    f"{PREFIX}{name}"
+    for name in (
+        "META_GRAPH_URL",
+        "SENDGRID_API_URL",
+        "MAILGUN_API_URL",
+        "POSTMARK_API_URL",
+        "RESEND_API_URL",
+        "SES_API_URL",
+        "API_KEY",
+    )
 )
+_LONGEST_WAIT = 30 * 86_400.0  # seconds between two tries of a webhook
 
 
 class SettingsError(Exception):
@@ -66,8 +75,9 @@ class Settings(BaseModel):
     egress_allow: tuple[IPv4Network | IPv6Network, ...] = ()
     twilio_api_url: str = "https://api.twilio.com"
     debounce_seconds: float | None = Field(default=None, ge=0, le=300)
-    api_key: SecretStr | None = None
-    retry_schedule: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=_DEFAULT_WAITS, min_length=1)
+    retry_schedule: tuple[Annotated[float, Field(ge=0, le=_LONGEST_WAIT)], ...] = Field(
+        default=_DEFAULT_WAITS, min_length=1
+    )
     log_format: LogFormat = LogFormat.CONSOLE
 
     @field_validator("master_keys", "retry_schedule", mode="before")
@@ -94,14 +104,20 @@ class Settings(BaseModel):
     @field_validator("public_url", "twilio_api_url", "openai_base_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
-        return value.rstrip("/") if value else None
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must begin with http:// or https:// and name a host")
+        if parts.query or parts.fragment or parts.username is not None:
+            raise ValueError("must have no user, no query and no fragment")
+        return value.rstrip("/")
 
     @property
     def base_url(self) -> str:
         """What providers sign: the configured public URL, else where this process listens."""
-        return self.public_url or f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
 
     @property
     def opened_master_keys(self) -> tuple[bytes, ...]:
@@ -186,6 +202,7 @@ def _describe(problem: Mapping[str, Any]) -> str:
     return f"{name}: {problem['msg']}"
 
 
-def reserved_names_set(environ: Mapping[str, str]) -> tuple[str, ...]:
+def reserved_names_set(environ: Mapping[str, str], env_file: Path | None = Path(".env")) -> tuple[str, ...]:
     """The reserved settings that are set though nothing reads them yet, for a warning at start."""
-    return tuple(sorted(RESERVED_NAMES & environ.keys()))
+    given = {_plain_name(name) for name in {**_file_values(env_file), **environ}}
+    return tuple(sorted(RESERVED_NAMES & given))

@@ -20,7 +20,7 @@ from db.wake import Notifier, listening
 from gateway.batching import Batcher
 from gateway.metrics import WORK, WORK_SECONDS
 from handlers.deliveries import FinishedDelivery, deliver, settle
-from handlers.outbound import send_message
+from handlers.outbound import SEND_LEASE, send_message
 from handlers.runtime import Runtime
 from handlers.turns import TurnTools, run_turn
 from handlers.webhooks.delivery import Egress
@@ -31,10 +31,10 @@ EVERYTHING = Shard()
 POLL_SECONDS = 0.25
 DRAIN_SECONDS = 25.0
 _AWAY_SECONDS = 1.0
-# A lease must outlast the longest attempt: an engine's 20 s, a provider's 10 s, a receiver's 15 s, each with
-# a margin.
+_ROOM_DIVISOR = 4
+# A lease must outlast the longest attempt: an engine's 20 s, a receiver's 15 s, each with room for the database. A
+# send's is renewed before its request leaves (handlers.outbound).
 TURN_LEASE = timedelta(seconds=45)
-SEND_LEASE = timedelta(seconds=20)
 DELIVERY_LEASE = timedelta(seconds=30)
 _log = structlog.get_logger("waystation.worker")
 
@@ -67,7 +67,8 @@ class LaneRunner(Generic[Claimed]):
         stopped = asyncio.create_task(self._stop.wait(), name=f"{self._lane.name}-stop")
         while not self._stop.is_set():
             room = self._lane.concurrency - len(self._running)
-            if room > 0:
+            # Claims are worth their round trip in numbers: a busy lane waits until a quarter of it is free.
+            if room > self._lane.concurrency // _ROOM_DIVISOR:
                 await self._claim_and_start(room)
             else:
                 await asyncio.wait({*self._running, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -89,12 +90,15 @@ class LaneRunner(Generic[Claimed]):
                 await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
 
     async def _claim(self, room: int) -> Sequence[Claimed]:
+        """What could be claimed. A fault, whatever it is, must not end the lane: it is told and waited for."""
         try:
             return await self._lane.claim(room)
         except DatabaseUnavailable:
             _log.warning("database away", lane=self._lane.name)
-            await asyncio.sleep(_AWAY_SECONDS)
-            return ()
+        except Exception as error:  # noqa: BLE001 - see above
+            _log.error("claim failed", lane=self._lane.name, error=type(error).__name__, where=_where(error))
+        await asyncio.sleep(_AWAY_SECONDS)
+        return ()
 
     def _start(self, item: Claimed) -> None:
         task = asyncio.create_task(self._handle(item), name=f"{self._lane.name}-work")

@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from channels.errors import InvalidInput
 from db import endpoints, lanes
 from db.endpoints import headers_context, secrets_context
+from db.errors import SealBroken
 from db.lanes import ClaimedDeliveryRow
 from handlers.runtime import Runtime
 from handlers.webhooks.delivery import (
     AttemptResult,
     ClaimedDelivery,
+    DeliveryStatus,
     DisableReason,
     Egress,
+    ErrorClass,
+    Outcome,
     Settlement,
     attempt,
     decide,
@@ -23,26 +28,34 @@ from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import tell
 from handlers.webhooks.signing import load_secrets
 
+_CLAIMS_PER_WAIT = 3
+
 
 @dataclass(frozen=True, slots=True)
 class FinishedDelivery:
     """An attempt that was made, and what follows from it."""
 
-    claimed: ClaimedDelivery
+    claimed: ClaimedDeliveryRow
     result: AttemptResult
     settlement: Settlement
 
 
 async def deliver(runtime: Runtime, egress: Egress, row: ClaimedDeliveryRow) -> FinishedDelivery:
-    """Makes one attempt at a claimed delivery, whose attempt is on record already. A failure is a result,
-    not an error.
+    """Makes one attempt at a claimed delivery, whose attempt is on record already. A failure is a result, not an
+    error; so is an endpoint whose secrets cannot be opened. One that was claimed far more often than the
+    schedule has waits (its attempts ended with their workers) is given up.
     """
-    claimed = _open(runtime, row)
-    result = await attempt(egress, claimed, runtime.clock)
-    settlement = decide(
-        result, runtime.webhook_schedule, claimed.schedule_position, result.ended_at, runtime.random
-    )
-    return FinishedDelivery(claimed, result, settlement)
+    schedule = runtime.webhook_schedule
+    try:
+        claimed = _open(runtime, row)
+        result = await attempt(egress, claimed, runtime.clock)
+    except (SealBroken, InvalidInput):
+        now = runtime.clock()
+        result = AttemptResult(Outcome.FAILURE, now, now, error_class=ErrorClass.CONFIGURATION)
+    settlement = decide(result, schedule, row.schedule_position, result.ended_at, runtime.random)
+    if row.attempt_number > _CLAIMS_PER_WAIT * len(schedule.waits) and settlement.due_at is not None:
+        settlement = Settlement(DeliveryStatus.EXHAUSTED, None, row.schedule_position)
+    return FinishedDelivery(row, result, settlement)
 
 
 def _open(runtime: Runtime, row: ClaimedDeliveryRow) -> ClaimedDelivery:
@@ -55,13 +68,7 @@ def _open(runtime: Runtime, row: ClaimedDeliveryRow) -> ClaimedDelivery:
             row.headers_sealed, headers_context(row.distributor_id, row.endpoint_id)
         )
     return ClaimedDelivery(
-        distributor_id=row.distributor_id,
-        endpoint_id=row.endpoint_id,
         event_id=row.event_id,
-        attempt_id=row.attempt_id,
-        attempt_number=row.attempt_number,
-        schedule_position=row.schedule_position,
-        lease_token=row.lease_token,
         url=row.url,
         body=row.body.encode(),
         secrets=load_secrets(secrets),
@@ -101,7 +108,7 @@ def _settled_row(item: FinishedDelivery) -> dict[str, Any]:
     }
 
 
-async def _disable(runtime: Runtime, claimed: ClaimedDelivery, reason: DisableReason) -> None:
+async def _disable(runtime: Runtime, claimed: ClaimedDeliveryRow, reason: DisableReason) -> None:
     async with runtime.database.tenant(claimed.distributor_id) as connection:
         name = await endpoints.disable_endpoint(connection, claimed.endpoint_id, reason, runtime.clock())
         if name is None:

@@ -88,6 +88,8 @@ def _posted_item(runtime: Runtime, posted: Posted, provider_key: str) -> Item:
         "channel_account_id": posted.account.id,
         "provider_key": storable_text(provider_key),
         "inbound_event_id": runtime.new_id(),
+        "method": posted.request.method,
+        "target": storable_text(posted.request.url.removeprefix(runtime.public_url)),
         "headers": _kept_headers(posted.request.headers),
         "body": base64.b64encode(posted.request.body).decode(),
         "received_at": posted.received_at.isoformat(),
@@ -111,9 +113,17 @@ def _message_fields(message: InboundMessage, ids: _NewIds) -> Item:
         "profile_name": storable_text(message.profile_name),
         "type": message.type,
         "text": storable_text(message.text),
-        "metadata": dict(message.metadata),
-        "reply_to_provider_id": message.reply_to_provider_id,
+        "metadata": _storable(message.metadata),
+        "reply_to_provider_id": storable_text(message.reply_to_provider_id),
         "thread_key": "",
+    }
+
+
+def _storable(metadata: Mapping[str, Any]) -> Item:
+    """What a provider said, at most two levels deep, as jsonb can hold it."""
+    return {
+        name: _storable(value) if isinstance(value, Mapping) else storable_text(value)
+        for name, value in metadata.items()
     }
 
 
@@ -122,9 +132,9 @@ def _attachment_rows(runtime: Runtime, message: InboundMessage) -> list[Item]:
         {
             "id": runtime.new_id(),
             "position": position,
-            "url": attachment.url,
-            "content_type": attachment.content_type,
-            "filename": attachment.filename,
+            "url": storable_text(attachment.url),
+            "content_type": storable_text(attachment.content_type),
+            "filename": storable_text(attachment.filename),
         }
         for position, attachment in enumerate(message.attachments, 1)
     ]

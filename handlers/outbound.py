@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -18,9 +18,18 @@ from channels.base import (
     SendReceipt,
     SentLookup,
 )
-from channels.errors import BadCredentials, GatewayError, NotFound, OptedOut, OutcomeUnknown, Temporary
+from channels.errors import (
+    AttemptsExhausted,
+    BadCredentials,
+    GatewayError,
+    NotFound,
+    OptedOut,
+    OutcomeUnknown,
+    Temporary,
+)
 from db import sends, turns
 from db.accounts import seal_context
+from db.errors import SealBroken
 from db.lanes import ClaimedSend
 from db.sends import SendRow, SettledSend
 from db.tenant import Connection
@@ -32,6 +41,11 @@ from handlers.webhooks.outbox import tell
 
 # Waits in seconds after a fault that may pass; one attempt more than there are waits.
 _RETRY_SECONDS = (2.0, 10.0, 60.0, 300.0, 900.0)
+_LONGEST_WAIT = 3600.0  # whatever a provider asks for
+# Claims of one message, those included that ended without a result (a crash, a fault of ours): then it is given up.
+_MOST_CLAIMS = 12
+# Longer than any one call to a provider (10 s) with room for the database; renewed before the request leaves.
+SEND_LEASE = timedelta(seconds=20)
 _SENT = MessageStatus.SENT
 
 
@@ -46,12 +60,9 @@ class SendResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A message that is to leave now, its account with secrets opened, and what to know when its outcome was
-    unclear.
-    """
+    """A message that is to leave now, and which ids at the provider are other messages'."""
 
     row: SendRow
-    account: ChannelAccount
     message: OutboundMessage
     known_ids: frozenset[str]
 
@@ -113,16 +124,26 @@ async def send_message(
     attempt = await _load(runtime, claimed)
     if attempt is None:
         return SendResult.LOST
-    adapter = adapters[attempt.row.provider]
     try:
-        receipt = await _find_earlier(adapter, attempt)
-        if receipt is None:
-            await _start(runtime, claimed)
-            receipt = await adapter.send(attempt.account, attempt.message)
+        receipt = await _find_or_send(runtime, adapters[attempt.row.provider], claimed, attempt)
     except GatewayError as error:
         return await _settle_error(runtime, claimed, attempt, error)
     await _settle_receipt(runtime, claimed, attempt, receipt)
     return SendResult.SENT
+
+
+async def _find_or_send(
+    runtime: Runtime, adapter: ChannelAdapter, claimed: ClaimedSend, attempt: _Attempt
+) -> SendReceipt:
+    """The receipt of an earlier attempt, else of this one; raises GatewayError."""
+    if claimed.attempts > _MOST_CLAIMS:
+        raise AttemptsExhausted
+    account = _open_account(runtime, claimed.distributor_id, attempt.row)
+    receipt = await _find_earlier(adapter, account, attempt)
+    if receipt is None:
+        await _start(runtime, claimed)
+        receipt = await adapter.send(account, attempt.message)
+    return receipt
 
 
 async def _load(runtime: Runtime, claimed: ClaimedSend) -> _Attempt | None:
@@ -134,20 +155,23 @@ async def _load(runtime: Runtime, claimed: ClaimedSend) -> _Attempt | None:
         known: frozenset[str] = frozenset()
         if row.started_at is not None:
             known = await sends.list_known_provider_ids(connection, row.conversation_id, row.message_id)
-    account = _open_account(runtime, claimed.distributor_id, row)
     attachments = tuple(Attachment(file.url, file.content_type, file.filename) for file in files)
-    return _Attempt(row, account, _outbound(runtime, row, attachments), known)
+    return _Attempt(row, _outbound(runtime, row, attachments), known)
 
 
 def _open_account(runtime: Runtime, distributor_id: UUID, row: SendRow) -> ChannelAccount:
     context = seal_context(distributor_id, row.channel_account_id)
+    try:
+        credentials = runtime.sealer.open_json(row.credentials_sealed, context)
+    except SealBroken:
+        raise BadCredentials("The account's credentials cannot be opened with the master keys.") from None
     return ChannelAccount(
         id=row.channel_account_id,
         distributor_id=distributor_id,
         channel=Channel(row.channel),
         provider=row.provider,
         address=row.account_address,
-        credentials=runtime.sealer.open_json(row.credentials_sealed, context),
+        credentials=credentials,
         settings=row.account_settings,
     )
 
@@ -163,13 +187,15 @@ def _outbound(runtime: Runtime, row: SendRow, attachments: tuple[Attachment, ...
     )
 
 
-async def _find_earlier(adapter: ChannelAdapter, attempt: _Attempt) -> SendReceipt | None:
+async def _find_earlier(
+    adapter: ChannelAdapter, account: ChannelAccount, attempt: _Attempt
+) -> SendReceipt | None:
     """What the provider has of an earlier attempt whose outcome nobody knows."""
     since = attempt.row.started_at
     if since is None or not isinstance(adapter, SentLookup):
         return None
     try:
-        return await adapter.find_sent(attempt.account, attempt.message, since, attempt.known_ids)
+        return await adapter.find_sent(account, attempt.message, since, attempt.known_ids)
     except Temporary as error:
         # Not being able to ask leaves the outcome as unknown as it was.
         raise OutcomeUnknown(retry_after=error.retry_after) from error
@@ -188,8 +214,16 @@ async def _start(runtime: Runtime, claimed: ClaimedSend) -> None:
             raise BadCredentials("The channel account was deleted.")
         channel = Channel(row.channel)
         check_may_send(channel, opted_out_at=row.opted_out_at, last_inbound_at=row.last_inbound_at, now=now)
-        rank = status_rank(channel, MessageStatus.SENDING)
-        await sends.start_send(connection, row.message_id, claimed.lease_token, rank=rank, now=now)
+        started = await sends.start_send(
+            connection,
+            row.message_id,
+            claimed.lease_token,
+            rank=status_rank(channel, MessageStatus.SENDING),
+            now=now,
+            lease_until=now + SEND_LEASE,
+        )
+        if not started:
+            raise OutcomeUnknown("The lease was lost.")
 
 
 async def _settle_receipt(
@@ -231,7 +265,7 @@ async def _settle_error(
 
 async def _postpone(runtime: Runtime, claimed: ClaimedSend, error: Temporary, wait: float) -> None:
     now = runtime.clock()
-    due_at: datetime = now + timedelta(seconds=max(wait, error.retry_after or 0))
+    due_at = now + timedelta(seconds=min(max(wait, error.retry_after or 0), _LONGEST_WAIT))
     async with runtime.database.tenant(claimed.distributor_id) as connection:
         await sends.postpone_send(
             connection,

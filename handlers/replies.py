@@ -93,7 +93,7 @@ def _delivery(texts: Mapping[str, str], order: OrderRow | None) -> str:
 
 
 def _doubts(texts: Mapping[str, str], lines: Sequence[LineRow], unmatched: Sequence[str]) -> str:
-    unsure = [line.product_name for line in lines if line.band == "confirm"]
+    unsure = [_shortened(line.product_name) for line in lines if line.band == "confirm"]
     spans = "; ".join(f"“{_shortened(span)}”" for span in unmatched[:5])
     return "\n".join(
         [

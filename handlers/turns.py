@@ -12,7 +12,7 @@ from channels.errors import AttemptsExhausted, GatewayError, Temporary
 from db import turns
 from db.lanes import ClaimedTurn
 from db.tenant import Connection
-from db.turns import BurstMessage
+from db.turns import BurstMessage, TurnLock
 from handlers.ai.model import PaidFault
 from handlers.ai.types import AIEngine, DraftLine, Extraction, ExtractionRequest, Intent, Language, Usage
 from handlers.catalogues import CatalogueCache
@@ -33,6 +33,7 @@ BURST_CHARACTERS = 4_000
 # Claims of one burst, crashes included, before it is given to a person.
 MAX_ATTEMPTS = 5
 _RETRY_SECONDS = (2.0, 10.0, 30.0, 60.0)
+_LONGEST_WAIT = 600.0  # whatever a model's server asks for: a customer waits
 
 
 class TurnResult(StrEnum):
@@ -140,10 +141,12 @@ def _known_lines(burst: Burst) -> tuple[DraftLine, ...]:
 
 
 async def _postpone(runtime: Runtime, burst: Burst, error: Temporary) -> TurnResult:
-    wait = max(_RETRY_SECONDS[burst.claimed.attempts - 1], error.retry_after or 0)
+    wait = min(max(_RETRY_SECONDS[burst.claimed.attempts - 1], error.retry_after or 0), _LONGEST_WAIT)
     due = runtime.clock() + timedelta(seconds=wait)
     async with runtime.database.tenant(burst.claimed.distributor_id) as connection:
-        await turns.release_turn(connection, burst.row.conversation_id, burst.row.lease_token, due)
+        await turns.release_turn(
+            connection, burst.row.conversation_id, burst.row.lease_token, not_before=due, counts=True
+        )
     return TurnResult.POSTPONED
 
 
@@ -152,11 +155,12 @@ async def _commit(runtime: Runtime, burst: Burst, understood: Understood) -> Tur
     kept.
     """
     async with runtime.database.tenant(burst.claimed.distributor_id) as connection:
+        if understood.extraction.intent is Intent.OPT_OUT:
+            await turns.lock_contact(connection, burst.row.conversation_id)
         lock = await turns.lock_turn(connection, burst.row.conversation_id)
         if lock.lease_token != burst.claimed.lease_token:
             return TurnResult.LOST
-        # Messages that came between the claim and the read are in the burst: the read counts, not the claim.
-        if lock.generation != burst.row.generation:
+        if _is_overtaken(burst, lock, runtime.clock()):
             await _release_superseded(connection, runtime, burst, understood)
             return TurnResult.SUPERSEDED
         # A person may have taken over while the engine was thinking.
@@ -164,12 +168,22 @@ async def _commit(runtime: Runtime, burst: Burst, understood: Understood) -> Tur
     return TurnResult.DONE
 
 
+def _is_overtaken(burst: Burst, lock: TurnLock, now: datetime) -> bool:
+    """Whether the burst went on since it was read (the read counts, not the claim). Past the cap it is answered
+    all the same, or a customer who keeps writing would never be; what came since is the next turn's.
+    """
+    capped = burst.row.cap_at is not None and now >= burst.row.cap_at
+    return lock.generation != burst.row.generation and not capped
+
+
 async def _release_superseded(
     connection: Connection, runtime: Runtime, burst: Burst, understood: Understood
 ) -> None:
     if understood.extraction.usage.input_tokens:
         await save_bill(connection, runtime, burst, understood)
-    await turns.release_turn(connection, burst.row.conversation_id, burst.row.lease_token, runtime.clock())
+    await turns.release_turn(
+        connection, burst.row.conversation_id, burst.row.lease_token, not_before=runtime.clock(), counts=False
+    )
 
 
 async def _give_up(runtime: Runtime, burst: Burst, failure: NotUnderstood) -> TurnResult:

@@ -53,7 +53,6 @@ revoke execute on procedure protect_tenant_table(regclass, name), allow_worker(r
 create table distributors (
     id uuid primary key,
     name text not null check (name <> ''),
-    status text not null default 'ACTIVE' check (status in ('ACTIVE', 'SUSPENDED')),
     time_zone text not null default 'UTC',
     locale text not null default 'es' check (locale in ('es', 'en', 'pt')),
     currency text not null default 'USD' check (currency ~ '^[A-Z]{3}$'),

@@ -29,13 +29,15 @@ create table inbound_events (
     channel_account_id uuid not null,
     kind text not null check (kind in ('message', 'status')),
     provider_key text not null,
+    method text not null,
+    target text not null,
     headers jsonb not null,
     body bytea not null,
     received_at timestamptz not null,
     primary key (distributor_id, id),
     foreign key (distributor_id, channel_account_id) references channel_accounts (distributor_id, id) on delete cascade
 );
-comment on table inbound_events is 'What a provider posted, byte for byte, after its signature held; the evidence and the source of a replay.';
+comment on table inbound_events is 'What a provider posted after its signature held: method, path with query, headers and body, so that it can be verified and read again.';
 call protect_tenant_table('inbound_events');
 grant select on inbound_events to waystation_app;
 grant select, insert on inbound_events to waystation_worker;
@@ -53,7 +55,8 @@ create table external_message_mappings (
 comment on table external_message_mappings is
     'The dedupe: a provider''s key is taken once per account. Outlives messages, so message_id is no foreign key.';
 call protect_tenant_table('external_message_mappings');
-grant select, insert on external_message_mappings to waystation_app, waystation_worker;
+grant select on external_message_mappings to waystation_app;
+grant select, insert on external_message_mappings to waystation_worker;
 call allow_worker('external_message_mappings', array['select', 'insert']);
 
 create table conversations (
@@ -88,6 +91,7 @@ comment on table conversations is 'One open thread per channel account, contact 
 create index conversations_inbox on conversations (distributor_id, last_message_at desc, id desc);
 create index conversations_customer on conversations (distributor_id, customer_id);
 create index conversations_contact on conversations (distributor_id, contact_id);
+create index conversations_turn_leased on conversations (distributor_id, turn_lease_until) where turn_lease_until is not null;
 create index conversations_turn_due on conversations (distributor_id, turn_due_at) where turn_due_at is not null;
 call protect_tenant_table('conversations');
 grant select on conversations to waystation_app, waystation_worker;
@@ -143,6 +147,7 @@ create unique index messages_one_reply on messages (distributor_id, turn_message
 create index messages_thread on messages (distributor_id, conversation_id, id desc);
 create index messages_customer on messages (distributor_id, customer_id);
 create index messages_awaiting_turn on messages (distributor_id, conversation_id, id) where not ai_processed;
+create index messages_send_leased on messages (distributor_id, send_lease_until) where send_lease_until is not null;
 create index messages_send_due on messages (distributor_id, send_due_at) where send_due_at is not null;
 create index messages_send_order on messages (distributor_id, conversation_id, id) where send_due_at is not null;
 call protect_tenant_table('messages');

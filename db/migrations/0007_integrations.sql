@@ -35,11 +35,9 @@ create table webhook_events (
     body jsonb not null,
     conversation_id uuid,
     occurred_at timestamptz not null,
-    transaction_id xid8 not null default pg_current_xact_id(),
     primary key (distributor_id, id)
 );
 comment on table webhook_events is 'What happened, stored in the transaction in which it happened; body is what receivers get.';
-comment on column webhook_events.transaction_id is 'Readers that resume order by this and stop below the oldest running transaction: ids do not follow commit order.';
 call protect_tenant_table('webhook_events');
 grant select, insert on webhook_events to waystation_app, waystation_worker;
 call allow_worker('webhook_events', array['select', 'insert']);
@@ -67,6 +65,7 @@ comment on table webhook_deliveries is 'The outbox: one row per event and matchi
 comment on column webhook_deliveries.schedule_position is 'How many waits of the retry schedule are used up; a redelivery starts again at 0.';
 create index webhook_deliveries_id on webhook_deliveries (distributor_id, id);
 create index webhook_deliveries_event on webhook_deliveries (distributor_id, event_id);
+create index webhook_deliveries_leased on webhook_deliveries (distributor_id, endpoint_id, lease_until) where lease_until is not null;
 create index webhook_deliveries_due on webhook_deliveries (distributor_id, endpoint_id, due_at) where due_at is not null;
 create index webhook_deliveries_ordering on webhook_deliveries (distributor_id, endpoint_id, ordering_key, event_id) where due_at is not null and ordering_key is not null;
 call protect_tenant_table('webhook_deliveries');

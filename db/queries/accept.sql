@@ -5,7 +5,7 @@ with input as (
     select *
     from jsonb_to_recordset($1::jsonb) as i(
         ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
-        headers jsonb, body text, received_at timestamptz, channel text, address text, profile_name text,
+        method text, target text, headers jsonb, body text, received_at timestamptz, channel text, address text, profile_name text,
         consent text, contact_id uuid, customer_id uuid, conversation_id uuid, message_id uuid, type text,
         text text, metadata jsonb, reply_to_provider_id text, attachments jsonb, thread_key text,
         turn_due_at timestamptz, turn_cap_at timestamptz, ai_skip_reason text,
@@ -25,13 +25,18 @@ fresh as (
     select i.* from input i join mapped m on m.distributor_id = i.distributor_id and m.message_id = i.message_id
 ),
 stored_event as (
-    insert into inbound_events (distributor_id, id, channel_account_id, kind, provider_key, headers, body, received_at)
-    select distributor_id, inbound_event_id, channel_account_id, 'message', provider_key, headers, decode(body, 'base64'), received_at
+    insert into inbound_events
+        (distributor_id, id, channel_account_id, kind, provider_key, method, target, headers, body, received_at)
+    select distributor_id, inbound_event_id, channel_account_id, 'message', provider_key, method, target, headers,
+        decode(body, 'base64'), received_at
     from fresh
 ),
 first_of_contact as (
     select distinct on (distributor_id, channel, address)
-        *, max(received_at) over (partition by distributor_id, channel, address) as last_received_at
+        *,
+        -- One number that writes on two channels at once is one new customer, not two.
+        first_value(customer_id) over (partition by distributor_id, address order by ordinal) as new_customer_id,
+        max(received_at) over (partition by distributor_id, channel, address) as last_received_at
     from fresh
     order by distributor_id, channel, address, ordinal
 ),
@@ -41,10 +46,16 @@ last_consent as (
     where consent is not null
     order by distributor_id, channel, address, ordinal desc
 ),
+-- As it was before this statement: a consent that changes nothing is told to nobody.
+known_consent as (
+    select c.distributor_id, c.channel, c.address, c.opted_out_at
+    from first_of_contact f
+    join customer_contacts c using (distributor_id, channel, address)
+),
 contact as (
     insert into customer_contacts as c
         (distributor_id, id, customer_id, channel, address, display_name, opted_out_at, consent_changed_at, last_inbound_at, created_at)
-    select f.distributor_id, f.contact_id, coalesce(sibling.customer_id, f.customer_id), f.channel, f.address, f.profile_name,
+    select f.distributor_id, f.contact_id, coalesce(sibling.customer_id, f.new_customer_id), f.channel, f.address, f.profile_name,
         case when l.consent = 'OUT' then l.received_at end, l.received_at,
         f.last_received_at, f.received_at
     from first_of_contact f
@@ -61,8 +72,13 @@ contact as (
     on conflict (distributor_id, channel, address) do update set
         customer_id = coalesce(c.customer_id, excluded.customer_id),
         display_name = coalesce(excluded.display_name, c.display_name),
-        opted_out_at = case when excluded.consent_changed_at is null then c.opted_out_at else excluded.opted_out_at end,
-        consent_changed_at = coalesce(excluded.consent_changed_at, c.consent_changed_at),
+        -- The newest word counts, in the order of the customer's messages, not of their repetitions.
+        opted_out_at = case
+            when excluded.consent_changed_at >= coalesce(c.consent_changed_at, excluded.consent_changed_at)
+                then excluded.opted_out_at
+            else c.opted_out_at
+        end,
+        consent_changed_at = greatest(c.consent_changed_at, excluded.consent_changed_at),
         last_inbound_at = greatest(c.last_inbound_at, excluded.last_inbound_at)
     returning distributor_id, id, customer_id, channel, address
 ),
@@ -70,9 +86,9 @@ customer as (
     insert into customers (distributor_id, id, business_name, customer_code, created_at, updated_at)
     select c.distributor_id, c.customer_id, coalesce(f.profile_name, f.address),
         'C-' || upper(right(replace(c.customer_id::text, '-', ''), 12)), f.received_at, f.received_at
-    from contact c
+    from (select distinct on (customer_id) * from contact order by customer_id, channel) c
     join first_of_contact f using (distributor_id, channel, address)
-    where c.customer_id = f.customer_id
+    where c.customer_id = f.new_customer_id
     returning distributor_id, id
 ),
 burst as (
@@ -113,13 +129,16 @@ conversation as (
 placed as (
     select f.*, c.customer_id as known_customer_id, c.id as known_contact_id, v.id as known_conversation_id,
         n.id is not null as customer_is_new,
-        v.id = f.conversation_id as conversation_is_new
+        v.id = f.conversation_id as conversation_is_new,
+        (f.consent = 'OUT') = (k.opted_out_at is null) as consent_changes
     from fresh f
     join contact c using (distributor_id, channel, address)
     join conversation v
         on v.distributor_id = f.distributor_id and v.channel_account_id = f.channel_account_id
         and v.contact_id = c.id and v.thread_key = f.thread_key
     left join customer n on n.id = f.customer_id
+    left join known_consent k
+        on k.distributor_id = f.distributor_id and k.channel = f.channel and k.address = f.address
 ),
 message as (
     insert into messages
@@ -151,7 +170,7 @@ event as (
     from placed p
     cross join lateral (
         values (1, p.customer_event, p.customer_is_new), (2, p.conversation_event, p.conversation_is_new),
-            (3, p.consent_event, p.consent_event is not null), (4, p.received_event, true)
+            (3, p.consent_event, p.consent_event is not null and p.consent_changes), (4, p.received_event, true)
     ) as e(position, event, wanted)
     where e.wanted
 ),
@@ -178,35 +197,53 @@ with input as (
     select *
     from jsonb_to_recordset($1::jsonb) as i(
         ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
-        headers jsonb, body text, received_at timestamptz, status_event_id uuid, message_id uuid,
+        method text, target text, headers jsonb, body text, received_at timestamptz, status_event_id uuid, message_id uuid,
         provider_message_id text, status text, status_rank int, provider_status text, error_code text,
         sent_event jsonb, changed_event jsonb, failed_event jsonb
     )
 ),
+-- The message that is meant, locked before its state is read: two gateways may hear of it at once. Our own id, which the
+-- callback's address carries, wins; it must be a message that this account sent.
+meant as (
+    select m.*
+    from messages m
+    where (m.distributor_id, m.id) in (
+        select n.distributor_id, n.id
+        from input i
+        join messages n
+            on n.distributor_id = i.distributor_id and n.channel_account_id = i.channel_account_id
+            and n.direction = 'OUTBOUND'
+            and case when i.message_id is null then n.provider_message_id = i.provider_message_id else n.id = i.message_id end
+    )
+    order by m.distributor_id, m.id
+    for update
+),
+found as (
+    select i.*, m.id as known_message_id, m.status_rank as known_rank, m.conversation_id, m.customer_id, m.channel, m.type,
+        m.text, m.status as known_status, m.sent_at as known_sent_at
+    from input i
+    join meant m
+        on m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
+        and case when i.message_id is null then m.provider_message_id = i.provider_message_id else m.id = i.message_id end
+),
+-- The key is taken only where a message is meant, so that a status that came too early may come again.
 mapped as (
     insert into external_message_mappings (distributor_id, channel_account_id, provider_key, message_id, created_at)
     select distributor_id, channel_account_id, provider_key, status_event_id, received_at
-    from input
+    from found
     order by distributor_id, channel_account_id, provider_key, ordinal
     on conflict do nothing
     returning distributor_id, message_id as status_event_id
 ),
-fresh as (
-    select i.* from input i join mapped m on m.distributor_id = i.distributor_id and m.status_event_id = i.status_event_id
+told as (
+    select f.* from found f join mapped m on m.distributor_id = f.distributor_id and m.status_event_id = f.status_event_id
 ),
 stored_event as (
-    insert into inbound_events (distributor_id, id, channel_account_id, kind, provider_key, headers, body, received_at)
-    select distributor_id, inbound_event_id, channel_account_id, 'status', provider_key, headers, decode(body, 'base64'), received_at
-    from fresh
-),
--- Our own id, which the callback's address carries, wins; it must be a message that this account sent.
-told as (
-    select f.*, m.id as known_message_id, m.status_rank as known_rank, m.conversation_id, m.customer_id, m.channel, m.type, m.text, m.status as known_status, m.sent_at as known_sent_at
-    from fresh f
-    join messages m
-        on m.distributor_id = f.distributor_id and m.channel_account_id = f.channel_account_id
-        and m.direction = 'OUTBOUND'
-        and case when f.message_id is null then m.provider_message_id = f.provider_message_id else m.id = f.message_id end
+    insert into inbound_events
+        (distributor_id, id, channel_account_id, kind, provider_key, method, target, headers, body, received_at)
+    select distributor_id, inbound_event_id, channel_account_id, 'status', provider_key, method, target, headers,
+        decode(body, 'base64'), received_at
+    from told
 ),
 highest as (
     select distinct on (distributor_id, known_message_id) *
@@ -255,13 +292,13 @@ recorded as materialized (
 ),
 duplicate as materialized (
     select i.ordinal, pg_logical_emit_message(true, 'waystation', 'duplicate') as logged
-    from input i
+    from found i
     where not exists (select from mapped m where m.distributor_id = i.distributor_id and m.status_event_id = i.status_event_id)
 )
-select i.ordinal, t.known_message_id as message_id, d.ordinal is not null as duplicate,
+select i.ordinal, f.known_message_id as message_id, d.ordinal is not null as duplicate,
     exists (select from updated u where u.ordinal = i.ordinal) as applied,
     (select deliveries from recorded) as deliveries, d.logged is not null as logged
 from input i
 left join duplicate d using (ordinal)
-left join told t using (ordinal)
+left join found f using (ordinal)
 order by i.ordinal;

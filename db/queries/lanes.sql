@@ -1,22 +1,26 @@
 -- Work that is due: claimed in batches, fair over tenants or endpoints, nothing locked while it is done.
--- Parameters everywhere: $1 now, $2 lease until, $3 lease token, $4 batch, $5 share of one tenant or endpoint,
--- $6 shard, $7 number of shards (by tenant).
+-- Parameters everywhere: $1 now, $2 lease until, $3 lease token, $4 batch, $5 share of one tenant or endpoint (what it
+-- has under lease counts), $6 shard, $7 number of shards (by tenant). Of the candidates each tenant's (or endpoint's)
+-- oldest comes first, then each one's second, and so on: a backlog waits for itself only.
 
 -- name: claim_turns
 with due as (
     select c.distributor_id, c.id
     from distributors d
     cross join lateral (
+        select count(*) as held from conversations h where h.distributor_id = d.id and h.turn_lease_until > $1
+    ) busy
+    cross join lateral (
         select c.distributor_id, c.id, c.turn_due_at
         from conversations c
         where c.distributor_id = d.id and c.turn_due_at <= $1
             and (c.turn_lease_until is null or c.turn_lease_until <= $1)
         order by c.turn_due_at
-        limit $5
+        limit greatest($5 - busy.held, 0)
         for update skip locked
     ) c
     where mod(hashtext(d.id::text)::bigint + 2147483648, $7) = $6
-    order by c.turn_due_at
+    order by busy.held + row_number() over (partition by d.id order by c.turn_due_at), c.turn_due_at
     limit $4
 )
 update conversations c
@@ -31,6 +35,9 @@ with due as (
     select m.distributor_id, m.id
     from distributors d
     cross join lateral (
+        select count(*) as held from messages h where h.distributor_id = d.id and h.send_lease_until > $1
+    ) busy
+    cross join lateral (
         select m.distributor_id, m.id, m.send_due_at
         from messages m
         where m.distributor_id = d.id and m.send_due_at <= $1
@@ -42,11 +49,11 @@ with due as (
                     and older.send_due_at is not null and older.id < m.id
             )
         order by m.send_due_at
-        limit $5
+        limit greatest($5 - busy.held, 0)
         for update skip locked
     ) m
     where mod(hashtext(d.id::text)::bigint + 2147483648, $7) = $6
-    order by m.send_due_at
+    order by busy.held + row_number() over (partition by d.id order by m.send_due_at), m.send_due_at
     limit $4
 )
 update messages m
@@ -56,12 +63,26 @@ where m.distributor_id = due.distributor_id and m.id = due.id
 returning m.distributor_id, m.id as message_id, m.send_attempts as attempts, m.send_lease_token as lease_token;
 
 -- name: claim_deliveries
--- Writes the attempt in the same statement, before the post; $8 gives ids for the attempts.
-with due as (
-    select d.*, row_number() over () as line
+-- Writes the attempt in the same statement, before the post; $8 gives ids for the attempts. What is due for an endpoint
+-- that takes nothing any more (an event may have been stored while it was being disabled) is cancelled instead.
+with cancelled as (
+    update webhook_deliveries d
+    set status = 'CANCELLED', due_at = null, lease_until = null, lease_token = null, updated_at = $1
+    from webhook_endpoints w
+    where (not w.enabled or w.deleted_at is not null)
+        and d.distributor_id = w.distributor_id and d.endpoint_id = w.id and d.due_at <= $1
+),
+due as (
+    select d.*, row_number() over (order by d.place, d.due_at) as line
     from (
-        select d.*
+        select d.distributor_id, d.endpoint_id, d.event_id,
+            busy.held + row_number() over (partition by w.id order by d.due_at) as place, d.due_at
         from webhook_endpoints w
+        cross join lateral (
+            select count(*) as held
+            from webhook_deliveries h
+            where h.distributor_id = w.distributor_id and h.endpoint_id = w.id and h.lease_until > $1
+        ) busy
         cross join lateral (
             select d.distributor_id, d.endpoint_id, d.event_id, d.due_at
             from webhook_deliveries d
@@ -75,14 +96,14 @@ with due as (
                         and older.event_id < d.event_id
                 ))
             order by d.due_at
-            limit $5
+            limit greatest($5 - busy.held, 0)
             for update skip locked
         ) d
         where w.enabled and w.deleted_at is null
             and mod(hashtext(w.distributor_id::text)::bigint + 2147483648, $7) = $6
-        order by d.due_at
-        limit $4
     ) d
+    order by d.place, d.due_at
+    limit $4
 ),
 claimed as (
     update webhook_deliveries d

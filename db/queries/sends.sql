@@ -47,10 +47,13 @@ where m.distributor_id = get_current_distributor_id() and m.id = $1 and m.send_l
 for share of k;
 
 -- name: start_send
--- Committed before the request leaves: if nothing is heard of it, the next claim asks the provider first.
+-- Committed before the request leaves: if nothing is heard of it, the next claim asks the provider first. Renews the lease,
+-- for asking the provider may have used it up; no row when it went to another worker meanwhile.
 update messages
-set status = 'SENDING', status_rank = greatest(status_rank, $3), send_started_at = coalesce(send_started_at, $4), updated_at = $4
-where distributor_id = get_current_distributor_id() and id = $1 and send_lease_token = $2;
+set status = 'SENDING', status_rank = greatest(status_rank, $3), send_started_at = coalesce(send_started_at, $4),
+    send_lease_until = $5, updated_at = $4
+where distributor_id = get_current_distributor_id() and id = $1 and send_lease_token = $2
+returning id;
 
 -- name: settle_send
 -- A status only rises; whatever it was, the attempt is over.

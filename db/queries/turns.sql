@@ -3,7 +3,7 @@
 -- name: find_turn
 -- All that a turn starts from; no row when the lease went to another worker.
 select c.id as conversation_id, c.channel_account_id, c.customer_id, c.contact_id, c.channel, c.language, c.handoff,
-    c.turn_generation as generation, c.turn_lease_token as lease_token, k.address, k.opted_out_at,
+    c.turn_generation as generation, c.turn_cap_at as cap_at, c.turn_lease_token as lease_token, k.address, k.opted_out_at,
     d.time_zone, d.locale, d.currency, d.auto_reply, d.ai_confidence_threshold, d.catalogue_version
 from conversations c
 join customer_contacts k on k.distributor_id = c.distributor_id and k.id = c.contact_id
@@ -22,7 +22,15 @@ limit $2;
 select turn_generation as generation, turn_lease_token as lease_token, handoff
 from conversations
 where distributor_id = get_current_distributor_id() and id = $1
-for update;
+for no key update;
+
+-- name: lock_contact
+-- Before the conversation, as accept locks them: the other way round two transactions could wait for each other.
+select k.id
+from conversations c
+join customer_contacts k on k.distributor_id = c.distributor_id and k.id = c.contact_id
+where c.distributor_id = get_current_distributor_id() and c.id = $1
+for no key update of k;
 
 -- name: finish_turn
 update conversations
@@ -42,9 +50,10 @@ where distributor_id = get_current_distributor_id() and id = $1 and turn_due_at 
     );
 
 -- name: release_turn
--- Gives the lease back: the burst went on (then it is due when quiet), or a fault passes by $3.
+-- Gives the lease back: the burst went on (then it is due when quiet, and $4 gives the attempt back), or a fault passes by $3.
 update conversations
-set turn_lease_until = null, turn_lease_token = null, turn_due_at = greatest(turn_due_at, $3)
+set turn_lease_until = null, turn_lease_token = null, turn_due_at = greatest(turn_due_at, $3),
+    turn_attempts = turn_attempts - case when $4 then 1 else 0 end
 where distributor_id = get_current_distributor_id() and id = $1 and turn_lease_token = $2;
 
 -- name: mark_processed

@@ -58,6 +58,7 @@ class ErrorClass(StrEnum):
     PROTOCOL = "protocol"
     EGRESS_BLOCKED = "egress_blocked"
     STATUS = "status"  # the receiver answered, but not 2xx
+    CONFIGURATION = "configuration"  # nothing was posted: the endpoint's secrets cannot be used
 
 
 class DeliveryStatus(StrEnum):
@@ -100,17 +101,9 @@ class Egress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """A delivery under our lease. ``body`` is posted byte for byte; ``schedule_position`` counts the attempts
-    of the schedule that failed. What may hold a secret does not print.
-    """
+    """What an attempt needs. ``body`` is posted byte for byte; what may hold a secret does not print."""
 
-    distributor_id: UUID
-    endpoint_id: UUID
     event_id: UUID
-    attempt_id: UUID
-    attempt_number: int
-    schedule_position: int
-    lease_token: UUID
     url: str = field(repr=False)
     body: bytes = field(repr=False)
     secrets: tuple[EndpointSecret, ...] = field(repr=False)

@@ -234,13 +234,7 @@ async def egress() -> AsyncIterator[EgressClient]:
 def _delivery(url: str) -> ClaimedDelivery:
     an_id = UUID(int=7)
     return ClaimedDelivery(
-        distributor_id=an_id,
-        endpoint_id=an_id,
         event_id=an_id,
-        attempt_id=an_id,
-        attempt_number=1,
-        schedule_position=0,
-        lease_token=an_id,
         url=url,
         body=BODY,
         secrets=(EndpointSecret(SECRET), EndpointSecret(OTHER_SECRET)),

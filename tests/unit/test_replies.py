@@ -99,6 +99,15 @@ def test_no_answer_is_longer_than_a_provider_takes(
     assert len(text) <= LONGEST_REPLY
 
 
+def test_the_longest_names_that_the_catalogue_takes_fit():
+    lines = [line("x" * 200, band="confirm") for _ in range(60)]
+
+    assert all(
+        len(render_reply(kind, Language.ES, order(), lines, ["y" * 3000] * 9)) <= LONGEST_REPLY
+        for kind in Reply
+    )
+
+
 def test_braces_in_names_and_words_are_just_braces():
     text = render_reply(Reply.REVIEW, Language.EN, order(), [line("{total} {0}")], ["{lines}"])
 

@@ -55,8 +55,12 @@ def test_one_debounce_counts_for_all_channels():
         ("WAYSTATION_RETRY_SCHEDULE", "", "WAYSTATION_RETRY_SCHEDULE"),
         ("WAYSTATION_RETRY_SCHEDULE", "0,-1", "WAYSTATION_RETRY_SCHEDULE"),
         ("WAYSTATION_PUBLIC_URL", "gw.example.test", "WAYSTATION_PUBLIC_URL: .*http"),
+        ("WAYSTATION_PUBLIC_URL", "https://", "WAYSTATION_PUBLIC_URL: .*host"),
+        ("WAYSTATION_PUBLIC_URL", "https://gw.example.test/a?x=1#f", "WAYSTATION_PUBLIC_URL: .*no query"),
+        ("WAYSTATION_RETRY_SCHEDULE", "0,inf", "WAYSTATION_RETRY_SCHEDULE"),
+        ("WAYSTATION_RETRY_SCHEDULE", "0,1e300", "WAYSTATION_RETRY_SCHEDULE"),
         ("WAYSTATION_AI_ENGINE", "oracle", "WAYSTATION_AI_ENGINE"),
-        ("WAYSTATION_API_KEY_FILE", "/nowhere/key", "WAYSTATION_API_KEY_FILE: No such file"),
+        ("WAYSTATION_DATABASE_URL_FILE", "/nowhere/dsn", "WAYSTATION_DATABASE_URL_FILE: No such file"),
     ],
 )
 def test_a_bad_value_names_its_setting(name: str, value: str, message: str):
@@ -69,15 +73,15 @@ def test_a_bad_value_names_its_setting(name: str, value: str, message: str):
 
 def test_secrets_come_from_files_and_do_not_print(tmp_path):
     file = tmp_path / "key"
-    file.write_text("wst_secret\n")
+    file.write_text("postgresql://app:secret@db/x\n")
 
-    settings = read(WAYSTATION_API_KEY_FILE=str(file), OPENAI_API_KEY="sk-secret")
+    settings = read(WAYSTATION_DATABASE_URL_FILE=str(file), OPENAI_API_KEY="sk-secret")
 
-    assert settings.api_key is not None
-    assert settings.api_key.get_secret_value() == "wst_secret"
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == "postgresql://app:secret@db/x"
     assert "secret" not in repr(settings).replace("SecretStr", "").replace("secret=", "")
     with pytest.raises(SettingsError, match="both set"):
-        read(WAYSTATION_API_KEY_FILE=str(file), WAYSTATION_API_KEY="x")
+        read(WAYSTATION_DATABASE_URL_FILE=str(file), WAYSTATION_DATABASE_URL="x")
 
 
 def test_the_environment_wins_over_the_file(tmp_path):
@@ -93,4 +97,8 @@ def test_names_of_later_channels_are_accepted_and_told():
     environ = dict.fromkeys(RESERVED_NAMES, "https://x.test")
 
     read(**environ)
-    assert set(reserved_names_set(environ)) == RESERVED_NAMES
+    assert set(reserved_names_set(environ, env_file=None)) == RESERVED_NAMES
+
+
+def test_an_address_of_version_6_is_bracketed():
+    assert read(WAYSTATION_HOST="::1").base_url == "http://[::1]:8080"

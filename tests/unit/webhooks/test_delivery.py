@@ -58,13 +58,7 @@ class FakeEgress:
 
 def _delivery(**changes) -> ClaimedDelivery:
     delivery = ClaimedDelivery(
-        distributor_id=OTHER,
-        endpoint_id=OTHER,
         event_id=EVENT_ID,
-        attempt_id=OTHER,
-        attempt_number=1,
-        schedule_position=0,
-        lease_token=OTHER,
         url=URL,
         body=BODY,
         secrets=(EndpointSecret(SECRET),),
