@@ -41,7 +41,7 @@ first_of_contact as (
     order by distributor_id, channel, address, ordinal
 ),
 last_consent as (
-    select distinct on (distributor_id, channel, address) distributor_id, channel, address, consent, received_at
+    select distinct on (distributor_id, channel, address) distributor_id, channel, address, consent, received_at, ordinal
     from fresh
     where consent is not null
     order by distributor_id, channel, address, ordinal desc
@@ -80,7 +80,7 @@ contact as (
         end,
         consent_changed_at = greatest(c.consent_changed_at, excluded.consent_changed_at),
         last_inbound_at = greatest(c.last_inbound_at, excluded.last_inbound_at)
-    returning distributor_id, id, customer_id, channel, address
+    returning distributor_id, id, customer_id, channel, address, opted_out_at
 ),
 customer as (
     insert into customers (distributor_id, id, business_name, customer_code, created_at, updated_at)
@@ -130,7 +130,7 @@ placed as (
     select f.*, c.customer_id as known_customer_id, c.id as known_contact_id, v.id as known_conversation_id,
         n.id is not null as customer_is_new,
         v.id = f.conversation_id as conversation_is_new,
-        (f.consent = 'OUT') = (k.opted_out_at is null) as consent_changes
+        l.ordinal is not null and (c.opted_out_at is null) <> (k.opted_out_at is null) as consent_changes
     from fresh f
     join contact c using (distributor_id, channel, address)
     join conversation v
@@ -139,6 +139,7 @@ placed as (
     left join customer n on n.id = f.customer_id
     left join known_consent k
         on k.distributor_id = f.distributor_id and k.channel = f.channel and k.address = f.address
+    left join last_consent l on l.ordinal = f.ordinal
 ),
 message as (
     insert into messages
