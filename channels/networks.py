@@ -5,7 +5,7 @@ differs between patch releases. Sources: IANA's special-purpose address registri
 the clouds' docs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -83,11 +83,6 @@ def is_denied(ip: Address) -> bool:
         return True
     embedded = int(ip) >> 32 & 0xFFFFFFFF in ISATAP_MARKS
     return embedded and is_denied(IPv4Address(int(ip) & 0xFFFFFFFF))
-
-
-def networks_of(texts: Iterable[str]) -> tuple[Network, ...]:
-    """The networks of CIDR texts (a bare address is one host); raises ValueError."""
-    return tuple(ip_network(text) for text in texts)
 
 
 def _within(ip: Address, networks: Sequence[Network]) -> bool:

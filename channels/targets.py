@@ -81,8 +81,13 @@ def check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
             raise HeaderNotAllowed
-        if name.lower() in FRAMING_HEADERS or name.lower().startswith("proxy-"):
+        if is_framing_header(name):
             raise HeaderNotAllowed("This header is set by the gateway itself.")
+
+
+def is_framing_header(name: str) -> bool:
+    """Whether a header frames or routes the request (RFC 9110 §7.6.1, RFC 9112 §6), in whatever case."""
+    return name.lower() in FRAMING_HEADERS or name.lower().startswith("proxy-")
 
 
 def _check_text(url: str) -> None:

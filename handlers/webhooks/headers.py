@@ -4,36 +4,21 @@ import re
 from collections.abc import Mapping
 
 from channels.errors import InvalidInput
+from channels.targets import HEADER_NAME, is_framing_header
 
 MAX_HEADERS = 20
 MAX_NAME = 100  # characters
 MAX_VALUE = 2_000  # characters
-RESERVED_PREFIXES = ("webhook-", "proxy-")
-# Ours by Standard Webhooks, or framing and connection control (RFC 9110 §7.6.1, RFC 9112 §6).
-RESERVED_NAMES = frozenset(
-    {
-        "accept-encoding",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-    }
-)
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+RESERVED_PREFIX = "webhook-"  # of Standard Webhooks
+# Of a request of ours beside its framing, which the guarded client keeps to itself.
+RESERVED_NAMES = frozenset({"accept-encoding", "content-encoding", "content-type", "user-agent"})
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")  # RFC 9110 §5.5 without obs-text
 
 
 def is_reserved(name: str) -> bool:
     """Whether a header is ours to set, in whatever case it is written."""
-    return name.lower() in RESERVED_NAMES or name.lower().startswith(RESERVED_PREFIXES)
+    lowered = name.lower()
+    return lowered in RESERVED_NAMES or lowered.startswith(RESERVED_PREFIX) or is_framing_header(name)
 
 
 def validate_custom_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -53,7 +38,7 @@ def validate_custom_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check(name: str, value: str) -> None:
-    if len(name) > MAX_NAME or _TOKEN.fullmatch(name) is None:
+    if len(name) > MAX_NAME or HEADER_NAME.fullmatch(name) is None:
         raise _refused("A header's name must be a token of at most 100 characters.")
     if is_reserved(name):
         raise _refused(f"The header {name} is set by the gateway.")

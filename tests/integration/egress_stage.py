@@ -3,15 +3,15 @@
 import asyncio
 import socket
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 
 import pytest
 from aiohttp.abc import AbstractResolver
 
 from channels.egress import EgressClient, EgressTimeouts
 from channels.errors import DeliveryFault
-from channels.networks import networks_of
 
-LOOPBACK = networks_of(["127.0.0.0/8", "::1/128"])
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 QUICK = EgressTimeouts(total=0.4, connect=0.3)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 PUBLIC = "93.184.215.14"
