@@ -18,6 +18,12 @@ from channels.base import Channel, MessageStatus, MessageType
 from handlers.ai.types import Intent, Language
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_LARGEST_EXACT_INTEGER = 2**53  # of a double; beyond 64 bits serializers refuse an integer
+
+
+def is_storable_text(text: str) -> bool:
+    """Whether PostgreSQL's jsonb takes the text: it refuses NUL and lone surrogates."""
+    return _UNSTORABLE.search(text) is None
 
 
 def storable_text(value: Any) -> Any:
@@ -26,10 +32,13 @@ def storable_text(value: Any) -> Any:
 
 
 def json_number(value: Decimal) -> int | float:
-    """A decimal as a JSON number, whole values without a fraction; exact up to the 15 significant digits that
-    the columns behind it hold at most.
+    """A decimal as a JSON number, whole values up to 2**53 without a fraction.
+
+    Receivers read JSON numbers as doubles (RFC 8259 §6): exact up to 15 significant digits, which prices and
+    quantities keep below; a larger total is the nearest double, the exact one stands in the database.
     """
-    return int(value) if value == value.to_integral_value() else float(value)
+    is_exact = abs(value) <= _LARGEST_EXACT_INTEGER and value == value.to_integral_value()
+    return int(value) if is_exact else float(value)
 
 
 Text = Annotated[str, BeforeValidator(storable_text)]

@@ -17,6 +17,7 @@ from typing import Any
 
 from channels.errors import InvalidInput
 from handlers.webhooks.event_types import EVERYTHING, FAMILIES, KNOWN_TYPES
+from handlers.webhooks.payloads import is_storable_text
 
 MAX_DEPTH = 10  # levels of $and, $or and $not
 MAX_CONDITIONS = 100  # values compared with; each costs time for every event of the tenant
@@ -28,7 +29,6 @@ _MAX_NUMBER_TEXT = 400  # characters of a numeric string
 
 # JSON's own grammar of numbers (RFC 8259 §6): "0012" or "+52" is a code or a telephone number, not an amount.
 _NUMERIC = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _OPPOSITES: Mapping[str, str] = MappingProxyType({"$ne": "$eq", "$nin": "$in"})
 
 
@@ -186,7 +186,7 @@ def _values(operand: Any) -> list[Any]:
 
 def _literal(text: str) -> str:
     """A jsonpath string literal: JSON's escapes are a subset of its own, and all but ASCII is escaped."""
-    if len(text) > MAX_TEXT or _UNSTORABLE.search(text):
+    if len(text) > MAX_TEXT or not is_storable_text(text):
         raise _malformed(f"A text may have {MAX_TEXT} characters, and neither NUL nor a lone surrogate.")
     return json.dumps(text)
 
