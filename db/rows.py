@@ -194,6 +194,7 @@ class MessageRecord:
     text: str
     metadata: Mapping[str, Any]
     provider_message_id: str | None
+    reply_to_provider_id: str | None
     error_code: str | None
     customer_id: UUID | None
     ai_processed: bool
@@ -238,8 +239,10 @@ class AnalysisRecord:
     extracted_data: Mapping[str, Any]
     error_class: str | None
     input_tokens: int
+    cached_tokens: int
     output_tokens: int
     cost_micro_usd: int
+    request_id: str | None
     processing_ms: int
     created_at: datetime
 
@@ -286,6 +289,7 @@ class OrderRecord:
     unmatched: Sequence[str]
     delivery_date: date | None
     confidence: Decimal | None
+    source_message_id: UUID | None
     confirmed_at: datetime | None
     created_at: datetime
     updated_at: datetime

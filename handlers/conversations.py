@@ -6,11 +6,11 @@ from channels.errors import NotFound
 from db import inbox
 from db.rows import ConversationRecord
 from db.tenant import Connection
+from handlers.handoff import Handoff
 from handlers.runtime import Runtime
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import tell
 
-BOT = "bot"
 TAKEN_OVER = "taken_over"  # the reason where a person takes a conversation without being asked
 
 
@@ -20,7 +20,7 @@ async def patch_conversation(
     conversation_id: UUID,
     *,
     status: str | None = None,
-    handoff: str | None = None,
+    handoff: Handoff | None = None,
 ) -> ConversationRecord:
     """The conversation with what is given; a change between bot and person is an event. Raises NotFound."""
     async with runtime.database.tenant(distributor_id) as connection:
@@ -28,7 +28,7 @@ async def patch_conversation(
         record = await inbox.read_conversation(connection, conversation_id)
         if before is None or record is None:
             raise NotFound
-        if (before == BOT) != (record.handoff == BOT):
+        if (before == Handoff.BOT) != (record.handoff == Handoff.BOT):
             await _tell_handoff(runtime, connection, distributor_id, record)
     return record
 
@@ -46,7 +46,7 @@ async def mark_read(runtime: Runtime, distributor_id: UUID, conversation_id: UUI
 async def _tell_handoff(
     runtime: Runtime, connection: Connection, distributor_id: UUID, record: ConversationRecord
 ) -> None:
-    ended = record.handoff == BOT
+    ended = record.handoff == Handoff.BOT
     data = {
         "conversation_id": record.id,
         "customer_id": record.customer_id,

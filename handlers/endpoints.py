@@ -105,11 +105,15 @@ async def delete_endpoint(runtime: Runtime, distributor_id: UUID, endpoint_id: U
 
 
 async def enable_endpoint(runtime: Runtime, distributor_id: UUID, endpoint_id: UUID) -> EndpointRecord:
-    """The endpoint, which gets events from now on; nothing is made up for. Raises NotFound."""
+    """The endpoint, which gets events from now on; nothing is made up for. Raises NotFound.
+
+    An event that was being stored while the endpoint was disabled may have left a delivery: it is cancelled.
+    """
     async with runtime.database.tenant(distributor_id) as connection:
         record = await _lock(connection, endpoint_id)
         if record.enabled:
             return record
+        await endpoints.cancel_waiting(connection, endpoint_id, runtime.clock())
         return await _store(runtime, connection, replace(record, enabled=True, disabled_reason=None))
 
 

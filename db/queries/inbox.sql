@@ -1,5 +1,5 @@
 -- name: list_conversations
-select c.id, c.channel, c.channel_account_id, c.status, lower(c.handoff) as handoff, c.language, c.customer_id,
+select c.id, c.channel, c.channel_account_id, c.status, c.handoff, c.language, c.customer_id,
     customer.business_name as customer_name, contact.address as contact_address,
     contact.display_name as contact_name, c.unread_count, c.last_message_at, c.created_at
 from conversations c
@@ -17,7 +17,7 @@ order by c.last_message_at desc, c.id desc
 limit $8;
 
 -- name: read_conversation
-select c.id, c.channel, c.channel_account_id, c.status, lower(c.handoff) as handoff, c.language, c.customer_id,
+select c.id, c.channel, c.channel_account_id, c.status, c.handoff, c.language, c.customer_id,
     customer.business_name as customer_name, contact.address as contact_address,
     contact.display_name as contact_name, c.unread_count, c.last_message_at, c.created_at
 from conversations c
@@ -28,12 +28,12 @@ where c.distributor_id = (select get_current_distributor_id()) and c.id = $1;
 -- name: change_conversation
 -- Gives back how the hand-off stood before; a field that is null stays as it is.
 with before as (
-    select id, lower(handoff) as handoff from conversations
+    select id, handoff from conversations
     where distributor_id = (select get_current_distributor_id()) and id = $1
     for no key update
 )
 update conversations c
-set status = coalesce($2, c.status), handoff = coalesce(upper($3), c.handoff)
+set status = coalesce($2, c.status), handoff = coalesce($3, c.handoff)
 from before
 where c.distributor_id = (select get_current_distributor_id()) and c.id = before.id
 returning before.handoff;
@@ -42,16 +42,16 @@ returning before.handoff;
 update conversations set unread_count = 0 where id = $1 and unread_count > 0;
 
 -- name: list_messages
-select id, conversation_id, channel, direction, type, status, text, metadata, provider_message_id, error_code,
-    customer_id, ai_processed, created_at, updated_at
+select id, conversation_id, channel, direction, type, status, text, metadata, provider_message_id,
+    reply_to_provider_id, error_code, customer_id, ai_processed, created_at, updated_at
 from messages
 where conversation_id = $1 and id < $2
 order by id desc
 limit $3;
 
 -- name: read_message
-select id, conversation_id, channel, direction, type, status, text, metadata, provider_message_id, error_code,
-    customer_id, ai_processed, created_at, updated_at
+select id, conversation_id, channel, direction, type, status, text, metadata, provider_message_id,
+    reply_to_provider_id, error_code, customer_id, ai_processed, created_at, updated_at
 from messages where id = $1;
 
 -- name: list_attachments
@@ -68,7 +68,7 @@ order by id;
 
 -- name: read_analysis
 select id, status, engine, engine_version, model, intent, language, confidence, extracted_data, error_class,
-    input_tokens, output_tokens, cost_micro_usd, processing_ms, created_at
+    input_tokens, cached_tokens, output_tokens, cost_micro_usd, request_id, processing_ms, created_at
 from ai_responses where message_id = $1;
 
 -- name: list_customers

@@ -1,6 +1,6 @@
 -- name: list_orders
 select id, status, conversation_id, customer_id, channel, total_amount, currency, requires_review, review_reasons,
-    unmatched, delivery_date, confidence, confirmed_at, created_at, updated_at
+    unmatched, delivery_date, confidence, source_message_id, confirmed_at, created_at, updated_at
 from orders
 where id < $1
     and ($2::text is null or status = $2)
@@ -13,7 +13,7 @@ limit $7;
 
 -- name: read_order
 select id, status, conversation_id, customer_id, channel, total_amount, currency, requires_review, review_reasons,
-    unmatched, delivery_date, confidence, confirmed_at, created_at, updated_at
+    unmatched, delivery_date, confidence, source_message_id, confirmed_at, created_at, updated_at
 from orders where id = $1;
 
 -- name: list_lines

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 from http import HTTPMethod
-from typing import Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from channels.base import Channel
 from channels.errors import NotFound
@@ -14,11 +14,14 @@ from gateway.api.operations import Call, Operation
 from gateway.api.paging import BY_LAST_MESSAGE, make_page, read_position
 from gateway.api.schemas import Answer, NoQuery, Page, PageQuery, Patch, SearchText, absent
 from handlers import conversations
+from handlers.handoff import Handoff
 from handlers.webhooks.payloads import ConversationStatus
 
 _PATH = "/v1/conversations"
 _ONE = f"{_PATH}/{{id}}"
 _TAG = "conversations"
+# In lower case here and nowhere else.
+ShownHandoff = Annotated[Literal["bot", "waiting_human", "human"], BeforeValidator(str.lower)]
 
 
 class Conversation(Answer):
@@ -28,7 +31,7 @@ class Conversation(Answer):
     channel: Channel
     channel_account_id: UUID
     status: ConversationStatus
-    handoff: Literal["bot", "waiting_human", "human"] = Field(description="Who answers.")
+    handoff: ShownHandoff = Field(description="Who answers.")
     language: str | None
     customer_id: UUID | None
     customer_name: str | None
@@ -44,6 +47,11 @@ class ConversationPatch(Patch):
 
     status: ConversationStatus = absent()
     handoff: Literal["bot", "human"] = absent()
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were given, the hand-off as it is stored."""
+        changes = super().changes()
+        return changes | ({"handoff": Handoff(self.handoff.upper())} if "handoff" in changes else {})
 
 
 class ConversationQuery(PageQuery):

@@ -25,7 +25,7 @@ _TAG = "webhook endpoints"
 
 def _not_enforced(value: Any) -> Any:
     if value is not None:
-        raise ValueError("a rate limit is not enforced yet; leave it null")
+        raise ValueError("a rate limit is not in this release; leave it null")
     return value
 
 
@@ -34,7 +34,9 @@ EventTypes = Annotated[list[Line], Field(min_length=1, max_length=100)]
 Headers = Annotated[
     dict[str, str], Field(description="Added to every delivery; write-only.", max_length=20, repr=False)
 ]
-RateLimit = Annotated[None, Field(description="Reserved; must be null."), BeforeValidator(_not_enforced)]
+RateLimit = Annotated[
+    None, Field(description="Not in this release; must be null."), BeforeValidator(_not_enforced)
+]
 _FILTER = (
     'Over the event\'s body, such as `{"data.total_amount": {"$gte": 100}}`; null or {} takes every event.'
 )

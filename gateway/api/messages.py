@@ -27,7 +27,7 @@ _MAX_FILES = 10
 
 def _no_template(value: Any) -> Any:
     if value is not None:
-        raise ValueError("templates are not supported yet; leave it null")
+        raise ValueError("templates are not in this release; leave it null")
     return value
 
 
@@ -52,6 +52,9 @@ class Message(Answer):
     text: str
     attachments: Sequence[Attachment]
     provider_message_id: str | None
+    reply_to_provider_id: str | None = Field(
+        description="The provider's id of the message that this one answers, where the customer quoted one."
+    )
     error_code: str | None
     customer_id: UUID | None
     ai_processed: bool = Field(description="False only while an incoming message awaits its turn.")
@@ -84,8 +87,12 @@ class Analysis(Answer):
     extracted_data: Mapping[str, Any]
     error_class: str | None
     input_tokens: int
+    cached_tokens: int = Field(description="Of the input tokens, those that the model had cached.")
     output_tokens: int
     cost_micro_usd: int
+    request_id: str | None = Field(
+        description="The model provider's name for the call; its support asks for it."
+    )
     processing_ms: int
     created_at: datetime
 
@@ -110,9 +117,9 @@ class MessageCreate(Body):
 
     text: str = Field(default="", max_length=_MAX_TEXT, examples=["Su pedido sale mañana."])
     attachments: Annotated[list[NewAttachment], Field(max_length=_MAX_FILES, default_factory=list)]
-    template: Annotated[None, BeforeValidator(_no_template), Field(description="Reserved; must be null.")] = (
-        None
-    )
+    template: Annotated[
+        None, BeforeValidator(_no_template), Field(description="Not in this release; must be null.")
+    ] = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -172,6 +179,7 @@ def _message(row: MessageRecord, files: Sequence[AttachmentRecord]) -> Message:
         text=row.text,
         attachments=[Attachment.model_validate(file) for file in files],
         provider_message_id=row.provider_message_id,
+        reply_to_provider_id=row.reply_to_provider_id,
         error_code=row.error_code,
         customer_id=row.customer_id,
         ai_processed=row.ai_processed,

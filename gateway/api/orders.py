@@ -54,6 +54,9 @@ class Order(Answer):
     unmatched: Sequence[str] = Field(description="The customer's words that no product was found for.")
     delivery_date: date | None
     confidence: Number | None
+    source_message_id: UUID | None = Field(
+        description="The last message of the burst that the order began with."
+    )
     confirmed_at: datetime | None
     created_at: datetime
     updated_at: datetime

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,9 @@ from handlers.webhooks.events import parse_event_id
 EVENT_ID = "event_id"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _CHUNK = 65_536
+_MALFORMED = "The body is not JSON, or has a number or a nesting out of range."
+MAX_JSON_DEPTH = 32  # arrays and objects in one another; the deepest filter that we take needs 22
+_HOLDERS = (dict, list)
 
 
 async def read_call(
@@ -53,13 +57,20 @@ async def read_raw_body(request: web.Request, cap: int) -> bytes:
 
 
 def read_json(raw: bytes) -> Any:
-    """A JSON value that can be stored; raises ApiError 400 or 422."""
+    """A JSON value that can be stored; raises ApiError 400 or 422.
+
+    Its depth is bounded here, before anything else looks at it.
+    """
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise ApiError(HTTPStatus.BAD_REQUEST, "malformed_json", "The body is not JSON.") from None
-    if b"\\u0000" in raw and _holds_nul(value):
-        raise invalid("body", "", "Text may not hold the character NUL.")
+        raise ApiError(HTTPStatus.BAD_REQUEST, "malformed_json", _MALFORMED) from None
+    may_hold_nul = b"\\u0000" in raw
+    for depth, members in enumerate(_levels(value)):
+        if depth >= MAX_JSON_DEPTH and any(isinstance(member, _HOLDERS) for member in members):
+            raise invalid("body", "", f"The body may be nested {MAX_JSON_DEPTH} levels deep at most.")
+        if may_hold_nul and any(map(_holds_nul, members)):
+            raise invalid("body", "", "Text may not hold the character NUL.")
     return value
 
 
@@ -108,9 +119,20 @@ async def _read_body(operation: Operation, raw: bytes, content_type: str) -> Any
     return read_model(operation.body, raw) if operation.body else None
 
 
+def _levels(value: Any) -> Iterator[list[Any]]:
+    """The value, its members, their members and so on: without recursion, whose depth a sender would choose."""
+    level = [value]
+    while level:
+        yield level
+        holders = (member for member in level if isinstance(member, _HOLDERS))
+        level = list(chain.from_iterable(map(_members, holders)))
+
+
+def _members(holder: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return holder.values() if isinstance(holder, dict) else holder
+
+
 def _holds_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_holds_nul(key) or _holds_nul(member) for key, member in value.items())
-    return isinstance(value, list) and any(_holds_nul(member) for member in value)
+    """In a text itself, or in the names of an object's members."""
+    names = (value,) if isinstance(value, str) else value if isinstance(value, dict) else ()
+    return any("\0" in name for name in names)

@@ -1,14 +1,11 @@
 """What all requests and answers share: strict bodies, numbers, times, pages, problems."""
 
-import math
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-MAX_JSON_DEPTH = 32
 _MAX_PAGE = 200
 _DEFAULT_PAGE = 50
 ItemT = TypeVar("ItemT")
@@ -114,25 +111,9 @@ def _restore_plus(value: Any) -> Any:
     return value.replace(" ", "+") if isinstance(value, str) else value
 
 
-def _storable(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    _check_storable(value, MAX_JSON_DEPTH)
-    return value
-
-
-def _check_storable(value: Any, levels: int) -> None:
-    """Refuses what a JSON column would not give back as it came."""
-    if levels == 0:
-        raise ValueError(f"is nested deeper than {MAX_JSON_DEPTH} levels")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("holds a number that is out of range")
-    members = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    for member in members:
-        _check_storable(member, levels - 1)
-
-
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 SearchText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Money = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=4), BeforeValidator(no_boolean)]
 Quantity = Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=3), BeforeValidator(no_boolean)]
 Moment = Annotated[datetime, BeforeValidator(_restore_plus), AfterValidator(_utc)]
-JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
+JsonObject = dict[str, Any]  # depth and range of what is in it were bounded when the body was read

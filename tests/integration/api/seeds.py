@@ -112,11 +112,18 @@ class Seeds:
             status="RECEIVED",
             text=text,
             ai_processed=False,
+            reply_to_provider_id="SM-quoted",
             created_at=now,
             updated_at=now,
         )
 
-    async def order(self, conversation_id: UUID | None = None, status: str = "PENDING") -> UUID:
+    async def order(
+        self,
+        conversation_id: UUID | None = None,
+        status: str = "PENDING",
+        *,
+        source_message_id: UUID | None = None,
+    ) -> UUID:
         now = self.runtime.clock()
         order_id = await self._insert(
             "orders",
@@ -125,6 +132,7 @@ class Seeds:
             status=status,
             currency="MXN",
             total_amount=241,
+            source_message_id=source_message_id,
             created_at=now,
             updated_at=now,
         )
@@ -156,6 +164,10 @@ class Seeds:
             confidence=0.95,
             extracted_data="{}",
             processing_ms=3,
+            input_tokens=900,
+            cached_tokens=800,
+            output_tokens=70,
+            request_id="req_1",
             created_at=self.runtime.clock(),
         )
 

@@ -116,10 +116,25 @@ class TestBodies:
 
     async def test_what_is_promised_for_later_says_so(self, api, seeds) -> None:
         _, problem = await api.post("/v1/webhook-endpoints", {**ENDPOINT, "rate_limit_per_second": 5})
-        assert "not enforced yet" in problem["detail"]
+        assert "not in this release" in problem["detail"]
         path = f"/v1/conversations/{await seeds.conversation()}/messages"
         _, problem = await api.post(path, {"text": "x", "template": "welcome"})
-        assert "not supported yet" in problem["detail"]
+        assert "not in this release" in problem["detail"]
+
+    @pytest.mark.parametrize("path", ["/v1/products", "/v1/channel-accounts", "/v1/webhook-endpoints"])
+    @pytest.mark.parametrize("depth", [33, 990, 20_000])
+    async def test_a_bottomless_body_is_refused(self, api, http, path, depth) -> None:
+        body = b"[" * depth + b'"\\u0000"' + b"]" * depth
+        async with http.post(path, data=body, headers=api.headers()) as response:
+            assert response.status in {400, 422}
+            await problem_of(response)
+
+    @pytest.mark.parametrize("field", ["filter", "headers", "name"])
+    async def test_a_bottomless_field_is_refused(self, api, http, field) -> None:
+        deep = '{"$not":' * 200 + "{}" + "}" * 200
+        body = json.dumps({**ENDPOINT, field: 0}).replace(f'"{field}": 0', f'"{field}": {deep}')
+        async with http.post("/v1/webhook-endpoints", data=body, headers=api.headers()) as response:
+            assert (response.status, (await problem_of(response))["code"]) == (422, "invalid_field")
 
     async def test_settings_that_could_not_be_given_back_are_422(self, api, http) -> None:
         deep = '{"a":' * 40 + "1" + "}" * 40

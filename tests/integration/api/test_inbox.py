@@ -1,7 +1,10 @@
 """Conversations, messages, customers and orders as people work with them."""
 
+import asyncio
+
 import pytest
 
+from handlers.handoff import Handoff
 from tests.integration.api.seeds import ENDPOINT, PRODUCT
 
 
@@ -50,6 +53,21 @@ class TestConversations:
         assert (await api.get(f"/v1/conversations/{conversation}"))[1]["handoff"] == "waiting_human"
         assert (await api.patch(f"/v1/conversations/{conversation}", {"handoff": "human"}))[0] == 200
         assert await told(api) == []
+
+    async def test_a_change_waits_for_no_message_that_is_being_stored(self, api, seeds, admin) -> None:
+        conversation = await seeds.conversation(unread=1)
+        path = f"/v1/conversations/{conversation}"
+        async with asyncio.timeout(10), admin.transaction():
+            await seeds.message(conversation)
+            assert (await api.patch(path, {"handoff": "human", "status": "ARCHIVED"}))[0] == 200
+            assert (await api.post(f"{path}/read"))[1]["unread_count"] == 0
+        assert (await api.get(path))[1]["handoff"] == "human"
+
+    async def test_the_words_for_who_answers_are_those_of_the_database(self, api, seeds, admin) -> None:
+        path = f"/v1/conversations/{await seeds.conversation()}"
+        for who in Handoff:
+            await admin.execute("update conversations set handoff = $1", who)
+            assert (await api.get(path))[1]["handoff"] == who.lower()
 
     @pytest.mark.parametrize(
         "body", [{"status": "GONE"}, {"handoff": "waiting_human"}, {"handoff": None}, {"x": 1}]
@@ -121,9 +139,26 @@ class TestMessages:
         await seeds.analysis(message, conversation)
         _, shown = await api.get(f"/v1/messages/{message}")
         assert (
-            shown["ai_analysis"].items() >= {"intent": "BUY", "confidence": 0.95, "engine": "rules"}.items()
+            shown["ai_analysis"].items()
+            >= {
+                "intent": "BUY",
+                "confidence": 0.95,
+                "engine": "rules",
+                "input_tokens": 900,
+                "cached_tokens": 800,
+                "output_tokens": 70,
+                "request_id": "req_1",
+            }.items()
         )
         assert shown["status_history"] == []
+
+    async def test_a_message_names_the_one_that_it_answers(self, api, seeds) -> None:
+        conversation = await seeds.conversation()
+        message = await seeds.message(conversation)
+        _, shown = await api.get(f"/v1/messages/{message}")
+        assert shown["reply_to_provider_id"] == "SM-quoted"
+        _, page = await api.get(f"/v1/conversations/{conversation}/messages")
+        assert [item["reply_to_provider_id"] for item in page["data"]] == ["SM-quoted"]
 
 
 async def test_a_customer_with_its_addresses(api, seeds) -> None:
@@ -140,9 +175,12 @@ async def test_a_customer_with_its_addresses(api, seeds) -> None:
 
 class TestOrders:
     async def test_the_shape(self, api, seeds) -> None:
-        order = await seeds.order(await seeds.conversation())
+        conversation = await seeds.conversation()
+        message = await seeds.message(conversation)
+        order = await seeds.order(conversation, source_message_id=message)
         status, shown = await api.get(f"/v1/orders/{order}")
         assert status == 200
+        assert shown["source_message_id"] == str(message)
         assert (shown["status"], shown["total_amount"], shown["currency"]) == ("PENDING", 241, "MXN")
         assert (
             shown["lines"][0].items()
@@ -177,6 +215,16 @@ class TestOrders:
         await api.post("/v1/products", PRODUCT)
         order = await seeds.order(await seeds.conversation())
         assert (await api.patch(f"/v1/orders/{order}", {"lines": lines}))[0] == 422
+
+    async def test_a_total_beyond_every_integer_is_shown_and_told(self, api, seeds) -> None:
+        dear = {**PRODUCT, "unit_price": "9999999999"}
+        await api.post("/v1/products/import", {"products": [{**dear, "sku": sku} for sku in "ABC"]})
+        order = await seeds.order(await seeds.conversation())
+        body = {"lines": [{"sku": sku, "quantity": "999999999"} for sku in "ABC"]}
+        status, changed = await api.patch(f"/v1/orders/{order}", body)
+        assert (status, changed["total_amount"]) == (200, 3 * 9999999999 * 999999999.0)
+        _, page = await api.get("/v1/events?event_type=order.updated")
+        assert [event["data"]["total_amount"] for event in page["data"]] == [changed["total_amount"]]
 
     async def test_confirm_and_cancel(self, api, seeds) -> None:
         order = await seeds.order(await seeds.conversation())

@@ -1,12 +1,14 @@
 """Endpoints, events and deliveries."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
 
 from db.endpoints import headers_context, secrets_context
 from handlers.webhooks.signing import active_secrets, load_secrets
+from handlers.webhooks.subscriptions import MAX_DEPTH
 from tests.integration.api.seeds import ENDPOINT
 
 ENDPOINTS = "/v1/webhook-endpoints"
@@ -53,6 +55,14 @@ class TestEndpoints:
         sealed = await admin.fetchval("select headers_sealed from webhook_endpoints")
         opened = runtime.sealer.open_json(sealed, headers_context(api.distributor_id, endpoint["id"]))
         assert opened == ENDPOINT["headers"]
+
+    async def test_the_deepest_filter_is_taken(self, api) -> None:
+        filter_: dict[str, Any] = {"data.channel": {"$in": ["SMS"]}}
+        for _ in range(MAX_DEPTH - 1):
+            filter_ = {"$and": [filter_]}
+        status, made = await api.post(ENDPOINTS, {**ENDPOINT, "filter": filter_})
+        assert (status, made["filter"]) == (201, filter_)
+        assert (await api.post(ENDPOINTS, {**ENDPOINT, "filter": {"$and": [filter_]}}))[0] == 422
 
     async def test_a_patch_changes_what_it_names(self, api, endpoint) -> None:
         del endpoint["secret"]
@@ -130,6 +140,21 @@ class TestStates:
         assert (await api.get(DELIVERIES))[1]["data"] == []
         await seeds.event()
         assert len((await api.get(DELIVERIES))[1]["data"]) == 1
+
+    async def test_what_was_left_waiting_while_disabled_is_cancelled_before_it_is_enabled(
+        self, api, seeds, admin, endpoint
+    ) -> None:
+        await seeds.event()
+        await admin.execute(
+            "update webhook_endpoints set enabled = false, disabled_reason = 'manual' where id = $1",
+            endpoint["id"],
+        )  # as an event leaves it whose transaction ends after that of the disabling
+        await api.post(f"{ENDPOINTS}/{endpoint['id']}/enable")
+        await seeds.event()
+        _, page = await api.get(DELIVERIES)
+        assert [item["status"] for item in page["data"]] == ["PENDING", "CANCELLED"]
+        await api.post(f"{ENDPOINTS}/{endpoint['id']}/enable")  # enabled already: nothing is cancelled
+        assert (await api.get(DELIVERIES))[1] == page
 
     async def test_delete_cancels_what_waits_and_keeps_the_log(self, api, seeds, endpoint) -> None:
         await seeds.event()

@@ -124,6 +124,29 @@ class TestCompleteness:
         assert ("404" in responses) == bool(operation.id_name)
         assert ("413" in responses) == (operation.body is not None)
 
+    @pytest.mark.parametrize(
+        "later", ["trace", "replay", "feedback", "product-categories", "labels", "review-queue", "stream"]
+    )
+    def test_what_a_later_release_brings_is_not_promised(self, later) -> None:
+        assert not [path for path in DOCUMENT["paths"] if later in path]
+
+    def test_customers_are_only_read(self) -> None:
+        customers = [item for path, item in DOCUMENT["paths"].items() if path.startswith("/v1/customers")]
+        assert {method for item in customers for method in item} == {"get"}
+
+    @pytest.mark.parametrize(
+        ("model", "field"),
+        [
+            ("EndpointCreate", "rate_limit_per_second"),
+            ("EndpointPatch", "rate_limit_per_second"),
+            ("MessageCreate", "template"),
+        ],
+    )
+    def test_a_field_of_a_later_release_says_so_and_takes_null_only(self, model, field) -> None:
+        schema = DOCUMENT["components"]["schemas"][model]["properties"][field]
+        assert schema["type"] == "null"
+        assert "Not in this release" in schema["description"]
+
     def test_the_import_takes_csv_too(self) -> None:
         content = DOCUMENT["paths"]["/v1/products/import"]["post"]["requestBody"]["content"]
         assert content.keys() == {"application/json", "text/csv"}

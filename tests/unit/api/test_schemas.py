@@ -1,9 +1,9 @@
 """Values at the door: numbers, times, JSON that can be given back."""
 
+import json
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.api.problems import ApiError
 from gateway.api.product_rows import read_import
-from gateway.api.schemas import MAX_JSON_DEPTH, JsonObject, Moment, Money, Quantity
+from gateway.api.requests import MAX_JSON_DEPTH, read_json
+from gateway.api.schemas import Moment, Money, Quantity
 
 
 class TestNumbers:
@@ -55,23 +56,56 @@ class TestMoments:
             TypeAdapter(Moment).validate_python(text)
 
 
+def status_of(raw: bytes) -> int | None:
+    """How a body is refused; None where it is taken."""
+    try:
+        read_json(raw)
+    except ApiError as error:
+        return error.status
+    return None
+
+
 class TestJson:
+    @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+    @pytest.mark.parametrize("core", [b"1", b'"\\u0041"', b'"\\\\u0000"'])
     @pytest.mark.parametrize(
-        ("depth", "fits"), [(1, True), (MAX_JSON_DEPTH - 1, True), (MAX_JSON_DEPTH, False), (900, False)]
+        ("depth", "status"),
+        [(0, None), (1, None), (MAX_JSON_DEPTH, None), (MAX_JSON_DEPTH + 1, 422), (990, 422), (9_999, 400)],
     )
-    def test_depth_is_limited(self, depth, fits) -> None:
-        value: Any = 1
-        for _ in range(depth):
-            value = {"a": value}
-        if fits:
-            assert TypeAdapter(JsonObject).validate_python(value) == value
-        else:
-            with pytest.raises(ValidationError):
-                TypeAdapter(JsonObject).validate_python(value)
+    def test_depth_is_limited(self, opening, closing, core, depth, status) -> None:
+        assert status_of(opening * depth + core + closing * depth) == status
+
+    @pytest.mark.parametrize("core", ["[]", "{}", "[1,[]]"])
+    def test_an_empty_array_or_object_is_a_level_too(self, core) -> None:
+        depth = MAX_JSON_DEPTH - core.count("[") - core.count("{")
+        assert status_of(f"{'[' * depth}{core}{']' * depth}".encode()) is None
+        assert status_of(f"{'[' * (depth + 1)}{core}{']' * (depth + 1)}".encode()) == 422
+
+    @pytest.mark.parametrize(
+        "raw", [rb'"\u0000"', rb'["a",{"b":["c\u0000"]}]', rb'{"\u0000":1}', rb'[{"a":{"b\u0000":1}}]']
+    )
+    def test_nul_is_refused_wherever_it_stands(self, raw) -> None:
+        assert status_of(raw) == 422
 
     def test_a_number_out_of_range_is_refused(self) -> None:
-        with pytest.raises(ValidationError):
-            TypeAdapter(JsonObject).validate_python({"a": [float("inf")]})
+        assert status_of(b'{"a":[1e400]}') == 400
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.text(alphabet="a\0", max_size=3),
+            lambda members: (
+                st.lists(members, max_size=4)
+                | st.dictionaries(st.text(alphabet="b\0", max_size=2), members, max_size=4)
+            ),
+            max_leaves=20,
+        )
+    )
+    def test_what_is_taken_is_given_back(self, value) -> None:
+        raw = json.dumps(value).encode()
+        if b"\\u0000" in raw:
+            assert status_of(raw) == 422
+        else:
+            assert read_json(raw) == value
 
 
 class TestImports:
