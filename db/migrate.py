@@ -13,9 +13,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 
 from db.errors import DatabaseRefused, DatabaseUnavailable, SchemaOutdated
-from db.sealing import derive_login_password
+from db.sealing import derive_login_name, derive_login_password
 
-RUNTIME_LOGIN = "waystation_login"
 _LOCK = 0x57617973  # any constant; one program of this name migrates a database at a time
 _FILE = re.compile(r"^(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.sql$")
 _LEDGER = """
@@ -85,7 +84,7 @@ async def migrate(
             await _apply(connection, pending, master_keys, on_step)
     except asyncpg.InsufficientPrivilegeError as error:
         raise DatabaseRefused(
-            f"this login may not migrate: {error}; use a superuser's or the owner's DSN"
+            f"this login may not migrate: {error}; use a superuser's DSN, or the owner's with CREATEROLE"
         ) from error
     finally:
         await connection.close()
@@ -98,6 +97,8 @@ async def _apply(
     master_keys: Sequence[bytes],
     on_step: Callable[[str], None],
 ) -> None:
+    login = derive_login_name(master_keys[0])
+    await connection.execute("select set_config('waystation.login', $1, false)", login)
     await connection.execute(resources.files("db").joinpath("roles.sql").read_text(encoding="utf-8"))
     await connection.execute("set role waystation_owner")
     await connection.execute(_LEDGER)
@@ -114,7 +115,7 @@ async def _apply(
             )
     await connection.execute("reset role")
     # ALTER ROLE takes no parameters; the derived password is hexadecimal.
-    await connection.execute(f"alter role {RUNTIME_LOGIN} password '{derive_login_password(master_keys[0])}'")
+    await connection.execute(f"alter role {login} password '{derive_login_password(master_keys[0])}'")
 
 
 async def _applied(connection: Any) -> dict[int, str]:
@@ -167,7 +168,7 @@ async def find_runtime_dsn(dsn: str, master_keys: Sequence[bytes]) -> str:
 
 async def _login_dsn(dsn: str, master_keys: Sequence[bytes]) -> str:
     for key in master_keys:
-        candidate = _with_login(dsn, RUNTIME_LOGIN, derive_login_password(key))
+        candidate = _with_login(dsn, derive_login_name(key), derive_login_password(key))
         try:
             await (await _connect(candidate)).close()
         except DatabaseRefused:

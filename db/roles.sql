@@ -1,25 +1,28 @@
 -- Roles of the cluster, made by `waystation migrate` as the administrator's login before the first migration.
 -- Re-running is safe. None of the three roles can log in. The run-time login is a member of app and worker only and
--- inherits nothing, so that each of its connections names the role it works in.
+-- inherits nothing, so that each of its connections names the role it works in. There is one login per master key
+-- (its name is in the setting waystation.login): while a key is rotated, and where two databases of one cluster have
+-- keys of their own, each process finds the login of the key it holds.
 
 do $$
 declare
     wanted text;
+    login text := current_setting('waystation.login');
 begin
-    foreach wanted in array array['waystation_owner', 'waystation_app', 'waystation_worker', 'waystation_login'] loop
+    foreach wanted in array array['waystation_owner', 'waystation_app', 'waystation_worker', login] loop
         begin
             execute format('create role %I noinherit', wanted);
         exception when duplicate_object or unique_violation then
             null;  -- another process or another database of this cluster made it
         end;
-        continue when wanted = 'waystation_login';
+        continue when wanted = login;
         -- A CREATEROLE login cannot SET ROLE to what it made until it is granted to itself.
         if not pg_has_role(current_user, wanted, 'member') then
             execute format('grant %I to current_user', wanted);
         end if;
     end loop;
-    alter role waystation_login login;
-    grant waystation_app, waystation_worker to waystation_login;
+    execute format('alter role %I login', login);
+    execute format('grant waystation_app, waystation_worker to %I', login);
 end
 $$;
 

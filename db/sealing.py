@@ -94,6 +94,11 @@ class Sealer:
         return self._random_bytes(_NONCE_BYTES)
 
 
+def derive_login_name(master_key: bytes) -> str:
+    """The run-time login of a key; the name tells keys apart and nothing of a key."""
+    return f"waystation_login_{_key_id(master_key).hex()[:12]}"
+
+
 def derive_login_password(master_key: bytes) -> str:
     """The run-time login's password: the same on every machine that holds the key, written down on none."""
     return hmac.new(master_key, b"waystation database login", hashlib.sha256).hexdigest()

@@ -37,6 +37,8 @@ _AWAY = (
     asyncpg.OutOfMemoryError,
     asyncpg.QueryCanceledError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the driver says when its connection is cut at the wrong moment
+    asyncpg.InvalidAuthorizationSpecificationError,  # the login is being changed by a migration
 )
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from channels.base import Channel
 from channels.errors import GatewayError
@@ -17,6 +18,8 @@ from gateway.dev.choices import Break, SimulatedChannel
 from gateway.logs import configure_logging
 from gateway.processes import run_loop
 from gateway.settings import Settings, SettingsError, read_settings, reserved_names_set
+from handlers.ai.files import ExtractionFileError
+from handlers.runtime import product_version
 
 app = typer.Typer(
     name="waystation",
@@ -32,6 +35,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 _errors = Console(stderr=True, highlight=False)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(product_version())
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and leave.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """A multi-tenant messaging-channel webhook gateway: customers' messages become orders."""
+
+
 def main() -> None:
     """Runs a command; errors that a person can mend end it with one line and exit code 1, bad usage with
     2.
@@ -42,12 +63,12 @@ def main() -> None:
         _fail(f"{error}", "Run `waystation migrate`.")
     except SettingsError as error:
         _fail(f"{error}", "The README lists every setting.")
-    except (DatabaseError, GatewayError) as error:
+    except (DatabaseError, GatewayError, ExtractionFileError) as error:
         _fail(f"{error}")
 
 
 def _fail(problem: str, mend: str = "") -> None:
-    _errors.print(f"[red]error:[/red] {problem}", soft_wrap=True)
+    _errors.print(f"[red]error:[/red] {escape(problem)}", soft_wrap=True)
     if mend and mend.rstrip(".").casefold() not in problem.casefold():
         _errors.print(f"[dim]{mend}[/dim]", soft_wrap=True)
     sys.exit(1)
@@ -76,11 +97,15 @@ def serve(
 
 
 @app.command()
-def work() -> None:
+def work(
+    until_stdin_ends: Annotated[
+        bool, typer.Option("--until-stdin-ends", hidden=True, help="Also stop when standard input ends.")
+    ] = False,
+) -> None:
     """Run job workers only: AI turns, sends, webhook deliveries. Start as many as you like, anywhere."""
     from gateway.processes import work as work_until_stopped  # noqa: PLC0415 - see the module's docstring
 
-    run_loop(work_until_stopped(_settings()))
+    run_loop(work_until_stopped(_settings(), until_stdin_ends=until_stdin_ends))
 
 
 @app.command()

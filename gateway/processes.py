@@ -80,10 +80,11 @@ async def serve(settings: Settings, workers: int, home: Path = HOME) -> None:
         _log.info("draining")
 
 
-async def work(settings: Settings, home: Path = HOME) -> None:
-    """One worker until a signal; what it has begun is finished first."""
+async def work(settings: Settings, home: Path = HOME, *, until_stdin_ends: bool = False) -> None:
+    """One worker until a signal, or until standard input ends; what it has begun is finished first."""
     async with (
         stop_signals() as stop,
+        _ending_with(sys.stdin.fileno(), stop) if until_stdin_ends else contextlib.nullcontext(),
         open_services(settings, home, on_event=log_database_event) as services,
         notifying(services),
         working(services.build_worker(), services.dsn) as worker,
@@ -91,6 +92,23 @@ async def work(settings: Settings, home: Path = HOME) -> None:
         _log.info("working")
         await _until_stopped(stop, worker)
         _log.info("draining")
+
+
+@asynccontextmanager
+async def _ending_with(pipe: int, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Sets ``stop`` when the pipe's other end is closed: its process has ended, however that was."""
+    loop = asyncio.get_running_loop()
+
+    def on_readable() -> None:
+        if not os.read(pipe, 1024):
+            loop.remove_reader(pipe)
+            stop.set()
+
+    loop.add_reader(pipe, on_readable)
+    try:
+        yield
+    finally:
+        loop.remove_reader(pipe)
 
 
 async def _until_stopped(stop: asyncio.Event, *workers: asyncio.Task[None]) -> None:
@@ -130,7 +148,15 @@ async def _keep_worker(settings: Settings) -> None:
     # Options of this command that the environment does not hold: callbacks are to come to where we listen.
     environment = {**os.environ, f"{PREFIX}PUBLIC_URL": settings.base_url}
     while True:
-        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", "work", env=environment)
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway",
+            "work",
+            "--until-stdin-ends",
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,  # its end is how the child hears that we were killed
+        )
         try:
             code = await child.wait()
         except asyncio.CancelledError:

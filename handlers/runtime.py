@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from uuid import UUID
 
 import uuid_utils.compat
@@ -43,6 +44,14 @@ class Runtime:
     random: random.Random
     webhook_schedule: RetrySchedule
     public_url: str
+
+
+def product_version() -> str:
+    """The installed version; "source" where the tree is run without being installed."""
+    try:
+        return metadata.version("waystation")
+    except metadata.PackageNotFoundError:
+        return "source"
 
 
 def utc_now() -> datetime:

@@ -45,6 +45,8 @@ def tenant_rows(tenant: UUID) -> dict[str, dict[str, Any]]:
         },
         "inbound_events": {
             **mine, "id": new_uuid7(), "channel_account_id": ids["account"], "kind": "message", "provider_key": "SM1",
+            "method": "POST",
+            "target": "/in",
             "headers": "{}", "body": b"b", "received_at": NOW,
         },
         "external_message_mappings": {**mine, "channel_account_id": ids["account"], "provider_key": "SM1", **at},

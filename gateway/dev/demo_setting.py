@@ -175,7 +175,7 @@ async def drain(story: Story) -> str:
     require(codes, set(codes.values()) == {0}, f"exit code 0 after {signal.SIGTERM.name}")
     rest = await observe(
         lambda: story.rows(
-            "select application_name, state from pg_stat_activity where usename = 'waystation_login'"
+            "select application_name, state from pg_stat_activity where usename like 'waystation_login%'"
         ),
         lambda seen: not seen,
         "no connection of theirs to be left",

@@ -81,8 +81,10 @@ async def simulate(settings: Settings, wanted: Wanted, home: Path = HOME) -> Sim
 
 
 async def _find_gateway(session: aiohttp.ClientSession, settings: Settings, state: DevState | None) -> str:
-    """The URL of the configured gateway, or of the last `waystation dev`; raises NotPossibleHere for none."""
-    candidates = [settings.base_url, *([state.gateway_url] if state else [])]
+    """The URL of this folder's `waystation dev` if it runs, else of the configured gateway; raises NotPossibleHere
+    for none. Another gateway may listen at the default address, and it would not know this folder's accounts.
+    """
+    candidates = [*([state.gateway_url] if state else []), settings.base_url]
     for url in candidates:
         if await _is_alive(session, url):
             return url

@@ -12,12 +12,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
-from importlib import metadata
 from typing import Protocol
 from uuid import UUID
 
 from channels.errors import DeliveryFault, EgressBlocked, FaultClass, InvalidInput
-from handlers.runtime import Clock, RetrySchedule
+from handlers.runtime import Clock, RetrySchedule, product_version
 from handlers.webhooks.events import public_event_id
 from handlers.webhooks.headers import is_reserved
 from handlers.webhooks.signing import EndpointSecret, active_secrets, signature_headers
@@ -30,14 +29,7 @@ _DELAY_SECONDS = re.compile(r"[0-9]+")
 _ALWAYS_CAPPED_DIGITS = 9
 
 
-def _version() -> str:
-    try:
-        return metadata.version("waystation")
-    except metadata.PackageNotFoundError:  # run from the source tree, not installed
-        return "source"
-
-
-USER_AGENT = f"Waystation/{_version()}"
+USER_AGENT = f"Waystation/{product_version()}"
 
 
 class Outcome(StrEnum):

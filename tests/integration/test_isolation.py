@@ -7,11 +7,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from db.sealing import derive_login_name
 from db.tenant import Database, open_database
 from handlers.runtime import new_uuid7
+from tests.conftest import MASTER_KEY
 from tests.seeds import insert_row, tenant_rows
 
 TABLES = tuple(tenant_rows(UUID(int=1)))
+LOGIN = derive_login_name(MASTER_KEY)
 # References that are not composite, each with its reason.
 PLAIN_REFERENCES_ALLOWED_TO = {"distributors"}  # the tenant itself
 # What carries no tenant.
@@ -83,11 +86,13 @@ async def test_every_reference_between_tenants_rows_carries_the_tenant(admin: An
 
 async def test_the_runtime_login_has_no_rights_of_its_own(admin: Any):
     row = await admin.fetchrow(
-        "select rolsuper, rolbypassrls, rolcreaterole, rolinherit from pg_roles where rolname = 'waystation_login'"
+        "select rolsuper, rolbypassrls, rolcreaterole, rolinherit from pg_roles where rolname = $1",
+        LOGIN,
     )
     memberships = await admin.fetch(
         "select b.rolname from pg_auth_members m join pg_roles r on r.oid = m.member join pg_roles b on b.oid = m.roleid"
-        " where r.rolname = 'waystation_login'"
+        " where r.rolname = $1",
+        LOGIN,
     )
 
     assert tuple(row) == (False, False, False, False)

@@ -10,7 +10,8 @@ import pytest
 import db.migrate
 from db.embedded import EmbeddedPostgres
 from db.errors import DatabaseRefused, DatabaseUnavailable, SchemaOutdated
-from db.migrate import RUNTIME_LOGIN, find_runtime_dsn, migrate, read_migrations
+from db.migrate import find_runtime_dsn, migrate, read_migrations
+from db.sealing import derive_login_name
 from tests.conftest import MASTER_KEY
 
 KEYS = [MASTER_KEY]
@@ -68,7 +69,7 @@ async def test_an_edited_migration_is_refused(admin_dsn: str, monkeypatch: pytes
 async def test_an_administrators_dsn_is_never_run_with(admin_dsn: str):
     dsn = await find_runtime_dsn(admin_dsn, KEYS)
 
-    assert f"//{RUNTIME_LOGIN}:" in dsn
+    assert f"//{derive_login_name(MASTER_KEY)}:" in dsn
     assert await find_runtime_dsn(dsn, KEYS) == dsn
 
 
@@ -76,6 +77,17 @@ async def test_a_rotated_master_key_still_finds_the_login(admin_dsn: str):
     assert await find_runtime_dsn(admin_dsn, [bytes(32), MASTER_KEY])
     with pytest.raises(DatabaseRefused, match="master key"):
         await find_runtime_dsn(admin_dsn, [bytes(32)])
+
+
+async def test_a_rotation_cuts_nobody_off(admin_dsn: str):
+    """Processes with the old key go on while others come up with the new one first."""
+    new = bytes(reversed(MASTER_KEY))
+    await migrate(admin_dsn, [new, MASTER_KEY])
+
+    for keys in ([MASTER_KEY], [new, MASTER_KEY], [new]):
+        connection = await asyncpg.connect(await find_runtime_dsn(admin_dsn, keys))
+        assert await connection.fetchval("select 1") == 1
+        await connection.close()
 
 
 async def test_a_login_without_rights_may_not_migrate(empty_dsn: str, admin_dsn: str):

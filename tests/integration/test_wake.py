@@ -37,7 +37,7 @@ async def test_a_lost_listener_comes_back(runtime_dsn: str, admin_dsn: str):
         heard.clear()
         admin = await asyncpg.connect(admin_dsn)
         await admin.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'waystation_login'"
+            "select pg_terminate_backend(pid) from pg_stat_activity where usename like 'waystation_login%'"
         )
         await heard.wait()
         await admin.close()
