@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from db.named_sql import load_statements
+from db.sealing import Sealer
 from db.tenant import Connection
 
 _SQL = load_statements("accounts")
@@ -29,6 +30,13 @@ class AccountRow:
 def seal_context(distributor_id: UUID, account_id: UUID) -> str:
     """What an account's sealed credentials are bound to."""
     return f"channel_accounts:{distributor_id}:{account_id}"
+
+
+async def check_keys(connection: Connection, sealer: Sealer) -> None:
+    """Raises SealBroken where the sealer's keys do not open what this database holds; takes a worker's connection."""
+    row = await connection.fetchrow(_SQL["find_any_sealed"])
+    if row is not None:
+        sealer.open(row["credentials_sealed"], seal_context(row["distributor_id"], row["id"]))
 
 
 async def find_account(connection: Connection, account_id: UUID) -> AccountRow | None:

@@ -14,7 +14,9 @@ from pathlib import Path
 from channels.base import ChannelAdapter
 from channels.egress import EgressClient
 from channels.registry import build_adapters
+from db.accounts import check_keys
 from db.embedded import EmbeddedEvent, embedded_postgres
+from db.errors import SealBroken
 from db.migrate import find_runtime_dsn, migrate
 from db.sealing import Sealer, decode_master_key
 from db.tenant import Database, open_database
@@ -149,6 +151,7 @@ async def open_services(
         dsn = await find_runtime_dsn(access.admin_dsn, access.master_keys)
         database = await open_database(dsn, size=_POOL_SIZE)
         stack.push_async_callback(database.close)
+        await _check_keys(database, access)
         egress = EgressClient(settings.egress_allow)
         stack.push_async_callback(egress.aclose)
         adapters = build_adapters(twilio_api_url=settings.twilio_api_url)
@@ -156,6 +159,17 @@ async def open_services(
         yield Services(
             settings, _runtime(settings, access, database, clock), adapters, egress, Notifier(database), dsn
         )
+
+
+async def _check_keys(database: Database, access: DatabaseAccess) -> None:
+    """Told at start, not at the first message: with other keys nothing that was sealed can be used."""
+    try:
+        async with database.worker_statements() as connection:
+            await check_keys(connection, Sealer(access.master_keys))
+    except SealBroken:
+        raise SettingsError(
+            "WAYSTATION_MASTER_KEYS does not open what this database holds; add the key that sealed it to the list"
+        ) from None
 
 
 def _runtime(settings: Settings, access: DatabaseAccess, database: Database, clock: Clock) -> Runtime:

@@ -16,6 +16,7 @@ from handlers.ai.types import Language
 # Twilio takes 1,600 characters; what is longer than this is cut to a count of lines.
 LONGEST_REPLY = 1500
 _LONGEST_SPAN = 60
+_ROOM_FOR_LINES = 700  # the rest is for doubts (five quotes, five names), total and our own words
 
 
 class Reply(StrEnum):
@@ -64,7 +65,7 @@ def render_reply(
 
 def _line_list(texts: Mapping[str, str], lines: Sequence[LineRow]) -> str:
     rendered = [f"• {format_number(line.quantity)} {line.unit} - {line.product_name}" for line in lines]
-    kept = _fitting(rendered, LONGEST_REPLY - 500)
+    kept = _fitting(rendered, _ROOM_FOR_LINES)
     rest = len(rendered) - len(kept)
     return "\n".join([*kept, texts["more"].format(count=rest)] if rest else kept)
 

@@ -11,3 +11,10 @@ select id, distributor_id, channel, provider, address, credentials_sealed, setti
 from channel_accounts
 where channel = $1 and address = $2 and deleted_at is null
 order by id;
+
+-- name: find_any_sealed
+-- Something that was sealed, the newest: with the right keys it can be opened.
+select id, distributor_id, credentials_sealed
+from channel_accounts
+order by updated_at desc
+limit 1;

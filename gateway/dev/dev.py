@@ -14,7 +14,7 @@ import structlog
 
 from channels.base import Channel
 from gateway.app import build_app
-from gateway.dev.dev_state import DevState, begin_state, usable_port, write_state
+from gateway.dev.dev_state import DevState, begin_state, only_one, usable_port, write_state
 from gateway.dev.management import (
     NUMBERS,
     SMS_NUMBER,
@@ -43,6 +43,7 @@ _log = structlog.get_logger("waystation")
 async def dev(settings: Settings, home: Path = HOME) -> None:
     """Runs until a signal; then finishes what was begun and stops PostgreSQL."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(only_one(home))
         stop = await stack.enter_async_context(stop_signals())
         settings = settings.model_copy(update={"port": settings.port or usable_port(None)})
         state = begin_state(home, settings.base_url)

@@ -1,8 +1,11 @@
 """What `waystation dev` keeps over restarts: its tenant's key and its stand-ins' ports, in a private file."""
 
+import fcntl
 import os
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -12,6 +15,7 @@ from channels.errors import GatewayError
 from gateway.dev.management import ProviderLogin
 
 _FILE_NAME = "dev.json"
+_LOCK_NAME = "dev.lock"
 _HOST = "127.0.0.1"
 
 
@@ -56,6 +60,22 @@ def read_state(home: Path) -> DevState | None:
         return None
     except (OSError, ValidationError):
         raise NotPossibleHere(f"{path} cannot be read; delete it to begin with a new demo tenant") from None
+
+
+@contextmanager
+def only_one(home: Path) -> Iterator[None]:
+    """Held while `waystation dev` runs in a folder; raises NotPossibleHere for a second one, whose ports and
+    endpoint would take the place of the first one's.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / _LOCK_NAME).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotPossibleHere(
+                "`waystation dev` runs in this folder already; use that one or another folder"
+            ) from None
+        yield
 
 
 def begin_state(home: Path, gateway_url: str) -> DevState:

@@ -136,3 +136,42 @@ async def test_what_an_operator_can_mend_is_one_line(
     assert command.process.returncode == 1
     assert message in error
     assert b"Traceback" not in error
+
+
+async def test_workers_end_when_their_parent_is_killed(folder: Path):
+    """Two children of `serve --workers 2`; the parent gets SIGKILL, and removing the database later finds it free."""
+    async with running(folder, "serve", "--workers", "2", WAYSTATION_PORT="0") as gateway:
+        await gateway.wait_for("serving")
+        for _ in range(2):
+            await gateway.wait_for("working")
+        gateway.process.kill()
+        assert gateway.process.stderr is not None
+        async with asyncio.timeout(STARTS_WITHIN):
+            rest = await gateway.process.stderr.read()  # ends when the last process that holds it has ended
+
+    assert rest.count(b'"draining"') == 2
+
+
+async def test_keys_that_open_nothing_are_told_at_the_start(folder: Path):
+    right, wrong = "A" * 43 + "=", "B" * 42 + "A="
+    async with running(folder, "serve", WAYSTATION_PORT="0", WAYSTATION_MASTER_KEYS=right) as gateway:
+        port = (await gateway.wait_for("serving"))["port"]
+        async with running(
+            folder, "tenants", "create", "--name", "A", "--json", WAYSTATION_MASTER_KEYS=right
+        ) as create:
+            created = json.loads((await create.process.communicate())[0])
+        account = {
+            "channel": "SMS", "provider": "twilio", "address": "+15550002222",
+            "credentials": {"account_sid": "AC" + "1" * 32, "auth_token": "tok_12345"},
+        }  # fmt: skip
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {created['api_key']}"}) as session,
+            session.post(f"http://127.0.0.1:{port}/v1/channel-accounts", json=account) as answer,
+        ):
+            assert answer.status == 201
+        await gateway.stop(signal.SIGTERM)
+    async with running(folder, "serve", WAYSTATION_PORT="0", WAYSTATION_MASTER_KEYS=wrong) as gateway:
+        _, error = await gateway.process.communicate()
+
+    assert gateway.process.returncode == 1
+    assert b"WAYSTATION_MASTER_KEYS does not open" in error
