@@ -339,7 +339,7 @@ async def _check_lines(connection: Connection, lines: Sequence[tuple[str, Decima
     if not lines or len(set(skus)) != len(skus):
         raise InvalidInput("An order needs at least one line, and each SKU once.", field="lines")
     if any(not 0 < quantity <= _LARGEST_QUANTITY for _, quantity in lines):
-        raise InvalidInput("A quantity must be above zero.", field="lines")
+        raise InvalidInput("A quantity must be above zero and below a billion.", field="lines")
     unknown = set(skus) - await rows.list_known_skus(connection, skus)
     if unknown:
         raise InvalidInput(f"No product has the SKU {min(unknown)}.", field="lines")

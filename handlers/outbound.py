@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from channels.errors import (
     AttemptsExhausted,
     BadCredentials,
     GatewayError,
+    InvalidInput,
     NotFound,
     OptedOut,
     OutcomeUnknown,
@@ -46,6 +48,8 @@ _LONGEST_WAIT = 3600.0  # whatever a provider asks for
 _MOST_CLAIMS = 12
 # Longer than any one call to a provider (10 s) with room for the database; renewed before the request leaves.
 SEND_LEASE = timedelta(seconds=20)
+# Twilio, "Send a message": a longer body is refused (21617). Mails have no limit.
+_LONGEST_TEXTS: Mapping[Channel, int] = MappingProxyType({Channel.SMS: 1600, Channel.WHATSAPP: 1600})
 _SENT = MessageStatus.SENT
 
 
@@ -84,6 +88,8 @@ async def queue_message(
         if target is None:
             raise NotFound
         channel = Channel(target.channel)
+        if len(text) > _LONGEST_TEXTS.get(channel, len(text)):
+            raise InvalidInput(f"A text may have {_LONGEST_TEXTS[channel]} characters.", field="text")
         check_may_send(
             channel, opted_out_at=target.opted_out_at, last_inbound_at=target.last_inbound_at, now=now
         )

@@ -14,6 +14,7 @@ from channels.errors import InvalidInput, NotFound, WrongState
 from db import api_keys, distributors
 from db.rows import ApiKey, KeyOwner, Tenant
 from db.tenant import Connection
+from handlers.ai.types import Language
 from handlers.runtime import Runtime
 
 KEY_PREFIX = "wst_"
@@ -21,6 +22,7 @@ KEY_FORM = re.compile(rf"{KEY_PREFIX}[A-Za-z0-9_-]{{43}}")
 _KEY_BYTES = 32
 _SHOWN_CHARACTERS = 12  # of a key in lists: enough to tell keys apart, far too few to guess the rest
 _FIRST_KEY_NAME = "first key"
+_CURRENCY = re.compile(r"[A-Z]{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,12 @@ async def create_tenant(
     if not name.strip():
         raise InvalidInput("A tenant needs a name.", field="name")
     check_time_zone(time_zone)
+    if locale not in set(Language):
+        raise InvalidInput(f"The locale must be one of {', '.join(Language)}.", field="locale")
+    if not _CURRENCY.fullmatch(currency):
+        raise InvalidInput(
+            "The currency must be the three capital letters of ISO 4217, such as MXN.", field="currency"
+        )
     distributor_id = runtime.new_id()
     async with runtime.database.tenant(distributor_id) as connection:
         await distributors.insert_distributor(

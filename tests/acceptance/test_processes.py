@@ -124,8 +124,18 @@ async def test_a_taken_port_is_one_clear_line(folder: Path):
         ),
         (["work"], {"WAYSTATION_AI_ENGINE": "openai"}, b"OPENAI_API_KEY is needed"),
         (["tenants", "create", "--name", " "], {}, b"A tenant needs a name"),
+        (["tenants", "create", "--name", "A", "--currency", "PESO"], {}, b"The currency must be"),
+        (["extract", "--catalogue", "no.json", "--messages", "no.jsonl", "--out", "o"], {}, b"no.json"),
     ],
-    ids=["unknown-setting", "no-keys", "database-away", "no-openai-key", "no-name"],
+    ids=[
+        "unknown-setting",
+        "no-keys",
+        "database-away",
+        "no-openai-key",
+        "no-name",
+        "no-currency",
+        "no-catalogue",
+    ],
 )
 async def test_what_an_operator_can_mend_is_one_line(
     folder: Path, arguments: list[str], settings: dict[str, str], message: bytes

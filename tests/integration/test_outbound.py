@@ -10,6 +10,7 @@ from channels.base import Attachment, Channel
 from channels.errors import (
     BadCredentials,
     GatewayError,
+    InvalidInput,
     InvalidRecipient,
     NotFound,
     OptedOut,
@@ -244,6 +245,12 @@ async def test_one_conversations_messages_leave_in_their_order(desk: Desk, clock
         await desk.send()
 
     assert [sent.text for sent in desk.provider.sent] == ["uno", "dos", "tres"]
+
+
+async def test_a_text_that_no_provider_takes_is_refused_at_once(desk: Desk):
+    await desk.queue("x" * 1600)
+    with pytest.raises(InvalidInput, match="1600"):
+        await desk.queue("x" * 1601)
 
 
 async def test_a_deleted_account_sends_nothing(desk: Desk):
