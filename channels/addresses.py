@@ -14,6 +14,7 @@ from channels.errors import MalformedPayload
 
 WHATSAPP_PREFIX = "whatsapp:"
 E164 = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)  # ITU-T E.164: at most 15 digits, no leading zero
+OLD_MEXICAN_MOBILE = re.compile(r"\+521[0-9]{10}", re.ASCII)
 SHORT_CODE = re.compile(r"[0-9]{3,8}", re.ASCII)
 SENDER_NAME = re.compile(r"[A-Za-z0-9 +_&-]{1,11}", re.ASCII)  # alphanumeric sender id, at most 11 characters
 USER_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}", re.ASCII)  # WhatsApp business-scoped user id
@@ -38,9 +39,23 @@ def normalise_phone(text: str) -> str:
         number = phonenumbers.parse(international)
     except phonenumbers.NumberParseException:
         raise MalformedPayload("The address is not a phone number in international form.") from None
-    if number.extension or not phonenumbers.is_possible_number(number):
+    plain = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if number.extension or not (
+        phonenumbers.is_possible_number(number) or OLD_MEXICAN_MOBILE.fullmatch(plain)
+    ):
         raise MalformedPayload("The address is not a possible phone number.")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return plain
+
+
+def is_same_party(one: str, other: str) -> bool:
+    """Whether two addresses are one party's: equal, but for the 1 that Mexico's mobile numbers had until 2019 and
+    that WhatsApp still writes in some of them.
+    """
+    return _without_old_prefix(one) == _without_old_prefix(other)
+
+
+def _without_old_prefix(address: str) -> str:
+    return f"+52{address[4:]}" if OLD_MEXICAN_MOBILE.fullmatch(address) else address
 
 
 def normalise_email(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from channels.addresses import WHATSAPP_PREFIX, provider_address
+from channels.addresses import WHATSAPP_PREFIX, is_same_party, provider_address
 from channels.base import (
     Attachment,
     Channel,
@@ -155,7 +155,7 @@ def _check_recipient(account: ChannelAccount, fields: Fields) -> None:
     service = account.credentials.get("messaging_service_sid")
     if service and fields.get("MessagingServiceSid") == service:
         return
-    if provider_address(account.channel, recipient) != account.address:
+    if not is_same_party(provider_address(account.channel, recipient), account.address):
         raise MalformedPayload("To is not the account's address.")
 
 

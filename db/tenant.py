@@ -33,6 +33,7 @@ _AWAY = (
     asyncpg.ConnectionDoesNotExistError,
     # A server that answers and cannot store: a standby after a failover, a full disk, a time limit of the host's.
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.DiskFullError,
     asyncpg.OutOfMemoryError,
     asyncpg.QueryCanceledError,

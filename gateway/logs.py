@@ -45,6 +45,8 @@ def _configure_libraries(renderer: structlog.typing.Processor, stream: TextIO) -
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # While the database is away the pool tells of every try to come back; our lanes tell it once a second.
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
+    # The server's own log of requests that are none: their bytes may hold a credential.
+    logging.getLogger("waystation.http").setLevel(logging.CRITICAL)
 
 
 def _drop_trace(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from gateway.worker import working
 Result = TypeVar("Result")
 
 _CHILD_GRACE_SECONDS = 30.0
+_LONGEST_LINE = 32_768  # bytes of a request line
 _log = structlog.get_logger("waystation")
 
 
@@ -50,7 +52,15 @@ async def listening_app(app: web.Application, host: str, port: int) -> AsyncIter
 
     At the end it takes no new connections and lets running requests finish.
     """
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=20)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=False,
+        shutdown_timeout=20,
+        # A message posted over GET is in the request line: 1,600 characters of emoji are 19,200 bytes there.
+        max_line_size=_LONGEST_LINE,
+        logger=logging.getLogger("waystation.http"),
+    )
     await runner.setup()
     try:
         try:

@@ -36,7 +36,7 @@ create table customer_contacts (
     foreign key (distributor_id, customer_id) references customers (distributor_id, id) on delete set null (customer_id)
 );
 comment on table customer_contacts is 'An address of a customer on a channel, with its consent: opted_out_at set means nothing may be sent.';
-comment on column customer_contacts.last_inbound_at is 'When the customer last wrote; opens WhatsApp''s 24-hour window.';
+comment on column customer_contacts.last_inbound_at is 'When the customer last wrote from this address, to any of the tenant''s accounts.';
 create index customer_contacts_customer on customer_contacts (distributor_id, customer_id);
 create index customer_contacts_address on customer_contacts (distributor_id, address);
 call protect_tenant_table('customer_contacts');

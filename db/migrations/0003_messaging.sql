@@ -88,6 +88,7 @@ create table conversations (
     foreign key (distributor_id, customer_id) references customers (distributor_id, id) on delete set null (customer_id)
 );
 comment on table conversations is 'One open thread per channel account, contact and (e-mail) thread; carries the turn that its burst awaits.';
+comment on column conversations.last_inbound_at is 'When the customer last wrote here; opens WhatsApp''s 24-hour window, which each of our numbers has for itself.';
 create index conversations_inbox on conversations (distributor_id, last_message_at desc, id desc);
 create index conversations_customer on conversations (distributor_id, customer_id);
 create index conversations_contact on conversations (distributor_id, contact_id);

@@ -35,8 +35,10 @@ create table webhook_events (
     body jsonb not null,
     conversation_id uuid,
     occurred_at timestamptz not null,
-    primary key (distributor_id, id)
+    primary key (distributor_id, id),
+    foreign key (distributor_id, conversation_id) references conversations (distributor_id, id) on delete set null (conversation_id)
 );
+create index webhook_events_conversation on webhook_events (distributor_id, conversation_id) where conversation_id is not null;
 comment on table webhook_events is 'What happened, stored in the transaction in which it happened; body is what receivers get.';
 call protect_tenant_table('webhook_events');
 grant select, insert on webhook_events to waystation_app, waystation_worker;

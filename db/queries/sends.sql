@@ -1,7 +1,7 @@
 -- Outbound messages: queued by a turn or a person, sent by the send lane.
 
 -- name: find_reply_target
-select c.id as conversation_id, c.channel_account_id, c.customer_id, c.channel, k.address, k.opted_out_at, k.last_inbound_at
+select c.id as conversation_id, c.channel_account_id, c.customer_id, c.channel, k.address, k.opted_out_at, c.last_inbound_at
 from conversations c
 join customer_contacts k on k.distributor_id = c.distributor_id and k.id = c.contact_id
 where c.distributor_id = get_current_distributor_id() and c.id = $1;
@@ -37,7 +37,7 @@ order by position;
 -- No row when the lease went to another worker or a callback settled the message meanwhile. Locks the contact, so that
 -- a STOP and a send are one after the other.
 select m.id as message_id, m.conversation_id, m.channel_account_id, m.customer_id, m.channel, m.type, m.status, m.text, m.send_attempts as attempts,
-    m.send_started_at as started_at, k.address, k.opted_out_at, k.last_inbound_at,
+    m.send_started_at as started_at, k.address, k.opted_out_at, c.last_inbound_at,
     a.provider, a.address as account_address, a.credentials_sealed, a.settings as account_settings, a.deleted_at as account_deleted_at
 from messages m
 join conversations c on c.distributor_id = m.distributor_id and c.id = m.conversation_id

@@ -217,6 +217,15 @@ async def test_the_window_closes_after_24_hours(desk: Desk, clock: FakeClock):
         await desk.queue()
 
 
+async def test_each_of_our_numbers_has_a_window_of_its_own(desk: Desk, runtime: Runtime, clock: FakeClock):
+    clock.advance(30 * 3600)
+    other = await make_account(runtime, desk.tenant, address="+15550003333")
+    await accept_messages(runtime, [accepted_item(runtime, other, inbound(key="SM2"))])
+
+    with pytest.raises(WindowClosed):
+        await desk.queue()
+
+
 async def test_sms_has_no_window(runtime: Runtime, clock: FakeClock):
     desk = await open_desk(runtime, Channel.SMS)
     clock.advance(30 * 24 * 3600)

@@ -20,6 +20,7 @@ from handlers.webhooks.events import event_body, event_row
 from handlers.webhooks.examples import example
 from handlers.webhooks.signing import new_secret
 from handlers.webhooks.subscriptions import compile_filter
+from tests.seeds import insert_row, tenant_rows
 
 MATCHES = """
     select jsonb_path_match(body.value, $2::text::jsonpath, '{}', true)
@@ -357,12 +358,12 @@ async def _endpoint(
 
 @pytest.fixture
 async def tenant(connection: Connection) -> UUID:
-    """The tenant of the examples."""
+    """The tenant of the examples, with their conversation."""
     tenant = example(EventType.ENDPOINT_TEST).distributor_id
-    await connection.execute(
-        "insert into distributors (id, name, created_at, updated_at) values ($1, 'Lupita', now(), now())",
-        tenant,
-    )
+    rows = tenant_rows(tenant)
+    rows["conversations"]["id"] = example(EventType.MESSAGE_RECEIVED).conversation_id
+    for table in ("distributors", "customers", "customer_contacts", "channel_accounts", "conversations"):
+        await insert_row(connection, table, rows[table])
     return tenant
 
 

@@ -1,6 +1,6 @@
 """What Twilio posts and what it becomes: one row is one case."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -205,6 +205,19 @@ def test_malformed(label, changes):
         parse({**fixture("sms__text"), **changes})
 
     assert not any(value in str(caught.value) for value in changes.values() if len(value) > 3), label
+
+
+@pytest.mark.parametrize(
+    ("ours", "to"), [("+525512345678", "+5215512345678"), ("+5215512345678", "+525512345678")]
+)
+def test_a_mexican_number_is_ours_in_either_form(ours, to):
+    owner = replace(account(Channel.WHATSAPP), address=ours)
+    request = post({**fixture("whatsapp__text"), "To": f"whatsapp:{to}"})
+
+    (item,) = TwilioAdapter().parse(owner, request)
+
+    assert isinstance(item, InboundMessage)
+    assert item.recipient == ours
 
 
 @pytest.mark.parametrize("name", ["AccountSid", "To"])
