@@ -31,9 +31,11 @@ _LETTERS = {"p": "small", "s": "small", "m": "medium", "g": "large", "l": "large
 _MODIFIER_OPENERS = frozenset({"para", "pra", "for", "con", "com", "with"})
 _ZERO = "zero"
 _FUZZY_MIN = 4
-_FUZZY_CUTS = ((4, 0.75), (6, 0.8), (8, 0.75), (99, 0.7))
+_FUZZY_CUTS = ((4, 0.75), (6, 0.8), (8, 0.75), (40, 0.7))  # nobody mistypes a word of more letters
 _SOUND_SCORE = 0.86
 _FUZZY_LIMIT = 4
+_ROUNDING = 1e-9
+SizeKey = tuple[str, Decimal]  # how it is written, and its number or base measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,11 @@ class IndexedCatalogue:
         self._joined = _joined_words(self.entries)
         self._surface = _surface_words(self._products, self._postings)
         self._vocabulary = tuple(word for word in self._surface if len(word) >= _FUZZY_MIN)
+        self._by_length = _by_length(self._vocabulary)
         self._lettered = any(letter in self._surface for letter in _LETTERS)
         self._sounds = _sound_index(self._vocabulary)
         self.numbers = frozenset(size.number for entry in self.entries for size in entry.sizes)
+        self._sized = _size_index(self.entries)
 
     @property
     def products(self) -> tuple[CatalogueProduct, ...]:
@@ -124,6 +128,17 @@ class IndexedCatalogue:
     def posting(self, concept: str) -> frozenset[int]:
         """The positions in ``entries`` of the products that carry the concept."""
         return self._postings.get(concept, frozenset())
+
+    def sized(self, size: Size, among: frozenset[int]) -> frozenset[int]:
+        """Of those positions in ``entries`` the products that carry the size (see ``Entry.has_size``)."""
+        keys: list[SizeKey] = [("plain", size.number)]
+        if size.measure and size.base is not None:
+            keys.append((size.measure, size.base))
+        else:
+            keys.append(("printed", size.number))
+        if size.packs:
+            keys.append(("pack", size.number))
+        return frozenset().union(*(among & self._sized[key] for key in keys if key in self._sized))
 
     def knows(self, concept: str) -> bool:
         """Whether any product carries the concept."""
@@ -144,14 +159,18 @@ class IndexedCatalogue:
         """
         if (
             len(word) < _FUZZY_MIN
+            or len(word) > _FUZZY_CUTS[-1][0]
             or not word.isalpha()
             or word in LEXICON.concepts
             or stem(word) in LEXICON.concepts
         ):
             return []
-        cut = next(score for length, score in _FUZZY_CUTS if len(word) <= length)
+        cut = next((score for length, score in _FUZZY_CUTS if len(word) <= length), None)
+        if cut is None:
+            return []
+        near = self._by_length.get(len(word), ())
         scored = process.extract(
-            word, self._vocabulary, scorer=OSA.normalized_similarity, score_cutoff=cut, limit=_FUZZY_LIMIT
+            word, near, scorer=OSA.normalized_similarity, score_cutoff=cut, limit=_FUZZY_LIMIT
         )
         found = [(self._surface[name], _first_letter(word, name, score)) for name, score, _ in scored]
         found += [(self._surface[name], _SOUND_SCORE) for name in self._sounds.get(sound(word), ())]
@@ -283,6 +302,36 @@ def _surface_words(
                 if token.kind is Kind.WORD and (letter or concept in postings):
                     surface[token.norm] = concept
     return surface
+
+
+def _by_length(vocabulary: Sequence[str]) -> dict[int, tuple[str, ...]]:
+    """For each length of a searched word the words that can be like enough, by their length alone."""
+    shortest = 0
+    table: dict[int, tuple[str, ...]] = {}
+    for longest, cut in _FUZZY_CUTS:
+        for length in range(max(shortest, _FUZZY_MIN), longest + 1):
+            table[length] = tuple(
+                w for w in vocabulary if min(len(w), length) >= (cut - _ROUNDING) * max(len(w), length)
+            )
+        shortest = longest + 1
+    return {length: words for length, words in table.items() if words}
+
+
+def _size_index(entries: Sequence[Entry]) -> dict[SizeKey, frozenset[int]]:
+    """Places by measure, by number without a measure ("plain"), by any number ("printed") and by pack."""
+    table: dict[SizeKey, set[int]] = {}
+    for place, entry in enumerate(entries):
+        keys: list[SizeKey] = [("printed", size.number) for size in entry.sizes]
+        for size in entry.sizes:
+            measured = size.measure is not None and size.base is not None
+            keys.append(
+                (size.measure or "", size.base or size.number) if measured else ("plain", size.number)
+            )
+        if entry.product.pack_size is not None:
+            keys.append(("pack", Decimal(entry.product.pack_size)))
+        for key in keys:
+            table.setdefault(key, set()).add(place)
+    return {key: frozenset(places) for key, places in table.items()}
 
 
 def _sound_index(vocabulary: Iterable[str]) -> dict[str, tuple[str, ...]]:

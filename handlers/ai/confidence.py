@@ -2,7 +2,7 @@
 was said.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from handlers.ai.items import Item
 from handlers.ai.matching import Fit
@@ -22,14 +22,24 @@ _CHANGE = 0.93
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A confidence between 0 and 1 with the parts it is the product of."""
+    """A confidence between 0 and 1 with the parts it is the product of; ``unsure`` says that the line has to
+    be confirmed whatever the confidence.
+    """
 
     value: float
     parts: dict[str, float] = field(default_factory=dict)
+    unsure: bool = False
 
     @property
     def band(self) -> Band:
-        return Band.AUTO if self.value >= AUTO_THRESHOLD else Band.CONFIRM
+        return Band.AUTO if self.value >= AUTO_THRESHOLD and not self.unsure else Band.CONFIRM
+
+    def onto(self, held: "Score") -> "Score":
+        """The score of what is added to, or taken off, a line with that score: no surer than the line was."""
+        unsure = self.unsure or held.band is Band.CONFIRM
+        if held.value >= self.value:
+            return replace(self, unsure=unsure)
+        return Score(held.value, {**self.parts, "held": round(held.value / self.value, 4)}, unsure)
 
 
 def score(reading: Reading, item: Item, *, in_draft: bool) -> Score:
@@ -52,7 +62,7 @@ def doubted(made: Score, *, doubt: bool) -> Score:
     """The score in a burst that was not understood as a whole; unchanged where there is no doubt."""
     if not doubt:
         return made
-    return Score(round(made.value * _DOUBT, 4), {**made.parts, "burst": _DOUBT})
+    return replace(made, value=round(made.value * _DOUBT, 4), parts={**made.parts, "burst": _DOUBT})
 
 
 def _amount(reading: Reading) -> float:

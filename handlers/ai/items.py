@@ -430,17 +430,19 @@ class Assembler:
         """The words before: with those that the item before needed itself ("guantes: 3 chicos, 2
         medianos").
         """
-        if not place:
-            return ()
-        item = self._items[place - 1]
-        earlier = self._context(place - 1) if item.reading.context else ()
-        containers = tuple(
-            u for u in item.wish.units if LEXICON.units.get(u) == "piece" and item.reading.entry
-        )
-        return (*earlier, *item.wish.heard, *item.wish.words, *containers)
+        first = place - 1
+        while first > 0 and self._items[first].reading.context:
+            first -= 1
+        said: dict[str, None] = {}
+        for item in self._items[max(first, 0) : place]:
+            containers = (
+                u for u in item.wish.units if LEXICON.units.get(u) == "piece" and item.reading.entry
+            )
+            said.update(dict.fromkeys((*item.wish.heard, *item.wish.words, *containers)))
+        return tuple(said)
 
     def _carried(self, place: int) -> str | None:
-        return next((i.reading.unit for i in reversed(self._items[:place]) if i.reading.unit), None)
+        return next((u for i in range(place - 1, -1, -1) if (u := self._items[i].reading.unit)), None)
 
 
 def _counts(item: Item) -> tuple[Amount, ...]:

@@ -2,8 +2,8 @@
 fits are no match.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from handlers.ai.catalogue import Entry, IndexedCatalogue, Size
@@ -57,81 +57,148 @@ class Match:
 NO_MATCH = Match(Fit.NONE)
 _MAX_CANDIDATES = 40
 _RELAXED_SHARE = 0.5
+# Different unknown words of one burst, two in each of 60 lines; each costs a search of the vocabulary. More
+# are no slips of the pen: they stay unknown.
+MAX_SEARCHES = 120
 _COMPARED = 2  # sizes that it takes to say which is the larger
 
 
-def match(catalogue: IndexedCatalogue, query: Query) -> Match:
-    """The product that the query names; see the rules "When a line is sure" of the order messages'
-    labelling.
+class Matcher:
+    """Matches the queries of one burst against one catalogue. What was looked up once is kept, so that a
+    burst costs as much as its different words, however often it repeats them.
     """
-    readings = _readings(catalogue, query.words)
-    if not readings and not query.optional:
+
+    def __init__(self, catalogue: IndexedCatalogue) -> None:
+        self._catalogue = catalogue
+        self._concepts: dict[str, tuple[str, ...]] = {}
+        self._similar: dict[str, list[tuple[str, float]]] = {}
+        self._found: dict[tuple[object, ...], Match] = {}
+        self._ranked: dict[tuple[object, ...], Match] = {}
+
+    def match(self, query: Query) -> Match:
+        """The product that the query names; see the rules "When a line is sure" of the order messages'
+        labelling.
+        """
+        readings = self._readings(query.words)
+        if not readings and not query.optional:
+            return NO_MATCH
+        best = NO_MATCH
+        for words, likeness in readings or [((), 1.0)]:
+            found = self._match_words(words, query)
+            if (found.fit, likeness) > (best.fit, best.likeness):
+                best = replace(found, likeness=likeness) if likeness < 1 else found
+        return best
+
+    def concepts(self, word: str) -> tuple[str, ...]:
+        """See ``IndexedCatalogue.concepts``."""
+        found = self._concepts.get(word)
+        if found is None:
+            found = self._concepts[word] = self._catalogue.concepts(word)
+        return found
+
+    def knows(self, word: str) -> bool:
+        """Whether the catalogue carries all concepts of the word."""
+        return all(self._catalogue.knows(concept) for concept in self.concepts(word))
+
+    def similar(self, word: str) -> list[tuple[str, float]]:
+        """See ``IndexedCatalogue.similar``; each word is searched for once."""
+        found = self._similar.get(word)
+        if found is None:
+            found = self._catalogue.similar(word) if len(self._similar) < MAX_SEARCHES else []
+            self._similar[word] = found
+        return found
+
+    def _match_words(self, words: tuple[str, ...], query: Query) -> Match:
+        key = (words, query.optional, query.sizes, query.near, query.rejected)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._search(words, query)
+        return found
+
+    def _readings(self, words: Sequence[str]) -> list[tuple[tuple[str, ...], float]]:
+        """The words as concepts of this catalogue; an unknown word opens one reading per likely meaning."""
+        readings: list[tuple[tuple[str, ...], float]] = [((), 1.0)]
+        for word in words:
+            options = self._options(word)
+            readings = [
+                (sofar + more, min(like, score)) for sofar, like in readings for more, score in options
+            ][:_MAX_CANDIDATES]
+        return readings if words else []
+
+    def _options(self, word: str) -> list[tuple[tuple[str, ...], float]]:
+        if self.knows(word):
+            return [(self.concepts(word), 1.0)]
+        return [((concept,), score) for concept, score in self.similar(word)] or [(self.concepts(word), 1.0)]
+
+    def _search(self, words: tuple[str, ...], query: Query) -> Match:
+        optional = tuple(
+            c for word in query.optional for c in self.concepts(word) if self._catalogue.knows(c)
+        )
+        for extra in (optional, ()) if optional else ((),):
+            wanted = frozenset(words) | frozenset(extra)
+            if not wanted:
+                continue
+            found = self._rank(wanted, query)
+            if found.fit is not Fit.NONE:
+                return replace(found, used_optional=frozenset(extra))
+        if optional and (sized := _by_magnitude(self._catalogue, (*words, *optional), query)):
+            return sized
+        return self._relax(words, query)
+
+    def _rank(self, wanted: frozenset[str], query: Query) -> Match:
+        key = (wanted, query.sizes, query.near, query.rejected)
+        found = self._ranked.get(key)
+        if found is None:
+            found = self._ranked[key] = _rank(_fitting(self._catalogue, wanted, query), wanted, query)
+        return found
+
+    def _relax(self, words: Sequence[str], query: Query) -> Match:
+        """All words are known here, yet no product has all: leave out one word that does not tell products
+        apart.
+        """
+        sized = _by_magnitude(self._catalogue, words, query)
+        if sized is not None:
+            return sized
+        known = [word for word in dict.fromkeys(words) if self._catalogue.knows(word)]
+        if len(known) < len(set(words)) or len(known) < 2:  # noqa: PLR2004 - one word cannot be relaxed
+            return NO_MATCH
+        for dropped in sorted(known, key=lambda word: -len(self._catalogue.posting(word))):
+            rest = frozenset(known) - {dropped}
+            if dropped in LEXICON.distinctive or not _tells(self._catalogue, rest, dropped):
+                continue
+            found = self._rank(rest, query)
+            if found.entry is not None:
+                return replace(found, fit=Fit.RELAXED)
         return NO_MATCH
-    best = NO_MATCH
-    for words, likeness in readings or [((), 1.0)]:
-        found = _match_words(catalogue, words, likeness, query)
-        if (found.fit, found.likeness) > (best.fit, best.likeness):
-            best = found
-    return best
-
-
-def _readings(catalogue: IndexedCatalogue, words: Sequence[str]) -> list[tuple[tuple[str, ...], float]]:
-    """The words as concepts of this catalogue; an unknown word opens one reading per likely meaning."""
-    readings: list[tuple[tuple[str, ...], float]] = [((), 1.0)]
-    for word in words:
-        options = _options(catalogue, word)
-        readings = [(sofar + more, min(like, score)) for sofar, like in readings for more, score in options][
-            :_MAX_CANDIDATES
-        ]
-    return readings if words else []
-
-
-def _options(catalogue: IndexedCatalogue, word: str) -> list[tuple[tuple[str, ...], float]]:
-    concepts = catalogue.concepts(word)
-    if all(catalogue.knows(concept) for concept in concepts):
-        return [(concepts, 1.0)]
-    return [((concept,), score) for concept, score in catalogue.similar(word)] or [(concepts, 1.0)]
-
-
-def _match_words(catalogue: IndexedCatalogue, words: tuple[str, ...], likeness: float, query: Query) -> Match:
-    optional = tuple(c for word in query.optional for c in catalogue.concepts(word) if catalogue.knows(c))
-    for extra in (optional, ()) if optional else ((),):
-        wanted = frozenset(words) | frozenset(extra)
-        if not wanted:
-            continue
-        found = _rank(_fitting(catalogue, wanted, query), wanted, likeness, query)
-        if found.fit is not Fit.NONE:
-            return Match(found.fit, found.entry, found.likeness, found.candidates, frozenset(extra))
-    if optional and (sized := _by_magnitude(catalogue, (*words, *optional), likeness, query)):
-        return sized
-    return _relax(catalogue, words, likeness, query)
 
 
 def _fitting(catalogue: IndexedCatalogue, wanted: frozenset[str], query: Query) -> list[Entry]:
     """The products that carry every wanted word and size."""
     postings = sorted((catalogue.posting(word) for word in wanted), key=len)
     common = frozenset.intersection(*postings) if postings else frozenset()
+    for size in query.sizes:
+        common = catalogue.sized(size, common)
     fitting = [catalogue.entries[place] for place in sorted(common)]
-    return [
-        e for e in fitting if all(e.has_size(s) for s in query.sizes) and e.product.sku not in query.rejected
-    ]
+    return [e for e in fitting if e.product.sku not in query.rejected]
 
 
-def _rank(entries: Sequence[Entry], wanted: frozenset[str], likeness: float, query: Query) -> Match:
-    for fit, group in (
-        (Fit.EXACT, [e for e in entries if _exact(e, wanted, query.sizes)]),
-        (
-            Fit.TERM,
-            _leading(wanted, [e for e in entries if any(wanted <= t.words for t in e.terms)]),
-        ),
-        (Fit.UNION, _leading(wanted, entries)),
-    ):
+def _rank(entries: Sequence[Entry], wanted: frozenset[str], query: Query) -> Match:
+    for fit, group in _groups(entries, wanted, query):
         chosen = group if len(group) == 1 else _near(group, query)
         if len(chosen) == 1 and (fit is Fit.EXACT or query.near or not wanted <= LEXICON.adjectives):
-            return Match(fit, chosen[0], likeness, tuple(group))
+            return Match(fit, chosen[0], candidates=tuple(group))
         if group:
-            return Match(Fit.AMBIGUOUS, None, likeness, tuple(group[:_MAX_CANDIDATES]))
+            return Match(Fit.AMBIGUOUS, candidates=tuple(group[:_MAX_CANDIDATES]))
     return NO_MATCH
+
+
+def _groups(
+    entries: Sequence[Entry], wanted: frozenset[str], query: Query
+) -> Iterator[tuple[Fit, list[Entry]]]:
+    """The products by how well the words fit, the best first."""
+    yield Fit.EXACT, [e for e in entries if _exact(e, wanted, query.sizes)]
+    yield Fit.TERM, _leading(wanted, [e for e in entries if any(wanted <= t.words for t in e.terms)])
+    yield Fit.UNION, _leading(wanted, entries)
 
 
 def _exact(entry: Entry, wanted: frozenset[str], sizes: Sequence[Size]) -> bool:
@@ -157,36 +224,14 @@ def _near(group: Sequence[Entry], query: Query) -> list[Entry]:
     return [e for e in group if e.product.sku in query.near]
 
 
-def _relax(catalogue: IndexedCatalogue, words: Sequence[str], likeness: float, query: Query) -> Match:
-    """All words are known here, yet no product has all: leave out one word that does not tell products
-    apart.
-    """
-    sized = _by_magnitude(catalogue, words, likeness, query)
-    if sized is not None:
-        return sized
-    known = [word for word in dict.fromkeys(words) if catalogue.knows(word)]
-    if len(known) < len(set(words)) or len(known) < 2:  # noqa: PLR2004 - one word cannot be relaxed
-        return NO_MATCH
-    for dropped in sorted(known, key=lambda word: -len(catalogue.posting(word))):
-        rest = frozenset(known) - {dropped}
-        if dropped in LEXICON.distinctive or not _tells(catalogue, rest, dropped):
-            continue
-        found = _rank(_fitting(catalogue, rest, query), rest, likeness, query)
-        if found.entry is not None:
-            return Match(Fit.RELAXED, found.entry, found.likeness, found.candidates)
-    return NO_MATCH
-
-
-def _by_magnitude(
-    catalogue: IndexedCatalogue, words: Sequence[str], likeness: float, query: Query
-) -> Match | None:
+def _by_magnitude(catalogue: IndexedCatalogue, words: Sequence[str], query: Query) -> Match | None:
     """As in "The little coronas", "do grande": the smallest or largest of the products that fit otherwise."""
     rest = frozenset(words) - {"small", "large"}
     if len(rest) == len(set(words)) or not rest:
         return None
     entries = _leading(rest, _fitting(catalogue, rest, query))
     if len(entries) == 1:
-        return Match(Fit.RELAXED, entries[0], likeness, tuple(entries))
+        return Match(Fit.RELAXED, entries[0], candidates=tuple(entries))
     measure = next((size.measure for entry in entries for size in entry.sizes if size.measure), None)
     sized = sorted(
         (
@@ -195,6 +240,7 @@ def _by_magnitude(
             for size in e.sizes
             if size.measure == measure and size.base
         ),
+        key=lambda found: found[:2],
         reverse="large" in words,
     )
     if (
@@ -204,7 +250,7 @@ def _by_magnitude(
         or sized[0][0] == sized[1][0]
     ):
         return None
-    return Match(Fit.RELAXED, sized[0][2], likeness, tuple(entries))
+    return Match(Fit.RELAXED, sized[0][2], candidates=tuple(entries))
 
 
 def _tells(catalogue: IndexedCatalogue, rest: Iterable[str], dropped: str) -> bool:

@@ -11,9 +11,7 @@ from handlers.ai.types import Band, DraftLine, Extraction, Intent, Operation, Op
 
 @dataclass(frozen=True, slots=True)
 class MergedLine:
-    """A line of the order after the burst; lines that no operation touched are ``auto`` and keep confidence
-    1.
-    """
+    """A line of the order after the burst; a line that no operation touched is as sure as it was."""
 
     sku: str
     quantity: Decimal
@@ -24,10 +22,11 @@ class MergedLine:
 def merge(draft: Iterable[DraftLine], operations: Iterable[Operation]) -> tuple[MergedLine, ...]:
     """The complete order: the draft's lines in their order, changed, then new ones.
 
-    ADD sums with an existing line and keeps the lower confidence, SET replaces, REMOVE drops; a quantity
-    that is missing or not above zero drops the line. Removing an unknown line does nothing.
+    ADD sums with an existing line and keeps the lower confidence: a doubtful line stays doubtful when it is
+    added to. SET replaces the line and is as sure as the operation. REMOVE drops it, and so does a quantity
+    that is missing or not above zero. Removing an unknown line does nothing.
     """
-    lines = {line.sku: MergedLine(line.sku, line.quantity) for line in draft}
+    lines = {line.sku: MergedLine(line.sku, line.quantity, line.band, line.confidence) for line in draft}
     for operation in operations:
         merged = _apply(lines.get(operation.sku), operation)
         if merged is None:

@@ -60,6 +60,9 @@ _NEAR_LABELS = frozenset(
 _ENDS_LABEL = frozenset({"", "\n", "//", ","})
 _LONG = 6  # digits: longer numbers are telephones, folios, codes
 _PHONE_GROUPS = 3
+_ORDINAL_ENDS = frozenset(
+    {"st", "nd", "rd", "th", "ro", "ra", "er", "era", "ero", "do", "da", "to", "ta", "mo", "vo", "no"}
+)
 _MONEY = frozenset("$€£%#")
 _CURRENCIES = frozenset(
     {"pesos", "reais", "dolares", "dollars", "euros", "usd", "mxn", "brl", "ars", "r$", "bucks"}
@@ -135,14 +138,15 @@ def _salutations(tokens: Sequence[Token]) -> set[int]:
 def _introductions(tokens: Sequence[Token]) -> set[int]:
     """As in "Soy Dani del bar Tres Cuartos,": all up to the separator, unless digits or a wish come first."""
     taken: set[int] = set()
+    end = 0
     for position in range(len(tokens)):
-        if not _introduces(tokens, position):
-            continue
+        if position < end or not _introduces(tokens, position):
+            continue  # what begins inside an introduction ends where that one ends
         end = position + 1
         while end < len(tokens) and tokens[end].kind is Kind.WORD and tokens[end].norm not in LEXICON.wish:
             end += 1
         if end == len(tokens) or tokens[end].kind is not Kind.NUM:
-            taken |= set(range(position, end))
+            taken.update(range(position, end))
     return taken
 
 
@@ -174,6 +178,8 @@ def _introduces(tokens: Sequence[Token], position: int) -> bool:
 
 
 def _noise_at(tokens: Sequence[Token], position: int) -> set[int]:
+    if _norm(tokens, position + 1) in _ORDINAL_ENDS and tokens[position + 1].glued:
+        return {position, position + 1}  # "3rd", "2do": which one, not how many
     run = _digit_run(tokens, position)
     digits = sum(len(re.sub(r"\D", "", tokens[i].norm)) for i in run)
     if _is_year(tokens, position) or _is_list_number(tokens, position):
@@ -201,7 +207,7 @@ def _is_list_number(tokens: Sequence[Token], position: int) -> bool:
 
 def _is_year(tokens: Sequence[Token], position: int) -> bool:
     norm, after = tokens[position].norm, _norm(tokens, position + 1)
-    plausible = norm.isdigit() and int(norm) in _YEARS and len(norm) == 4  # noqa: PLR2004 - digits of a year
+    plausible = len(norm) == 4 and norm.isdigit() and int(norm) in _YEARS  # noqa: PLR2004 - digits of a year
     return (
         plausible and after not in LEXICON.units and position > 0 and tokens[position - 1].kind is Kind.WORD
     )

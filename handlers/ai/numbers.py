@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from handlers.ai.lexicon import LEXICON
-from handlers.ai.text import Kind, Token
+from handlers.ai.text import POWER, Kind, Token
 from handlers.ai.types import Language
 
 _ARTICLES = frozenset({"un", "una", "uno", "um", "uma", "a", "an", "one"})
@@ -24,6 +24,9 @@ _DOZEN = 12
 _SMALLEST_PACK = 4
 _SHORT_UNIT = 4  # letters: "kilo de" counts once, "kg de" does not
 _FAR = 99
+# Words that say a number by themselves, articles and words with another meaning left out.
+COUNTING = frozenset(LEXICON.numbers) - _ARTICLES - {"once"}
+_IDLE = LEXICON.function | LEXICON.polite | LEXICON.wish | LEXICON.business | LEXICON.order_verbs
 _RANGE_RATIO = 5  # "2 o 3" is a range; "600 o 5" is not one
 
 
@@ -33,7 +36,8 @@ class Amount:
     about it.
 
     ``extra`` is "another"; ``packs`` names the pieces of a pack ("caja de 24"); ``high`` closes a range;
-    ``weak`` marks an article that may be no number; ``dozens`` counts pieces; ``vague`` has no value.
+    ``weak`` marks an article that may be no number; ``dozens`` counts pieces; ``vague`` has no value;
+    ``code`` is part of a name ("A4", "v2").
     """
 
     start: int
@@ -48,6 +52,7 @@ class Amount:
     halves: bool = False
     packs: bool = False
     extra: bool = False
+    code: bool = False
 
 
 def parse_digits(raw: str, language: Language) -> Decimal:
@@ -84,7 +89,8 @@ class NumberReader:
             if amount is None or any(i in taken for i in range(amount.start, amount.end)):
                 position += 1
                 continue
-            amount = replace(amount, packs=self._names_pack(amount, amounts))
+            if self._names_pack(amount, amounts):
+                amount = replace(amount, packs=True)
             if amount.packs and amounts and amounts[-1].weak:
                 amounts[-1] = replace(amounts[-1], weak=False)
             amounts.append(amount)
@@ -93,7 +99,8 @@ class NumberReader:
 
     def _names_pack(self, amount: Amount, before: list[Amount]) -> bool:
         """As in "Caja de 24", "cx c/ 24", "a 24 of", "una de 24": the number says what one pack holds."""
-        if amount.unit not in {None, "piece", "pack"} or amount.value < _SMALLEST_PACK or amount.dozens:
+        countable = not (amount.dozens or amount.code)
+        if not countable or amount.unit not in {None, "piece", "pack"} or amount.value < _SMALLEST_PACK:
             return False
         opener, earlier = self._norm(amount.start - 1), self._unit(amount.start - 2)
         if opener in {"con", "com", "with"} and amount.unit is None:
@@ -139,7 +146,12 @@ class NumberReader:
         if joint not in _RANGE_JOINTS and not (between and joint in _AND):
             return None
         second = self._read_single(first.end + 1)
-        if second is None or first.weak or not first.value < second.value <= first.value * _RANGE_RATIO:
+        if (
+            second is None
+            or first.weak
+            or first.code
+            or not first.value < second.value <= first.value * _RANGE_RATIO
+        ):
             return None
         if joint == "-" and not self._tokens[first.end].glued and not opener:
             return None
@@ -161,7 +173,8 @@ class NumberReader:
         return self._with_half(self._with_unit(amount))
 
     def _vague(self, position: int) -> Amount | None:
-        if self._norm(position) not in LEXICON.quantities["vague"] or self._norm(position) == "some":
+        norm = self._norm(position)
+        if (norm not in LEXICON.quantities["vague"] or norm == "some") and norm != POWER:
             return None
         return Amount(position, position + 1, Decimal(0), vague=True)
 
@@ -232,6 +245,8 @@ class NumberReader:
         if not self._is_num(position):
             return None
         raw, end = self._norm(position), position + 1
+        if self._is_code(position):
+            return Amount(position, end, parse_digits(raw, self._language), code=True)
         value = self._slash_fraction(position)
         if value is not None:
             return Amount(position, position + 3, value, halves=True)
@@ -245,6 +260,13 @@ class NumberReader:
         if self._norm(end) == "x" and not self._is_num(end + 1):
             end += 1
         return Amount(position, end, value)
+
+    def _is_code(self, position: int) -> bool:
+        """As in "A4", "v2": a number that hangs on a single letter, if that does not hang on a number."""
+        letter = self._tokens[position - 1] if position else None
+        lone = letter is not None and letter.kind is Kind.WORD and letter.end - letter.start == 1
+        joined = position > 1 and letter is not None and letter.glued and self._is_num(position - 2)
+        return lone and self._tokens[position].glued and not joined and self._norm(position - 1) != "x"
 
     def _thousands(self, end: int, value: Decimal) -> tuple[int, Decimal]:
         if self._norm(end) == "k" and self._tokens[end].glued:
@@ -328,8 +350,7 @@ class NumberReader:
             return True
         if self._is_num(position + 1):
             return self._norm(position) == "a" and self._unit(position + 2) not in {"kg", "g", "l"}
-        idle = LEXICON.function | LEXICON.polite | LEXICON.wish | LEXICON.business | LEXICON.order_verbs
-        return bool(following) and self._tokens[position + 1].kind is Kind.WORD and following not in idle
+        return bool(following) and self._tokens[position + 1].kind is Kind.WORD and following not in _IDLE
 
     def _bare_unit(self, position: int) -> Amount | None:
         """As in "Kilo y medio", "docena de", "kilo de": a unit that counts once without a number."""
@@ -372,6 +393,8 @@ class NumberReader:
         return scale or (self._unit(position) is not None and self._norm(position) not in _PLURAL_KILOS)
 
     def _with_half(self, amount: Amount) -> Amount:
+        if amount.code:
+            return amount
         size = self._half_follows(amount.end, counted=amount.unit is not None or amount.dozens)
         if not size or amount.vague:
             return amount
@@ -379,13 +402,15 @@ class NumberReader:
         return replace(amount, value=amount.value + half, end=amount.end + size, halves=not amount.dozens)
 
     def _with_dozen(self, amount: Amount) -> Amount:
-        if self._unit(amount.end) != "dozen" or amount.vague:
+        if self._unit(amount.end) != "dozen" or amount.vague or amount.code:
             return amount
         end = amount.end + 1
         dozen = replace(amount, value=amount.value * _DOZEN, end=end, dozens=True, weak=False, halves=False)
         return self._with_half(dozen)
 
     def _with_unit(self, amount: Amount) -> Amount:
+        if amount.code:
+            return amount
         position = amount.end
         if self._norm(position) in {"de", "of"} and amount.dozens:
             position += 1

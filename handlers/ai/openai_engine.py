@@ -2,6 +2,7 @@
 it.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -69,11 +70,12 @@ class OpenAIEngine:
         Raises Temporary or Permanent; PaidFault, which is Permanent, where an answer came that cannot be
         used.
         """
-        offer = make_offer(request)
+        # What reads the catalogue with the rules runs in threads, so that other turns go on meanwhile.
+        offer = await asyncio.to_thread(make_offer, request)
         prompt = build_prompt(offer.request, offer.candidates, self._new_mark())
         answer = await self._client.ask(prompt)
         usage = self._usage(answer, prompt, request.now.date())
-        return self._extraction(_read(answer, usage), offer, usage)
+        return await asyncio.to_thread(self._extraction, _read(answer, usage), offer, usage)
 
     def _usage(self, answer: Answer, prompt: Prompt, day: date) -> Usage:
         """The bill, taken before the answer is looked at; where the server does not count, the most it can

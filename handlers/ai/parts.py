@@ -10,6 +10,7 @@ from handlers.ai.numbers import Amount
 from handlers.ai.pieces import Piece, Role
 from handlers.ai.text import Token
 
+_CONTENT = frozenset({Role.WORD, Role.AMOUNT})
 _PURE_SIZES = frozenset({"ml", "cl", "cm", "m", "oz", "inch"})
 _OWN_PART = frozenset({"instead", "replace", "remove", "double", "triple", "half"})
 
@@ -63,7 +64,7 @@ class Part:
 
 def is_pure_size(amount: Amount) -> bool:
     """Whether the amount can only be a printed size ("350 ml", "30 cm")."""
-    return amount.unit in _PURE_SIZES or amount.packs
+    return amount.unit in _PURE_SIZES or amount.packs or amount.code
 
 
 class PartReader:
@@ -90,40 +91,29 @@ class PartReader:
     def _at_cues(self, run: list[Piece]) -> Iterator[list[Piece]]:
         current: list[Piece] = []
         to_at = self._replacement_joint(run)
+        roles: set[Role] = set()  # of ``current``
+        content = [i for i, piece in enumerate(run) if piece.role in _CONTENT]
+        last = content[-1] if content else -1
         for position, piece in enumerate(run):
+            following = run[position + 1].role if position + 1 < len(run) else None
             if to_at is not None and position == to_at:
                 yield current
                 current = [Piece(Role.CUE, piece.start, piece.start, "replace_to")]
+                roles = {Role.CUE}
             elif (
                 current
                 and current[0].word == "instead"
-                and _has_words(current)
+                and Role.WORD in roles
                 and self._wishes_between(current[-1], piece)
-            ):
+            ) or (piece.role is Role.CUE and _begins_part(roles, piece, following, more=last > position)):
                 yield current  # "instead of X send Y"
-                current = []
-            elif piece.role is Role.CUE and self._begins_part(current, piece, run[position + 1 :]):
-                yield current
-                current = []
+                current, roles = [], set()
             current.append(piece)
+            roles.add(piece.role)
         yield current
 
     def _wishes_between(self, one: Piece, two: Piece) -> bool:
         return any(self._tokens[i].norm in LEXICON.wish for i in range(one.end, two.start))
-
-    def _begins_part(self, current: list[Piece], piece: Piece, rest: list[Piece]) -> bool:
-        if any(p.role is Role.USUAL for p in current):
-            return True
-        if not any(p.role in {Role.WORD, Role.AMOUNT} for p in current):
-            return False
-        if piece.word in {"add", "more"}:
-            return _complete(current) and bool(rest) and rest[0].role is Role.AMOUNT
-        if piece.word in {"set", "less", "raise", "lower"}:
-            recount = any(p.amount for p in current) and bool(rest) and rest[0].amount is not None
-            return _complete(current) or recount
-        if piece.word == "half" and any(p.role is Role.CUE for p in current):
-            return _complete(current)
-        return any(p.role in {Role.WORD, Role.AMOUNT} for p in rest)
 
     def _replacement_joint(self, run: list[Piece]) -> int | None:
         """The place of the piece behind "por", "for", "to" after a replace cue, or None."""
@@ -169,20 +159,31 @@ class PartReader:
 
     def _tail(self, part: Part) -> int | None:
         """Where "para", "for" opens a purpose behind a complete product."""
-        for place in range(2, len(part.pieces)):
-            gap = range(part.pieces[place - 1].end, part.pieces[place].start)
-            if _complete(part.pieces[:place]) and any(self._tokens[i].norm in _PURPOSE for i in gap):
-                return place
+        return self._purpose_at(part.pieces)
+
+    def _purpose_at(self, pieces: Sequence[Piece]) -> int | None:
+        """The first place with a word of purpose before it and a word and an amount somewhere earlier."""
+        seen: set[Role] = set()
+        for place, piece in enumerate(pieces):
+            if place > 1 and seen >= _CONTENT:
+                gap = range(pieces[place - 1].end, piece.start)
+                if any(self._tokens[i].norm in _PURPOSE for i in gap):
+                    return place
+            seen.add(piece.role)
         return None
 
     # --- amounts ----------------------------------------------------------------------------------
 
     def _at_amounts(self, run: list[Piece]) -> Iterator[list[Piece]]:
         """Cut where a list has no commas: before each amount, or behind it where the first product leads."""
+        purpose = self._purpose_at(run)
+        countable = sum(1 for p in run if p.amount is not None and not is_pure_size(p.amount))
         counts = [
             i
             for i, piece in enumerate(run)
-            if piece.amount is not None and not self._is_size(run, i) and not self._is_purpose(run, i)
+            if piece.amount is not None
+            and not self._is_size(run, i, countable)
+            and not (purpose is not None and purpose <= i and self._is_worded(piece.amount))
         ]
         counts = [i for n, i in enumerate(counts) if n == 0 or _has_words(run[counts[n - 1] + 1 : i])]
         if len(counts) <= 1:
@@ -197,30 +198,19 @@ class PartReader:
         for begin, end in zip([0, *cuts], [*cuts, len(run)], strict=True):
             yield run[begin:end]
 
-    def _is_purpose(self, run: list[Piece], position: int) -> bool:
+    def _is_worded(self, amount: Amount) -> bool:
         """As in "Para los pasteles de tres leches": a number word behind a purpose counts nothing."""
-        amount = run[position].amount
-        worded = (
-            amount is not None and amount.unit is None and self._tokens[amount.start].norm in LEXICON.numbers
-        )
-        gaps = (range(run[i - 1].end, run[i].start) for i in range(2, position + 1) if _complete(run[:i]))
-        return worded and any(self._tokens[t].norm in _PURPOSE for gap in gaps for t in gap)
+        return amount.unit is None and self._tokens[amount.start].norm in LEXICON.numbers
 
-    def _is_size(self, run: list[Piece], position: int) -> bool:
+    def _is_size(self, run: list[Piece], position: int, countable: int) -> bool:
+        """Whether the amount is printed; ``countable`` says how many amounts of the run could count."""
         amount = run[position].amount
         assert amount is not None
         if is_pure_size(amount):
             return True
         printed = amount.value in self._sizes and position > 0 and not amount.weak
         behind_word = printed and run[position - 1].role in {Role.WORD, Role.UNIT}
-        return (
-            behind_word
-            and (amount.unit in {None, "l", "g", "kg"})
-            and any(
-                p.amount is not None and i != position and not is_pure_size(p.amount)
-                for i, p in enumerate(run)
-            )
-        )
+        return behind_word and (amount.unit in {None, "l", "g", "kg"}) and countable > 1
 
 
 _PURPOSE = frozenset({"para", "pra", "pro", "for", "pal", "pras", "pros", "con", "com", "with"})
@@ -247,9 +237,22 @@ def _runs(pieces: Sequence[Piece]) -> Iterator[tuple[Role, list[Piece]]]:
 _RANK = {Role.COMMA: 0, Role.COLON: 1, Role.STOP: 2, Role.BREAK: 3}
 
 
-def _complete(run: Sequence[Piece]) -> bool:
-    roles = {piece.role for piece in run}
-    return Role.WORD in roles and Role.AMOUNT in roles
+def _begins_part(seen: set[Role], cue: Piece, following: Role | None, *, more: bool) -> bool:
+    """Whether the cue opens a part of its own: ``seen`` are the roles before it, ``following`` the one behind
+    it, ``more`` says that words or amounts still follow.
+    """
+    if Role.USUAL in seen:
+        return True
+    if not seen & _CONTENT:
+        return False
+    complete = seen >= _CONTENT
+    if cue.word in {"add", "more"}:
+        return complete and following is Role.AMOUNT
+    if cue.word in {"set", "less", "raise", "lower"}:
+        return complete or (Role.AMOUNT in seen and following is Role.AMOUNT)
+    if cue.word == "half" and Role.CUE in seen:
+        return complete
+    return more
 
 
 def _has_words(run: Sequence[Piece]) -> bool:

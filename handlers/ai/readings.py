@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from handlers.ai.catalogue import Entry, IndexedCatalogue, Size, make_size
 from handlers.ai.lexicon import LEXICON
-from handlers.ai.matching import NO_MATCH, Fit, Match, Query, match
+from handlers.ai.matching import NO_MATCH, Fit, Match, Matcher, Query
 from handlers.ai.numbers import Amount
 from handlers.ai.parts import is_pure_size
 from handlers.ai.quantity import sale_class, to_sale_units
@@ -67,6 +67,9 @@ class Reading:
 
 LIKE_SIZE = 100  # bare numbers from here on are rather millilitres than packs
 LEFT_OUT = 2  # an unknown word was left out: only a whole name or alias may stand
+# No product's name and no order line has so many words or numbers: such a wish is prose, or an attack.
+_MAX_WORDS = 24
+_MAX_AMOUNTS = 8
 NO_READING = Reading(NO_MATCH, None)
 
 
@@ -77,6 +80,9 @@ class Reader:
         self._catalogue = catalogue
         self._tokens = tokens
         self._language = language
+        self._matcher = Matcher(catalogue)
+        self._readings: dict[tuple[object, ...], Reading] = {}
+        self._rejections: dict[tuple[str, ...], frozenset[str]] = {}
 
     def read(
         self,
@@ -100,7 +106,7 @@ class Reader:
         self, wish: Wish, context: tuple[str, ...], near: frozenset[str], carried: str | None
     ) -> Reading | None:
         family = tuple(w for w in context if not self._is_distinctive(w))
-        bare = tuple(w for w in family if not _CONTAINERS & set(self._catalogue.concepts(w)))
+        bare = tuple(w for w in family if not _CONTAINERS & set(self._matcher.concepts(w)))
         for words in dict.fromkeys((context, family, bare)):
             if not words:
                 continue
@@ -111,10 +117,10 @@ class Reader:
 
     def concepts(self, words: Sequence[str]) -> frozenset[str]:
         """The words as concepts of this catalogue."""
-        return frozenset(c for word in words for c in self._catalogue.concepts(word))
+        return frozenset(c for word in words for c in self._matcher.concepts(word))
 
     def _is_distinctive(self, word: str) -> bool:
-        return any(c in LEXICON.distinctive or ":" in c for c in self._catalogue.concepts(word))
+        return any(c in LEXICON.distinctive or ":" in c for c in self._matcher.concepts(word))
 
     def _best(self, wish: Wish, near: frozenset[str], carried: str | None) -> Reading:
         """The best reading with or without the words of purpose; with them where both are as good."""
@@ -127,11 +133,23 @@ class Reader:
         return best
 
     def _best_of(self, wish: Wish, near: frozenset[str], carried: str | None) -> Reading:
+        key = (wish, near, carried)
+        found = self._readings.get(key)
+        if found is None:
+            long = len(wish.heard) + len(wish.words) > _MAX_WORDS or len(wish.amounts) > _MAX_AMOUNTS
+            found = self._readings[key] = NO_READING if long else self._search(wish, near, carried)
+        return found
+
+    def _search(self, wish: Wish, near: frozenset[str], carried: str | None) -> Reading:
         best = NO_READING
+        choices = tuple(_amount_choices(wish.amounts))
         for partial, words in self._word_choices(wish):
-            for amount, sizes, more in _amount_choices(wish.amounts):
-                found = self._one(replace(wish, words=(*words, *more)), amount, sizes, near, carried)
-                found = replace(found, partial=bool(partial))
+            said = replace(wish, words=words)
+            for amount, sizes, more in choices:
+                asked = replace(said, words=(*words, *more)) if more else said
+                found = self._one(asked, amount, sizes, near, carried)
+                if partial:
+                    found = replace(found, partial=True)
                 if found.rank > best.rank and not (partial == LEFT_OUT and found.match.fit < Fit.EXACT):
                     best = found
             if best.entry is not None:
@@ -151,13 +169,11 @@ class Reader:
             yield 0, telling
         if len(words) > 1:
             edge = 0 if self._language is Language.EN else -1
-            if not self._known(words[edge]) and not self._catalogue.similar(words[edge]):
+            if not self._known(words[edge]) and not self._matcher.similar(words[edge]):
                 yield LEFT_OUT, words[1:] if edge == 0 else words[:-1]
 
     def _known(self, word: str) -> bool:
-        return word in LEXICON.concepts or all(
-            self._catalogue.knows(c) for c in self._catalogue.concepts(word)
-        )
+        return word in LEXICON.concepts or self._matcher.knows(word)
 
     def _one(
         self,
@@ -169,7 +185,7 @@ class Reader:
     ) -> Reading:
         optional = (*wish.units, *self._unit_word(amount))
         rejected = self._rejected(wish)
-        found = self._headed(match(self._catalogue, Query(wish.words, optional, sizes, near, rejected)), wish)
+        found = self._headed(self._matcher.match(Query(wish.words, optional, sizes, near, rejected)), wish)
         reading = Reading(
             found, amount, amount.unit if amount else None, like_size=bool(sizes) and self._like_size(amount)
         )
@@ -188,7 +204,7 @@ class Reader:
         """Cups with a lid are no lids: a product that the first word only qualifies is a guess at best."""
         if found.entry is None or not wish.words or self._language is Language.EN:
             return found
-        first = set(self._catalogue.concepts(wish.words[0]))
+        first = set(self._matcher.concepts(wish.words[0]))
         return replace(found, fit=min(found.fit, Fit.RELAXED)) if first & found.entry.modifiers else found
 
     def _like_size(self, amount: Amount | None) -> bool:
@@ -206,11 +222,17 @@ class Reader:
         return () if amount is None or amount.unit_at is None else (self._tokens[amount.unit_at].norm,)
 
     def _rejected(self, wish: Wish) -> frozenset[str]:
-        concepts = [c for word in wish.rejected for c in self._catalogue.concepts(word)]
-        places = [self._catalogue.posting(concept) for concept in concepts]
-        if not places:
+        if not wish.rejected:
             return frozenset()
-        return frozenset(self._catalogue.entries[i].product.sku for i in frozenset.union(*places))
+        found = self._rejections.get(wish.rejected)
+        if found is None:
+            found = self._rejections[wish.rejected] = self._find_rejected(wish)
+        return found
+
+    def _find_rejected(self, wish: Wish) -> frozenset[str]:
+        concepts = [c for word in wish.rejected for c in self._matcher.concepts(word)]
+        places = [self._catalogue.posting(concept) for concept in concepts]
+        return frozenset(self._catalogue.entries[i].product.sku for i in frozenset().union(*places))
 
     def _counted(self, reading: Reading, entry: Entry, wish: Wish, carried: str | None) -> Reading:
         """The reading with its quantity in the sale unit."""
@@ -229,7 +251,7 @@ class Reader:
         """As in "10 cajas de pizza 30": the container is part of the product's name and counts nothing."""
         if unit not in {"box", "bag", "pack", "container", "roll"} or unit == sale_class(entry):
             return False
-        words = [c for word in self._unit_word(reading.amount) for c in self._catalogue.concepts(word)]
+        words = [c for word in self._unit_word(reading.amount) for c in self._matcher.concepts(word)]
         return bool(words) and all(c in entry.words and c in reading.match.used_optional for c in words)
 
 
@@ -263,14 +285,6 @@ def _same_pack(amount: Amount, chosen: Amount) -> bool:
 
 
 def _size(amount: Amount) -> Size:
+    if amount.code:
+        return Size(amount.value, amount.value, "code")  # "A4" is printed without a measure; "v2" is no 2 L
     return replace(make_size(amount.value, amount.unit), packs=amount.packs)
-
-
-def best_fit(one: Reading, two: Reading) -> Reading:
-    """The reading with the better fit; the first where they are equal."""
-    return two if two.match.fit > one.match.fit else one
-
-
-def is_sure(reading: Reading) -> bool:
-    """Whether the reading names one product."""
-    return reading.match.fit > Fit.AMBIGUOUS

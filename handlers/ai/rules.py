@@ -1,8 +1,10 @@
 """The rules engine: grammar, lexicons and an indexed catalogue; no key, no network, only CPU."""
 
+import asyncio
 import itertools
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from handlers.ai.catalogue import IndexedCatalogue
@@ -14,30 +16,47 @@ from handlers.ai.language import detect_language
 from handlers.ai.lexicon import LEXICON
 from handlers.ai.matching import Fit
 from handlers.ai.noise import noise_positions
-from handlers.ai.numbers import NumberReader
-from handlers.ai.parts import PartReader
-from handlers.ai.pieces import Annotator, Role
+from handlers.ai.numbers import COUNTING, NumberReader
+from handlers.ai.parts import Part, PartReader
+from handlers.ai.pieces import Annotator, Piece, Role
 from handlers.ai.readings import Reader
 from handlers.ai.sentences import Purpose, Sentence, read_sentences
-from handlers.ai.text import Kind, Token, tokenize
+from handlers.ai.text import MESSAGE_BREAK, Kind, Token, tokenize
 from handlers.ai.types import Band, Extraction, ExtractionRequest, Intent, Language, Operation, OperationKind
 from handlers.ai.working import Change, WorkingOrder
 
 VERSION = "rules-1"
+# A last resort against texts made to keep the engine busy: 60 lines of an order are 500 tokens, while 4,000
+# characters can be 4,000. What is beyond is not read; it is reported as unmatched, so that a person reads it.
+MAX_TOKENS = 600
+_CUT_REACH = 40  # tokens: so far back a cut looks for the end of a line, and then for a comma
 _SHORT_SENTENCE = 5
+_CHANGING = (
+    LEXICON.cues["set"] | LEXICON.cues["replace"] | LEXICON.cues["instead"] | {"move", "pasa", "passa"}
+) - {"fica", "just", "only"}
+_PARTING = LEXICON.cues["correction"] | LEXICON.cues["negation"] | {"mejor", "melhor"}
 _DATED = frozenset({Intent.BUY, Intent.MODIFY, Intent.CONFIRM})
 
 
 @dataclass(frozen=True, slots=True)
 class Understanding:
-    """One burst half read: tokens, sentences, days and items."""
+    """One burst half read: tokens, sentences, days and items; ``rest`` are the words beyond MAX_TOKENS,
+    where they may order something.
+    """
 
     tokens: tuple[Token, ...]
+    rest: str
     language: Language
     sentences: tuple[Sentence, ...]
     days: tuple[DateMention, ...]
     items: tuple[Item, ...]
     order: WorkingOrder
+
+    def sentence_of(self, item: Item) -> Sentence | None:
+        """The sentence that the item begins in."""
+        place = bisect_right(self.sentences, item.start, key=lambda sentence: sentence.start) - 1
+        found = self.sentences[place] if place >= 0 else None
+        return found if found is not None and item.start < found.end else None
 
 
 class RulesEngine:
@@ -48,8 +67,8 @@ class RulesEngine:
         return "rules"
 
     async def extract(self, request: ExtractionRequest) -> Extraction:
-        """What the burst means; see ``understand``."""
-        return understand(request)
+        """What the burst means; see ``understand``. In a thread, so that other turns go on meanwhile."""
+        return await asyncio.to_thread(understand, request)
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -63,8 +82,9 @@ def understand(request: ExtractionRequest) -> Extraction:
         else IndexedCatalogue(request.catalogue.products)
     )
     read = _read(request, catalogue)
-    whole = bool(request.draft) and _drops_all(read)
-    operations = _removals(request) if whole else _operations(request, read)
+    cancelled = bool(request.draft) and _drops_all(read)
+    whole = cancelled and not read.rest  # a cancellation that goes on is none yet
+    operations = _removals(request) if whole else () if cancelled else _operations(request, read)
     unmatched = () if whole else _unmatched(request, read)
     day = None if whole else _delivery_day(read)
     facts = Facts(
@@ -90,57 +110,72 @@ def understand(request: ExtractionRequest) -> Extraction:
 
 
 def _read(request: ExtractionRequest, catalogue: IndexedCatalogue) -> Understanding:
-    tokens = tokenize(request.texts)
+    written = tokenize(request.texts)
+    tokens = written[: _cut(written)]
     language = detect_language(request.texts, tokens, request.language_hint)
     days = tuple(DateReader(tokens, language, request.now.date()).read_all())
     taken = noise_positions(tokens) | {i for day in days for i in range(day.start, day.end)}
     amounts = NumberReader(tokens, language).read_all(taken)
     sentences = tuple(read_sentences(tokens, frozenset(amount.start for amount in amounts)))
-    items = _items(request, catalogue, tokens, language, taken, sentences)
-    order = WorkingOrder.open(catalogue, Reader(catalogue, tokens, language), request.draft)
-    order.apply([item for item in items if item.asked and _is_meant(item, items, sentences)])
-    return Understanding(tuple(tokens), language, sentences, days, tuple(items), order)
-
-
-def _items(
-    request: ExtractionRequest,
-    catalogue: IndexedCatalogue,
-    tokens: list[Token],
-    language: Language,
-    taken: set[int],
-    sentences: Sequence[Sentence],
-) -> list[Item]:
-    amounts = NumberReader(tokens, language).read_all(taken)
     pieces = Annotator(tokens, catalogue, language).pieces(amounts, taken)
+    parts = PartReader(tokens, frozenset(catalogue.numbers)).read(_ordering(pieces, sentences))
+    reader = Reader(catalogue, tokens, language)
+    near = frozenset(line.sku for line in request.draft)
+    items = Assembler(reader, near).assemble(parts, _questions(parts, sentences))
+    order = WorkingOrder.open(catalogue, reader, request.draft)
+    read = Understanding(tuple(tokens), "", language, sentences, days, tuple(items), order)
+    plain = any(item.reading.amount is not None and not item.reading.amount.weak for item in items)
+    order.apply([item for item in items if item.asked and (plain or _is_meant(item, read))])
+    return replace(
+        read, rest=_rest(request, written, len(tokens), ordered=bool(order.touched or order.failed))
+    )
+
+
+def _cut(tokens: Sequence[Token]) -> int:
+    """Where the reading ends: with the last line, else the last separator before MAX_TOKENS."""
+    if len(tokens) <= MAX_TOKENS:
+        return len(tokens)
+    near = range(MAX_TOKENS, MAX_TOKENS - _CUT_REACH, -1)
+    lines = (place for place in near if tokens[place].norm in {"\n", MESSAGE_BREAK})
+    separators = (place for place in near if tokens[place].kind is Kind.SEP)
+    return next(lines, next(separators, MAX_TOKENS))
+
+
+def _rest(request: ExtractionRequest, tokens: Sequence[Token], begin: int, *, ordered: bool) -> str:
+    """The words that were not read, where they may belong to an order."""
+    unread = tokens[begin:]
+    counts = any(token.kind is Kind.NUM or token.norm in COUNTING for token in unread)
+    says = counts or (ordered and any(token.kind is Kind.WORD for token in unread))
+    return span_text(request.texts, tokens, begin, len(tokens)).strip() if says else ""
+
+
+def _ordering(pieces: Sequence[Piece], sentences: Sequence[Sentence]) -> list[Piece]:
+    """Without the words of sentences that are for others, such as an automatic mail."""
     purposes = {position: s.purpose for s in sentences for position in range(s.start, s.end)}
-    kept = [
+    return [
         p for p in pieces if purposes.get(p.start) is not Purpose.AWAY or p.role in {Role.STOP, Role.BREAK}
     ]
-    parts = PartReader(tokens, frozenset(catalogue.numbers)).read(kept)
-    questions = frozenset(
-        part.start for part in parts if purposes.get(part.start) not in {None, Purpose.ORDER}
-    )
-    near = frozenset(line.sku for line in request.draft)
-    return Assembler(Reader(catalogue, tokens, language), near).assemble(parts, questions)
+
+
+def _questions(parts: Sequence[Part], sentences: Sequence[Sentence]) -> frozenset[int]:
+    """Where the parts begin that ask for nothing."""
+    purposes = {position: s.purpose for s in sentences for position in range(s.start, s.end)}
+    return frozenset(part.start for part in parts if purposes.get(part.start) not in {None, Purpose.ORDER})
 
 
 def _moves(read: Understanding) -> bool:
-    changing = (
-        LEXICON.cues["set"] | LEXICON.cues["replace"] | LEXICON.cues["instead"] | {"move", "pasa", "passa"}
-    )
-    return any(token.norm in changing - {"fica", "just", "only"} for token in read.tokens)
+    return any(token.norm in _CHANGING for token in read.tokens)
 
 
-def _is_meant(item: Item, items: Sequence[Item], sentences: Sequence[Sentence]) -> bool:
+def _is_meant(item: Item, read: Understanding) -> bool:
     """An article alone ("faz um doce de leite melhor") orders only beside a wish, a plain amount or in a
     short message.
     """
     amount = item.reading.amount
     if amount is None or not amount.weak or item.cue is not None or item.more:
         return True
-    plain = any(other.reading.amount is not None and not other.reading.amount.weak for other in items)
-    sentence = next((s for s in sentences if s.start <= item.start < s.end), None)
-    return plain or sentence is None or sentence.wishes or len(sentence.words.split()) <= _SHORT_SENTENCE
+    sentence = read.sentence_of(item)
+    return sentence is None or sentence.wishes or len(sentence.words.split()) <= _SHORT_SENTENCE
 
 
 # --- cancel ---------------------------------------------------------------------------------------
@@ -160,11 +195,16 @@ def _removals(request: ExtractionRequest) -> tuple[Operation, ...]:
 
 
 def _operations(request: ExtractionRequest, read: Understanding) -> tuple[Operation, ...]:
-    return tuple(_operation(request, read, change) for change in read.order.changes())
+    doubt = _doubtful(request, read)
+    return tuple(_operation(request, read, change, doubt=doubt) for change in read.order.changes())
 
 
 def _doubtful(request: ExtractionRequest, read: Understanding) -> bool:
-    """Whether part of the burst stayed unexplained: a correction, or words left over beside a draft."""
+    """Whether part of the burst stayed unexplained: a correction, words left over beside a draft, or words
+    beyond what is read.
+    """
+    if read.rest:
+        return True
     corrected = any(item.correction for item in read.items)
     left_over = [
         item for item in read.items if item.reading.entry is None and (item.wish.words or item.wish.heard)
@@ -173,9 +213,9 @@ def _doubtful(request: ExtractionRequest, read: Understanding) -> bool:
     return corrected or (unsettled and (bool(request.draft) or len(request.texts) > 1))
 
 
-def _operation(request: ExtractionRequest, read: Understanding, change: Change) -> Operation:
+def _operation(request: ExtractionRequest, read: Understanding, change: Change, *, doubt: bool) -> Operation:
     (start, end), made = read.order.touched[change.sku]
-    made = doubted(made, doubt=_doubtful(request, read))
+    made = doubted(made, doubt=doubt)
     span = span_text(request.texts, read.tokens, start, end)
     return Operation(change.kind, change.sku, change.quantity, made.value, made.band, span, dict(made.parts))
 
@@ -186,7 +226,7 @@ def _unmatched(request: ExtractionRequest, read: Understanding) -> tuple[str, ..
         for item in read.order.failed
         if _was_wanted(item, read) and (span := span_text(request.texts, read.tokens, item.start, item.end))
     ]
-    return tuple(dict.fromkeys(spans))
+    return tuple(dict.fromkeys([*spans, *([read.rest] if read.rest else [])]))
 
 
 def _was_wanted(item: Item, read: Understanding) -> bool:
@@ -194,7 +234,7 @@ def _was_wanted(item: Item, read: Understanding) -> bool:
     if item.usual:
         return True
     if not item.counted:
-        sentence = next((s for s in read.sentences if s.start <= item.start < s.end), None)
+        sentence = read.sentence_of(item)
         return item.reading.match.fit > Fit.NONE and sentence is not None and sentence.wishes
     amount = item.wish.amounts[0]
     if item.reading.entry is not None:
@@ -210,7 +250,7 @@ def _was_wanted(item: Item, read: Understanding) -> bool:
 
 def _is_asked_about(item: Item, read: Understanding) -> bool:
     """As in "does that come to over 50 thousand?": a bare number about nothing known, in a question."""
-    sentence = next((s for s in read.sentences if s.start <= item.start < s.end), None)
+    sentence = read.sentence_of(item)
     bare = all(a.unit is None for a in item.wish.amounts)
     return (
         bare
@@ -223,7 +263,7 @@ def _is_asked_about(item: Item, read: Understanding) -> bool:
 
 def _is_told(item: Item, read: Understanding) -> bool:
     """As in "mi hijo sacó 10 en matemáticas": a bare number inside unknown words, without a wish."""
-    sentence = next((s for s in read.sentences if s.start <= item.start < s.end), None)
+    sentence = read.sentence_of(item)
     inside = bool(item.wish.heard and item.wish.words) and all(a.unit is None for a in item.wish.amounts)
     return inside and item.reading.match.fit is Fit.NONE and sentence is not None and not sentence.wishes
 
@@ -270,12 +310,6 @@ def _corrected_days(read: Understanding, days: Sequence[DateMention]) -> list[Da
         if LEXICON.cues["instead"] & set(between) and two in kept:
             kept.remove(two)
             continue
-        if (
-            any(
-                w in LEXICON.cues["correction"] | LEXICON.cues["negation"] | {"mejor", "melhor"}
-                for w in between
-            )
-            and one in kept
-        ):
+        if any(word in _PARTING for word in between) and one in kept:
             kept.remove(one)
     return kept

@@ -32,15 +32,31 @@ class Token:
     capital: bool = False
 
 
+_NAMELESS = frozenset().union(
+    LEXICON.function,
+    LEXICON.order_verbs,
+    LEXICON.business - set(LEXICON.concepts),
+    LEXICON.polite - set(LEXICON.concepts),
+    LEXICON.units,
+    LEXICON.numbers,
+    *LEXICON.number_parts.values(),
+    *LEXICON.quantities.values(),
+    *LEXICON.cues.values(),
+)
 MESSAGE_BREAK = "//"  # the separator token between two messages of a burst
 _TOKEN = re.compile(
-    r"(?P<num>\d+(?:[.,]\d+)*|[½¼¾])"
+    r"(?P<power>(?:\d+|[½¼¾])(?:[.,/]\d+){0,2}(?:(?:[eE]\+?|\^|\*\*)\d+|[¹²³⁰-⁹])+)"
+    r"|(?P<num>\d+(?:[.,]\d+)*|[½¼¾])"
     r"|(?P<abbr>\b[cspCSP]/[uU]?(?=[\s\w]|$))"
     r"|(?P<nro>\b(?:[nN][ºo°]\.?|[nN]ro\.?|[nN]\.º)(?=\s?\d))"
     r"|(?P<word>[^\W\d_]+(?:['\u2019\u00b4`][^\W\d_]+)*)"
     r"|(?P<sep>\n|[^\s\w]|_)"
 )
+POWER = "^"  # "1e9", "2^3", "10²": nobody orders so, and no value of it is safe
 EMOJI = "emoji"  # parts clauses like a comma
+_LONGEST_NUMBER = (
+    40  # characters: nobody counts so far, and Python turns no more than 4,300 digits into a number
+)
 _PICTURES = 0x2600
 _VARIATION = frozenset({0xFE0F, 0x200D})
 _ABBREVIATIONS = {"c/": "con", "s/": "sin", "p/": "para", "c/u": "cada", "s/u": "sin", "p/u": "para"}
@@ -74,7 +90,9 @@ def _raw_tokens(index: int, text: str) -> Iterator[Token]:
 def _classify(match: re.Match[str]) -> tuple[Kind, str]:
     raw, group = match.group(), match.lastgroup
     if group == "num":
-        return Kind.NUM, {"½": "0.5", "¼": "0.25", "¾": "0.75"}.get(raw, raw)
+        return Kind.NUM, {"½": "0.5", "¼": "0.25", "¾": "0.75"}.get(raw, raw[:_LONGEST_NUMBER])
+    if group == "power":
+        return Kind.WORD, POWER
     if group == "abbr":
         return Kind.WORD, _ABBREVIATIONS[raw.casefold()]
     if group == "nro":
@@ -128,6 +146,15 @@ def _join(tokens: list[Token]) -> Token:
     return Token(first.text, first.start, last.end, norm, Kind.WORD, first.glued, first.capital)
 
 
+def content_words(text: str) -> frozenset[str]:
+    """The words of a text that can name a product, as concepts, so that "tomates" and "tomato" meet: without
+    numbers, units, cues ("quita", "instead") and words of grammar and politeness.
+    """
+    norms = (token.norm for token in tokenize([text]) if token.kind is Kind.WORD)
+    naming = (norm for norm in norms if len(norm) > 1 and norm.isidentifier() and norm not in _NAMELESS)
+    return frozenset(concept for norm in naming for concept in LEXICON.concept(norm).split("+"))
+
+
 # --- e-mail: what the customer wrote now, without quotes and signature ----------------------------
 
 _QUOTE = re.compile(
@@ -149,6 +176,7 @@ _CLOSING = re.compile(
     rf"^(?:{'|'.join(_CLOSINGS)})" + r"[\s,.!:;🙏👍]*(?:[^\W\d]+[\s,.!]*){0,2}$",
     re.IGNORECASE,
 )
+_LONGEST_CLOSING = 200  # characters: a longer line is a text, and slow to compare with every closing
 _ITEM_LINE = re.compile(
     r"\d\s*(?:kg|kilos?|quilos?|cajas?|caixas?|cx|cases?|box(?:es)?|pacotes?|paquetes?|packs?|bolsas?|bags?|manojos?|trays?)\b",
     re.IGNORECASE,
@@ -160,6 +188,7 @@ def body_ranges(text: str) -> list[tuple[int, int]]:
     is left out.
     """
     lines = _lines(text)
+    last_item = _last_item_line(text, lines)
     kept: list[tuple[int, int]] = []
     for position, (begin, end) in enumerate(lines):
         line = text[begin:end].strip()
@@ -167,7 +196,7 @@ def body_ranges(text: str) -> list[tuple[int, int]]:
             if line.startswith(">"):
                 continue
             break
-        if position and _ends_letter(text, line, lines[position + 1 :]):
+        if position >= max(last_item, 1) and len(line) <= _LONGEST_CLOSING and _CLOSING.match(line):
             break
         kept.append((begin, end))
     return kept
@@ -177,9 +206,13 @@ def _lines(text: str) -> list[tuple[int, int]]:
     return [(match.start(), match.end()) for match in re.finditer(r"[^\n]*\n|[^\n]+$", text)]
 
 
-def _ends_letter(text: str, line: str, rest: list[tuple[int, int]]) -> bool:
-    if not _CLOSING.match(line):
-        return False
-    return not any(
-        _ITEM_LINE.search(text[begin:end]) for begin, end in rest if not text[begin:end].startswith(">")
+def _last_item_line(text: str, lines: list[tuple[int, int]]) -> int:
+    """The last line of the customer's own that counts something in a unit: no letter ends before it."""
+    return max(
+        (
+            place
+            for place, (begin, end) in enumerate(lines)
+            if not text.startswith(">", begin) and _ITEM_LINE.search(text, begin, end)
+        ),
+        default=0,
     )

@@ -66,10 +66,12 @@ class CatalogueProduct:
 
 @dataclass(frozen=True, slots=True)
 class DraftLine:
-    """A line of the open order: quantity in the product's sale unit."""
+    """A line of the open order: quantity in the product's sale unit, and how sure the line is so far."""
 
     sku: str
     quantity: Decimal
+    confidence: float = 1.0
+    band: Band = Band.AUTO
 
 
 @dataclass(frozen=True, slots=True)

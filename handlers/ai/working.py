@@ -13,18 +13,17 @@ from handlers.ai.matching import Fit
 from handlers.ai.pieces import Role
 from handlers.ai.quantity import sale_class, to_sale_units
 from handlers.ai.readings import Reader, Reading
-from handlers.ai.types import DraftLine, OperationKind
+from handlers.ai.types import Band, DraftLine, OperationKind
 
 _FACTORS = {"double": Decimal(2), "triple": Decimal(3), "half": Decimal("0.5")}
 
 
 @dataclass(frozen=True, slots=True)
 class WorkLine:
-    """A line while the burst is read: its quantity, and the words and score of what last changed it."""
+    """A line while the burst is read: its quantity, and how sure it is."""
 
     quantity: Decimal
-    span: tuple[int, int] | None = None
-    score: Score | None = None
+    score: Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +50,11 @@ class WorkingOrder:
     def open(cls, catalogue: IndexedCatalogue, reader: Reader, draft: Sequence[DraftLine]) -> "WorkingOrder":
         """A working order that begins with the draft's lines."""
         quantities = {line.sku: line.quantity for line in draft}
-        return cls(
-            catalogue, reader, quantities, {sku: WorkLine(quantity) for sku, quantity in quantities.items()}
-        )
+        held = {
+            line.sku: WorkLine(line.quantity, Score(line.confidence, unsure=line.band is Band.CONFIRM))
+            for line in draft
+        }
+        return cls(catalogue, reader, quantities, held)
 
     def apply(self, items: Sequence[Item]) -> None:
         """Do what the items ask, in order."""
@@ -99,10 +100,10 @@ class WorkingOrder:
         else:
             sku = reading.entry.product.sku
             held = self.lines.get(sku)
-            total = reading.quantity
-            if held is not None and not self._sets(item):
-                total += held.quantity
-            self._put(sku, total, item)
+            if held is None or self._sets(item):
+                self._put(sku, reading.quantity, item)
+            else:
+                self._put(sku, held.quantity + reading.quantity, item, held)
 
     def _sets(self, item: Item) -> bool:
         """Whether the amount is the new one: said so, or corrected; "more" always adds."""
@@ -124,7 +125,10 @@ class WorkingOrder:
         if quantity is None:
             self._fail(item)
             return
-        self._put(sku, line.quantity + quantity if item.more else quantity, item)
+        if item.more:
+            self._put(sku, line.quantity + quantity, item, line)
+        else:
+            self._put(sku, quantity, item)
 
     def _touched_line(self) -> str | None:
         """The line last spoken of, else the only one."""
@@ -148,7 +152,7 @@ class WorkingOrder:
         if factor is not None:
             self._scale(sku, line, factor, item)
         elif item.counted and not item.denied and (less := self._amount_off(sku, item)) is not None:
-            self._put_or_drop(sku, line.quantity - less, item)
+            self._put_or_drop(sku, line.quantity - less, item, line)
         else:
             self._drop(sku, item)
 
@@ -187,7 +191,7 @@ class WorkingOrder:
         if (quantity % 1 and sale_class(entry) != "kg") or (limit is not None and quantity > limit):
             self._fail(item)
             return
-        self._put(sku, quantity, item)
+        self._put(sku, quantity, item, line)
 
     # --- one for another --------------------------------------------------------------------------
 
@@ -206,15 +210,16 @@ class WorkingOrder:
         if sku is None or sku == entry.product.sku:
             self._set_new(entry, old, new)
             return
-        held = self.lines[sku].quantity
-        moved = self._moved(old, sku, held)
+        held = self.lines[sku]
+        moved = self._moved(old, sku, held.quantity)
         quantity = self._asked(entry, new) or moved
-        self._put_or_drop(sku, held - moved, old)
+        self._put_or_drop(sku, held.quantity - moved, old, held)
         present = self.lines.get(entry.product.sku)
         self._put(
             entry.product.sku,
             quantity + (present.quantity if present else 0),
             replace(new, reading=_exact_reading(new, entry)),
+            present,
         )
 
     def _recount(self, old: Item, new: Item, sku: str | None) -> None:
@@ -269,13 +274,15 @@ class WorkingOrder:
 
     # --- lines ------------------------------------------------------------------------------------
 
-    def _put(self, sku: str, quantity: Decimal, item: Item) -> None:
+    def _put(self, sku: str, quantity: Decimal, item: Item, onto: WorkLine | None = None) -> None:
+        """The line becomes that quantity; ``onto`` is the line that the quantity was counted from."""
         limit = self.catalogue.entry(sku).product.max_quantity
         if limit is not None and quantity > limit:
             self._fail(item)
             return
         made = score(item.reading, item, in_draft=sku in self.draft)
-        self.lines[sku] = WorkLine(quantity, (item.start, item.end), made)
+        made = made if onto is None else made.onto(onto.score)
+        self.lines[sku] = WorkLine(quantity, made)
         self.touched.pop(sku, None)  # so that the line last spoken of stands last
         self.touched[sku] = ((item.start, item.end), made)
 
@@ -283,9 +290,9 @@ class WorkingOrder:
         self.lines.pop(sku)
         self.touched[sku] = ((item.start, item.end), score(item.reading, item, in_draft=sku in self.draft))
 
-    def _put_or_drop(self, sku: str, quantity: Decimal, item: Item) -> None:
+    def _put_or_drop(self, sku: str, quantity: Decimal, item: Item, onto: WorkLine) -> None:
         if quantity > 0:
-            self._put(sku, quantity, item)
+            self._put(sku, quantity, item, onto)
         else:
             self._drop(sku, item)
 

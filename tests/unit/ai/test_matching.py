@@ -3,7 +3,7 @@
 import pytest
 
 from handlers.ai.catalogue import IndexedCatalogue, Size
-from handlers.ai.matching import Fit, Query, match
+from handlers.ai.matching import Fit, Matcher, Query
 from tests.unit.ai.shop import PRODUCTS, ask, product, said, shop
 
 
@@ -25,7 +25,7 @@ from tests.unit.ai.shop import PRODUCTS, ask, product, said, shop
 )
 def test_found(words: str, sku: str, fit: Fit) -> None:
     """Names, aliases, translations and slips of the pen lead to the product."""
-    found = match(shop(), Query(tuple(words.split())))
+    found = Matcher(shop()).match(Query(tuple(words.split())))
 
     assert found.entry is not None
     assert found.entry.product.sku == sku
@@ -35,7 +35,7 @@ def test_found(words: str, sku: str, fit: Fit) -> None:
 @pytest.mark.parametrize("words", ["cebolla", "cola", "onion", "cola sol"])
 def test_several_products_are_no_match(words: str) -> None:
     """Words that fit several products leave the choice to the customer."""
-    found = match(shop(), Query(tuple(words.split())))
+    found = Matcher(shop()).match(Query(tuple(words.split())))
 
     assert found.fit is Fit.AMBIGUOUS
     assert found.entry is None
@@ -44,13 +44,13 @@ def test_several_products_are_no_match(words: str) -> None:
 @pytest.mark.parametrize("words", ["quinoa", "tomate seco", "vino blanco", "queso azul", "polvo"])
 def test_unknown_goods(words: str) -> None:
     """A word that no product carries keeps the others from matching."""
-    assert match(shop(), Query(tuple(words.split()))).entry is None
+    assert Matcher(shop()).match(Query(tuple(words.split()))).entry is None
 
 
 def test_a_size_chooses() -> None:
     """A number that is no quantity chooses among sizes, with or without its unit."""
-    with_unit = match(shop(), Query(("cola",), sizes=(Size(600, 600, "ml"),)))  # type: ignore[arg-type]  # int stands for Decimal
-    bare = match(shop(), Query(("cola",), sizes=(Size(600),)))  # type: ignore[arg-type]  # int stands for Decimal
+    with_unit = Matcher(shop()).match(Query(("cola",), sizes=(Size(600, 600, "ml"),)))  # type: ignore[arg-type]  # int stands for Decimal
+    bare = Matcher(shop()).match(Query(("cola",), sizes=(Size(600),)))  # type: ignore[arg-type]  # int stands for Decimal
 
     assert [m.entry and m.entry.product.sku for m in (with_unit, bare)] == ["COL6", "COL6"]
 
@@ -68,7 +68,7 @@ def test_a_qualifier_is_not_the_thing() -> None:
 
 def test_near_decides_among_candidates() -> None:
     """The draft's line is meant where the words alone would fit several."""
-    found = match(shop(), Query(("cebolla",), near=frozenset({"ONR"})))
+    found = Matcher(shop()).match(Query(("cebolla",), near=frozenset({"ONR"})))
 
     assert found.entry is not None
     assert found.entry.product.sku == "ONR"
@@ -76,7 +76,7 @@ def test_near_decides_among_candidates() -> None:
 
 def test_rejected_products_are_out() -> None:
     """As in "But not the red one" leaves the other."""
-    found = match(shop(), Query(("cebolla",), rejected=frozenset({"ONR"})))
+    found = Matcher(shop()).match(Query(("cebolla",), rejected=frozenset({"ONR"})))
 
     assert found.entry is not None
     assert found.entry.product.sku == "ONW"
@@ -86,7 +86,7 @@ def test_whole_words_only() -> None:
     """A short name inside a longer word is not that name."""
     catalogue = IndexedCatalogue([product("GIN", "Gin", "botella"), *PRODUCTS])
 
-    assert match(catalogue, Query(("ginger",))).entry is None
+    assert Matcher(catalogue).match(Query(("ginger",))).entry is None
 
 
 def test_find_and_entry() -> None:

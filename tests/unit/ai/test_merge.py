@@ -5,8 +5,9 @@ from decimal import Decimal
 import pytest
 
 from handlers.ai.merge import MergedLine, merge, order_after
-from handlers.ai.types import Band, DraftLine, Operation, OperationKind
-from tests.unit.ai.shop import ask
+from handlers.ai.rules import understand
+from handlers.ai.types import Band, DraftLine, ExtractionRequest, Operation, OperationKind
+from tests.unit.ai.shop import NOW, ask, shop
 
 DRAFT = (DraftLine("A", Decimal(3)), DraftLine("B", Decimal(2)))
 
@@ -51,6 +52,60 @@ def test_a_sum_is_no_surer_than_its_parts() -> None:
     (line,) = merge((), [unsure, sure])
 
     assert (line.quantity, line.band, line.confidence) == (Decimal(2), Band.CONFIRM, 0.6)
+
+
+DOUBTFUL = DraftLine("A", Decimal(3), 0.6, Band.CONFIRM)
+
+
+@pytest.mark.parametrize(
+    ("operations", "quantity", "confidence", "band"),
+    [
+        ([], 3, 0.6, Band.CONFIRM),
+        ([operation(OperationKind.ADD, "A", 1)], 4, 0.6, Band.CONFIRM),
+        ([operation(OperationKind.ADD, "A", 1, Band.CONFIRM, 0.5)], 4, 0.5, Band.CONFIRM),
+        ([operation(OperationKind.SET, "A", 1)], 1, 0.95, Band.AUTO),
+        ([operation(OperationKind.SET, "A", 1), operation(OperationKind.ADD, "A", 2)], 3, 0.95, Band.AUTO),
+        ([operation(OperationKind.ADD, "B", 1)], 3, 0.6, Band.CONFIRM),
+        (
+            [operation(OperationKind.REMOVE, "A", None), operation(OperationKind.ADD, "A", 2)],
+            2,
+            0.95,
+            Band.AUTO,
+        ),
+    ],
+)
+def test_a_doubtful_line_stays_doubtful_until_it_is_set(
+    operations: list[Operation], quantity: int, confidence: float, band: Band
+) -> None:
+    """What was doubtful before the burst still is, unless the burst says the line anew."""
+    line = merge([DOUBTFUL], operations)[0]
+
+    assert (line.sku, line.quantity, line.confidence, line.band) == (
+        "A",
+        Decimal(quantity),
+        confidence,
+        band,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("agrega 2 kg de tomate", "TOM=5 confirm 0.6"),
+        ("2 kg de tomate más", "TOM=5 confirm 0.6"),
+        ("quita 1 kg de tomate", "TOM=2 confirm 0.6"),
+        ("doble tomate", "TOM=6 confirm 0.6"),
+        ("mejor que sean 5 kg de tomate", "TOM=5 auto 1"),
+        ("¿cuánto es?", "TOM=3 confirm 0.6"),
+    ],
+)
+def test_the_rules_do_not_forget_a_doubt(text: str, expected: str) -> None:
+    """The rules give a held line's new total; counted from a doubtful line it is as doubtful."""
+    draft = (DraftLine("TOM", Decimal(3), 0.6, Band.CONFIRM),)
+
+    (line,) = order_after(draft, understand(ExtractionRequest((text,), shop(), draft, NOW)))
+
+    assert f"{line.sku}={line.quantity} {line.band} {line.confidence:g}" == expected
 
 
 @pytest.mark.parametrize(
