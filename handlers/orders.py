@@ -12,6 +12,7 @@ from db import orders as rows
 from db.orders import LineRow, NewLine, OrderRow
 from db.tenant import Connection
 from handlers.ai.merge import MergedLine, order_after
+from handlers.ai.text import content_words
 from handlers.ai.types import Band, DraftLine, Extraction, Intent
 from handlers.runtime import Runtime
 from handlers.webhooks.event_types import EventType
@@ -48,7 +49,9 @@ class Draft:
     lines: tuple[LineRow, ...]
 
     def as_extraction_input(self) -> tuple[DraftLine, ...]:
-        return tuple(DraftLine(line.sku, line.quantity) for line in self.lines)
+        return tuple(
+            DraftLine(line.sku, line.quantity, float(line.confidence), Band(line.band)) for line in self.lines
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +159,9 @@ def _new_lines(
 
 
 def _new_line(line_id: UUID, line: MergedLine, known: LineRow | None, span: str | None) -> NewLine:
-    """A line that the burst did not touch (no span) keeps what was known of it; it only becomes less sure."""
-    if known is None or span is not None:
-        return NewLine(line_id, line.sku, line.quantity, line.confidence, line.band, span or "")
-    band = Band.CONFIRM if Band.CONFIRM in {known.band, line.band} else Band.AUTO
-    return NewLine(line_id, line.sku, line.quantity, float(known.confidence), band, known.original_text)
+    """A line that the burst did not touch (no span) keeps the words that it began with."""
+    words = span if span is not None else known.original_text if known else ""
+    return NewLine(line_id, line.sku, line.quantity, line.confidence, line.band, words)
 
 
 def _reviewed(
@@ -169,8 +170,7 @@ def _reviewed(
     """The order with its review decision: a line under the tenant's threshold or words that matched nothing
     need a person. Lines that the engine only marks to be confirmed are asked of the customer.
     """
-    # A burst that matched something is taken as the answer to what was open before it.
-    unmatched = extraction.unmatched if extraction.operations else (*order.unmatched, *extraction.unmatched)
+    unmatched = _still_open(order.unmatched, extraction)
     confidence = min(Decimal(str(round(line.confidence, 3))) for line in lines)
     reasons = [
         *(["low_confidence"] if confidence < threshold else []),
@@ -186,6 +186,15 @@ def _reviewed(
         confidence=confidence,
         updated_at=now,
     )
+
+
+def _still_open(earlier: Sequence[str], extraction: Extraction) -> tuple[str, ...]:
+    """The words that matched nothing: this burst's, and earlier ones that it did not come back to. "3 de coca" is
+    answered by a line for "coca 600", not by one for rice.
+    """
+    said = " ".join([*(operation.span for operation in extraction.operations), *extraction.unmatched])
+    answered = content_words(said)
+    return (*(span for span in earlier if not content_words(span) & answered), *extraction.unmatched)
 
 
 async def _consent(

@@ -163,6 +163,45 @@ async def test_a_line_under_the_tenants_threshold_is_reviewed(shop: Shop, clock:
     assert (order["status"], order["review_reasons"]) == ("REVIEW", ["low_confidence"])
 
 
+async def test_what_was_not_understood_stays_open_until_the_customer_comes_back_to_it(
+    shop: Shop, clock: FakeClock
+):
+    async def after(text: str) -> tuple[str, list[str]]:
+        await shop.write(text)
+        clock.advance(5)
+        await shop.turn()
+        (order,) = await shop.rows("select status, unmatched from orders")
+        return order["status"], order["unmatched"]
+
+    assert await after("2 cajas de coca 600 y 3 tornillos") == ("REVIEW", ["3 tornillos"])
+    assert await after("agrega 1 agua ciel") == ("REVIEW", ["3 tornillos"])
+    assert await after("sí, confirmo") == ("REVIEW", ["3 tornillos"])
+
+
+async def test_an_ambiguous_product_is_settled_by_naming_it(shop: Shop, clock: FakeClock):
+    await shop.write("1 agua ciel y 3 cajas de coca")
+    clock.advance(5)
+    await shop.turn()
+    assert (await shop.rows("select status from orders"))[0]["status"] == "REVIEW"
+    await shop.write("3 cajas de coca 600")
+    clock.advance(5)
+
+    await shop.turn()
+
+    (order,) = await shop.rows("select status, unmatched from orders")
+    assert (order["status"], order["unmatched"]) == ("PENDING", [])
+
+
+async def test_adding_to_a_doubtful_line_leaves_it_doubtful(shop: Shop, clock: FakeClock):
+    for confidence in (0.3, 0.95):
+        await shop.write("coca 600")
+        clock.advance(5)
+        await shop.turn(FakeEngine(extraction(Intent.BUY, add("COCA-600", 1, confidence))))
+
+    (order,) = await shop.rows("select status, confidence from orders")
+    assert (order["status"], float(order["confidence"])) == ("REVIEW", 0.3)
+
+
 async def test_a_message_that_arrives_meanwhile_discards_the_result(shop: Shop, clock: FakeClock):
     await shop.write("2 cajas de coca 600")
     clock.advance(5)
