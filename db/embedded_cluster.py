@@ -6,27 +6,23 @@ cannot reach the data folder, `cluster/` lies in the machine's state folder and 
 No folder that we did not make is ever given other rights.
 """
 
-import contextlib
 import fcntl
 import os
-import pwd
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from db.embedded_account import account_of, service_account
 from db.embedded_binaries import Binaries, find_binaries, machine_state_folder, usable_by
 from db.embedded_process import GuardedProcess, SystemUser
 from db.errors import DataFolderError, ServerStartError
 
 SUPERUSER: Final = "postgres"
-ACCOUNT: Final = "waystation"  # the account that root makes for the server
-LAST_RESORT_ACCOUNT: Final = "nobody"
 BUILTIN_LOCALES_SINCE: Final = 17
 PID_FILE_PORT_LINE: Final = 3  # counted from 0, as in PostgreSQL's src/include/utils/pidfile.h
 PID_FILE_STATUS_LINE: Final = 7
@@ -326,42 +322,10 @@ def _server_user(data_dir: Path, cluster_path: Path) -> SystemUser | None:
     us, made = os.geteuid(), cluster_path.exists()
     owner = (cluster_path if made else data_dir).stat().st_uid
     if us == 0:
-        return _by_uid(owner) if owner else _service_account()
+        return account_of(owner) if owner else service_account()
     if made and owner != us:
         raise DataFolderError(f"{cluster_path} belongs to account {owner}. Mend: run as that one or as root.")
     return None
-
-
-def _by_uid(uid: int) -> SystemUser:
-    try:
-        entry = pwd.getpwuid(uid)
-    except KeyError:  # an id without a name, as containers have them
-        return SystemUser(str(uid), uid, uid)
-    return SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
-
-
-def _service_account() -> SystemUser:
-    """The account `waystation`, made if it is missing; `nobody` where accounts cannot be made."""
-    for make in ([], *_account_makers(), []):
-        if make:
-            subprocess.run(make, check=False, capture_output=True)  # noqa: S603 - its effect is looked up
-        with contextlib.suppress(KeyError):  # not there yet: the next way
-            return _by_name(ACCOUNT)
-        time.sleep(0.1 if make else 0)  # another process may be making it at this moment
-    return _by_name(LAST_RESORT_ACCOUNT)
-
-
-def _account_makers() -> list[list[str]]:
-    makers = {
-        "useradd": ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT],
-        "adduser": ["-S", "-D", "-H", "-s", "/sbin/nologin", ACCOUNT],  # BusyBox
-    }
-    return [[program, *makers[name]] for name in makers if (program := shutil.which(name))]
-
-
-def _by_name(name: str) -> SystemUser:
-    entry = pwd.getpwnam(name)
-    return SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
 def _can_enter(user: SystemUser, folder: Path) -> bool:

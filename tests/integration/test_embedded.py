@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -53,6 +55,10 @@ else:
     thread.start()
     thread.join()
 """
+
+ASK_FOR_ACCOUNT = (
+    "import sys; from db.embedded_account import service_account; print(service_account(sys.argv[1]).uid)"
+)
 
 
 @pytest.fixture
@@ -342,6 +348,20 @@ async def test_root_gives_the_server_another_account_and_no_folder_other_rights(
     assert (data_dir / "cluster").stat().st_uid == int(uids[0])
     assert (data_dir / "cluster").stat().st_mode & 0o077 == 0
     assert {folder: (folder.stat().st_mode, folder.stat().st_uid) for folder in above} == before
+
+
+@only_as_root
+def test_processes_that_begin_at_the_same_moment_get_the_same_account() -> None:
+    name = f"waystation-test-{secrets.token_hex(4)}"
+    try:
+        children = [
+            subprocess.Popen([sys.executable, "-c", ASK_FOR_ACCOUNT, name], stdout=subprocess.PIPE)
+            for _ in range(6)
+        ]
+        answers = [child.communicate()[0].decode() for child in children]
+        assert answers == [f"{pwd.getpwnam(name).pw_uid}\n"] * 6
+    finally:
+        subprocess.run(["userdel", name], check=True, capture_output=True)
 
 
 @only_as_root
