@@ -61,7 +61,7 @@ async def running(folder: Path, *arguments: str, **settings: str) -> AsyncIterat
     finally:
         if process.returncode is None:
             process.kill()
-            await process.communicate()
+        await process.communicate()  # reads to the end, so that both pipes are closed
 
 
 @pytest.fixture
