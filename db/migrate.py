@@ -2,7 +2,9 @@
 afterwards.
 """
 
+import asyncio
 import hashlib
+import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +14,12 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
+from db.jobs import install_jobs
 from db.errors import DatabaseRefused, DatabaseUnavailable, SchemaOutdated
 from db.sealing import derive_login_name, derive_login_password
 
 _LOCK = 0x57617973  # any constant; one program of this name migrates a database at a time
+_LOCK_TRIES = 30
 _FILE = re.compile(r"^(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.sql$")
 _LEDGER = """
 create table if not exists schema_migrations (
@@ -99,23 +103,45 @@ async def _apply(
 ) -> None:
     login = derive_login_name(master_keys[0])
     await connection.execute("select set_config('waystation.login', $1, false)", login)
-    await connection.execute(resources.files("db").joinpath("roles.sql").read_text(encoding="utf-8"))
+    await connection.execute(_read_sql("roles.sql"))
     await connection.execute("set role waystation_owner")
     await connection.execute(_LEDGER)
     await connection.execute("grant select on schema_migrations to waystation_app, waystation_worker")
     for migration in pending:
         on_step(f"{migration.version:04d} {migration.name}")
-        async with connection.transaction():
-            await connection.execute(migration.sql)
-            await connection.execute(
-                "insert into schema_migrations (version, name, checksum) values ($1, $2, $3)",
-                migration.version,
-                migration.name,
-                migration.checksum,
-            )
+        await _apply_patiently(connection, migration)
+    await install_jobs(connection)
+    for later in ("jobs.sql", "identity.sql"):
+        await connection.execute(_read_sql(later))
     await connection.execute("reset role")
     # ALTER ROLE takes no parameters; the derived password is hexadecimal.
     await connection.execute(f"alter role {login} password '{derive_login_password(master_keys[0])}'")
+
+
+async def _apply_patiently(connection: Any, migration: Migration) -> None:
+    """A migration waits a moment for a lock and gives up, so that nobody queues behind it; then it tries again."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            return await _apply_whole(connection, migration)
+        except asyncpg.LockNotAvailableError:
+            await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter, nothing secret
+    return await _apply_whole(connection, migration)
+
+
+async def _apply_whole(connection: Any, migration: Migration) -> None:
+    async with connection.transaction():
+        await connection.execute("set local lock_timeout = '200ms'; set local statement_timeout = '5s'")
+        await connection.execute(migration.sql)
+        await connection.execute(
+            "insert into schema_migrations (version, name, checksum) values ($1, $2, $3)",
+            migration.version,
+            migration.name,
+            migration.checksum,
+        )
+
+
+def _read_sql(name: str) -> str:
+    return resources.files("db").joinpath(name).read_text(encoding="utf-8")
 
 
 async def _applied(connection: Any) -> dict[int, str]:

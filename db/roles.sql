@@ -26,5 +26,19 @@ begin
 end
 $$;
 
+-- The job library's tables lie apart from ours.
+create schema if not exists jobs authorization waystation_owner;
+
+-- Where the host signs people in, our functions ask it who that is; identity.sql tells if this was refused.
+do $$
+begin
+    if to_regprocedure('auth.uid()') is not null then
+        grant usage on schema auth to waystation_owner;
+    end if;
+exception when insufficient_privilege then
+    null;
+end
+$$;
+
 grant usage, create on schema public to waystation_owner;
 grant usage on schema public to waystation_app, waystation_worker;

@@ -1,4 +1,4 @@
--- Tenants, the tenant of a transaction, the protection that every tenant table gets, API keys.
+-- The tenant of a transaction, the protection that every tenant table gets, tenants and what they used.
 
 create function get_current_distributor_id() returns uuid
     language sql stable parallel safe
@@ -11,7 +11,9 @@ comment on function get_current_distributor_id() is
 
 -- Row-level security for one tenant table: enabled and forced, everything for the owner (migrations, foreign keys),
 -- one policy per command for the application within its tenant. Grants are given per table, beside its definition.
-create procedure protect_tenant_table(protected regclass, tenant_column name default 'distributor_id')
+create procedure protect_tenant_table(
+    protected regclass, tenant_column name default 'distributor_id', append_only boolean default false
+)
     language plpgsql
     as $$
 declare
@@ -22,6 +24,9 @@ begin
     execute format('create policy owner_all on %s for all to waystation_owner using (true) with check (true)', protected);
     execute format('create policy app_select on %s for select to waystation_app using (%s)', protected, mine);
     execute format('create policy app_insert on %s for insert to waystation_app with check (%s)', protected, mine);
+    if append_only then
+        return;  -- nobody but the owner changes or deletes what is there
+    end if;
     execute format('create policy app_update on %s for update to waystation_app using (%s) with check (%s)', protected, mine, mine);
     execute format('create policy app_delete on %s for delete to waystation_app using (%s)', protected, mine);
 end
@@ -40,6 +45,7 @@ begin
             command, allowed, command,
             case command
                 when 'select' then 'using (true)'
+                when 'delete' then 'using (true)'
                 when 'insert' then 'with check (true)'
                 else 'using (true) with check (true)'
             end
@@ -48,7 +54,7 @@ begin
 end
 $$;
 
-revoke execute on procedure protect_tenant_table(regclass, name), allow_worker(regclass, text[]) from public;
+revoke execute on procedure protect_tenant_table(regclass, name, boolean), allow_worker(regclass, text[]) from public;
 
 create table distributors (
     id uuid primary key,
@@ -62,7 +68,8 @@ create table distributors (
     created_at timestamptz not null,
     updated_at timestamptz not null
 );
-comment on table distributors is 'A tenant: one wholesaler that sells through the platform, with its settings.';
+comment on table distributors is
+    '[1 Tenancy & authentication] A tenant: one wholesaler that sells through the platform, with its settings.';
 comment on column distributors.catalogue_version is 'Counts changes of products, so that a matcher knows when to build its index anew.';
 call protect_tenant_table('distributors', 'id');
 grant select on distributors to waystation_app, waystation_worker;
@@ -71,36 +78,23 @@ grant update (name, time_zone, locale, currency, auto_reply, ai_confidence_thres
     on distributors to waystation_app;
 call allow_worker('distributors', array['select']);
 
-create table api_keys (
+create table distributor_usage (
     distributor_id uuid not null references distributors (id) on delete cascade,
-    id uuid not null,
-    name text not null,
-    prefix text not null,
-    key_hash bytea not null unique,
-    created_at timestamptz not null,
-    revoked_at timestamptz,
-    primary key (distributor_id, id)
+    period date not null check (extract(day from period) = 1),
+    customers bigint not null default 0,
+    messages_in bigint not null default 0,
+    messages_out bigint not null default 0,
+    orders bigint not null default 0,
+    ai_requests bigint not null default 0,
+    ai_tokens bigint not null default 0,
+    ai_cost_micro_usd bigint not null default 0,
+    counted_at timestamptz not null,
+    primary key (distributor_id, period)
 );
-comment on table api_keys is 'Keys of the management API, stored as SHA-256 of a 256-bit random value; the prefix names a key to people.';
-call protect_tenant_table('api_keys');
-grant select, insert on api_keys to waystation_app;
-grant update (name, revoked_at) on api_keys to waystation_app;
--- The worker role answers the one lookup by hash that comes before a tenant is known.
-grant select (distributor_id, id, key_hash, revoked_at) on api_keys to waystation_worker;
-call allow_worker('api_keys', array['select']);
-
-create table idempotency_keys (
-    distributor_id uuid not null references distributors (id) on delete cascade,
-    route text not null,
-    key text not null check (length(key) between 1 and 255),
-    request_hash bytea not null,
-    response_status int,
-    response_sealed bytea,
-    created_at timestamptz not null,
-    primary key (distributor_id, route, key)
-);
-comment on table idempotency_keys is 'Answers of POST requests that carried an Idempotency-Key, held for 24 hours per tenant and route; sealed, since an answer may hold a secret.';
-call protect_tenant_table('idempotency_keys');
-create index idempotency_keys_age on idempotency_keys (distributor_id, created_at);
-grant select, insert, delete on idempotency_keys to waystation_app;
-grant update (request_hash, response_status, response_sealed, created_at) on idempotency_keys to waystation_app;
+comment on table distributor_usage is
+    '[1 Tenancy & authentication] What a tenant used in a calendar month (UTC): always a recount of the rows themselves, so it cannot drift.';
+comment on column distributor_usage.customers is 'Customers at the time of counting; all other counts are of the month.';
+call protect_tenant_table('distributor_usage');
+grant select, insert on distributor_usage to waystation_app;
+grant update (customers, messages_in, messages_out, orders, ai_requests, ai_tokens, ai_cost_micro_usd, counted_at)
+    on distributor_usage to waystation_app;

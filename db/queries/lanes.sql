@@ -138,7 +138,8 @@ attempt as (
     set outcome = r.outcome, status_code = r.status_code, error_class = r.error_class, duration_ms = r.duration_ms,
         response_excerpt = r.response_excerpt
     from result r
-    where a.distributor_id = r.distributor_id and a.id = r.attempt_id
+    where a.distributor_id = r.distributor_id and a.endpoint_id = r.endpoint_id and a.event_id = r.event_id
+        and a.id = r.attempt_id
 )
 update webhook_deliveries d
 set status = r.status, due_at = r.due_at, schedule_position = r.schedule_position, lease_until = null, lease_token = null,

@@ -7,14 +7,25 @@ join customer_contacts k on k.distributor_id = c.distributor_id and k.id = c.con
 where c.distributor_id = get_current_distributor_id() and c.id = $1;
 
 -- name: queue_message
+-- A reply takes its burst's key first: whoever comes second queues nothing.
+with conversation as (
+    select c.id, c.channel_account_id, c.customer_id, c.channel
+    from conversations c
+    where c.distributor_id = get_current_distributor_id() and c.id = $1
+),
+taken as (
+    insert into external_message_mappings (distributor_id, channel_account_id, provider_key, message_id, created_at)
+    select get_current_distributor_id(), channel_account_id, 'reply:' || $6::uuid, $2, $7 from conversation where $6 is not null
+    on conflict do nothing
+    returning message_id
+)
 insert into messages
     (distributor_id, id, conversation_id, channel_account_id, customer_id, channel, direction, type, status, status_rank, text,
      ai_processed, ai_skip_reason, turn_message_id, send_due_at, created_at, updated_at)
-select get_current_distributor_id(), $2, c.id, c.channel_account_id, c.customer_id, c.channel, 'OUTBOUND', $3, 'QUEUED', $4, $5,
+select get_current_distributor_id(), $2, id, channel_account_id, customer_id, channel, 'OUTBOUND', $3, 'QUEUED', $4, $5,
     true, 'outbound', $6, $7, $7, $7
-from conversations c
-where c.distributor_id = get_current_distributor_id() and c.id = $1
-on conflict (distributor_id, turn_message_id) where turn_message_id is not null do nothing
+from conversation
+where $6 is null or exists (select from taken)
 returning id;
 
 -- name: touch_conversation

@@ -1,4 +1,4 @@
--- Orders and their lines.
+-- Orders, their lines, and what the matcher chose against what a person chose.
 
 create table orders (
     distributor_id uuid not null,
@@ -23,11 +23,13 @@ create table orders (
     foreign key (distributor_id, conversation_id) references conversations (distributor_id, id) on delete set null (conversation_id),
     foreign key (distributor_id, customer_id) references customers (distributor_id, id) on delete set null (customer_id)
 );
-comment on table orders is 'An order. A conversation has at most one open draft (PENDING or REVIEW). Outlives messages, so source_message_id is no foreign key.';
+comment on table orders is
+    '[4 Orders] An order. A conversation has at most one open draft (PENDING or REVIEW). Outlives messages, so source_message_id is no foreign key.';
 create unique index orders_open_draft on orders (distributor_id, conversation_id) where status in ('PENDING', 'REVIEW');
 create index orders_newest on orders (distributor_id, id desc);
 create index orders_conversation on orders (distributor_id, conversation_id);
-create index orders_customer on orders (distributor_id, customer_id);
+create index orders_customer on orders (distributor_id, customer_id, created_at desc);
+create index orders_review on orders (distributor_id, id desc) where requires_review;
 call protect_tenant_table('orders');
 grant select, insert on orders to waystation_app;
 grant update (status, requires_review, review_reasons, unmatched, delivery_date, total_amount, confidence, confirmed_at, updated_at) on orders to waystation_app;
@@ -52,8 +54,32 @@ create table order_products (
     foreign key (distributor_id, order_id) references orders (distributor_id, id) on delete cascade,
     foreign key (distributor_id, product_id) references products (distributor_id, id) on delete set null (product_id)
 );
-comment on table order_products is 'A line of an order; name, unit and price are the catalogue''s at the time, never a model''s.';
+comment on table order_products is
+    '[4 Orders] A line of an order; name, unit and price are the catalogue''s at the time, never a model''s.';
 create index order_products_product on order_products (distributor_id, product_id);
 call protect_tenant_table('order_products');
 grant select, insert, delete on order_products to waystation_app;
 grant update (quantity, unit_price, confidence, band, original_text, position) on order_products to waystation_app;
+
+create table product_matching_history (
+    distributor_id uuid not null references distributors (id) on delete cascade,
+    id uuid not null,
+    order_product_id uuid,
+    original_text text not null,
+    suggested_product_id uuid,
+    suggested_confidence numeric(4, 3) check (suggested_confidence between 0 and 1),
+    method text not null check (method in ('EXACT', 'ALIAS', 'MISSPELLING', 'FUZZY', 'MODEL', 'MANUAL')),
+    final_product_id uuid,
+    decided_by text not null check (decided_by in ('ENGINE', 'CUSTOMER', 'STAFF')),
+    decided_at timestamptz not null,
+    primary key (distributor_id, id),
+    foreign key (distributor_id, order_product_id) references order_products (distributor_id, id) on delete set null (order_product_id),
+    foreign key (distributor_id, suggested_product_id) references products (distributor_id, id) on delete set null (suggested_product_id),
+    foreign key (distributor_id, final_product_id) references products (distributor_id, id) on delete set null (final_product_id)
+);
+comment on table product_matching_history is
+    '[5 Catalogue] First suggestion and last decision for words of a customer, so that accuracy can be counted. Coming: corrections of order lines will write it, learning aliases read it.';
+create index product_matching_history_line on product_matching_history (distributor_id, order_product_id);
+create index product_matching_history_suggested on product_matching_history (distributor_id, suggested_product_id);
+create index product_matching_history_final on product_matching_history (distributor_id, final_product_id);
+call protect_tenant_table('product_matching_history');

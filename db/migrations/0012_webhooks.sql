@@ -19,7 +19,8 @@ create table webhook_endpoints (
     primary key (distributor_id, id),
     check (enabled = (disabled_reason is null))
 );
-comment on table webhook_endpoints is 'Where an integrator wants events posted. Secrets (new first, old ones while they overlap) and custom headers are sealed.';
+comment on table webhook_endpoints is
+    '[8 Integrations] Where an integrator wants events posted. Secrets (new first, old ones while they overlap) and custom headers are sealed.';
 comment on column webhook_endpoints.filter_path is 'The filter compiled to a JSON path predicate over the event body, so that matching happens where events are stored.';
 call protect_tenant_table('webhook_endpoints');
 grant select, insert on webhook_endpoints to waystation_app;
@@ -27,6 +28,24 @@ grant update (name, url, event_types, filter, filter_path, headers_sealed, secre
     on webhook_endpoints to waystation_app;
 grant select on webhook_endpoints to waystation_worker;
 call allow_worker('webhook_endpoints', array['select']);
+
+create table webhook_endpoint_state (
+    distributor_id uuid not null,
+    endpoint_id uuid not null,
+    in_flight int not null default 0 check (in_flight >= 0),
+    concurrency int not null default 10 check (concurrency > 0),
+    next_due_at timestamptz,
+    breaker text not null default 'CLOSED' check (breaker in ('CLOSED', 'OPEN', 'HALF_OPEN')),
+    breaker_until timestamptz,
+    failing_since timestamptz,
+    consecutive_failures int not null default 0,
+    updated_at timestamptz not null,
+    primary key (distributor_id, endpoint_id),
+    foreign key (distributor_id, endpoint_id) references webhook_endpoints (distributor_id, id) on delete cascade
+) with (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
+comment on table webhook_endpoint_state is
+    '[8 Integrations] How an endpoint is doing: what is under way, its breaker, since when it fails. Coming: the claim of deliveries will be driven by it.';
+call protect_tenant_table('webhook_endpoint_state');
 
 create table webhook_events (
     distributor_id uuid not null references distributors (id) on delete cascade,
@@ -37,9 +56,10 @@ create table webhook_events (
     occurred_at timestamptz not null,
     primary key (distributor_id, id),
     foreign key (distributor_id, conversation_id) references conversations (distributor_id, id) on delete set null (conversation_id)
-);
+) partition by range (id);
 create index webhook_events_conversation on webhook_events (distributor_id, conversation_id) where conversation_id is not null;
-comment on table webhook_events is 'What happened, stored in the transaction in which it happened; body is what receivers get.';
+comment on table webhook_events is
+    '[8 Integrations] What happened, stored in the transaction in which it happened; body is what receivers get.';
 call protect_tenant_table('webhook_events');
 grant select, insert on webhook_events to waystation_app, waystation_worker;
 call allow_worker('webhook_events', array['select', 'insert']);
@@ -62,12 +82,14 @@ create table webhook_deliveries (
     check ((status in ('PENDING', 'RETRYING')) = (due_at is not null)),
     foreign key (distributor_id, endpoint_id) references webhook_endpoints (distributor_id, id) on delete cascade,
     foreign key (distributor_id, event_id) references webhook_events (distributor_id, id) on delete cascade
-);
-comment on table webhook_deliveries is 'The outbox: one row per event and matching endpoint, born with the event. due_at is set while work remains.';
+) partition by range (event_id);
+comment on table webhook_deliveries is
+    '[8 Integrations] The outbox: one row per event and matching endpoint, born with the event. due_at is set while work remains.';
 comment on column webhook_deliveries.schedule_position is 'How many waits of the retry schedule are used up; a redelivery starts again at 0.';
 create index webhook_deliveries_id on webhook_deliveries (distributor_id, id);
 create index webhook_deliveries_event on webhook_deliveries (distributor_id, event_id);
 create index webhook_deliveries_leased on webhook_deliveries (distributor_id, endpoint_id, lease_until) where lease_until is not null;
+create index webhook_deliveries_unhappy on webhook_deliveries (distributor_id, status, event_id desc, id desc) where status <> 'SUCCESS';
 create index webhook_deliveries_due on webhook_deliveries (distributor_id, endpoint_id, due_at) where due_at is not null;
 create index webhook_deliveries_ordering on webhook_deliveries (distributor_id, endpoint_id, ordering_key, event_id) where due_at is not null and ordering_key is not null;
 call protect_tenant_table('webhook_deliveries');
@@ -87,16 +109,36 @@ create table webhook_delivery_attempts (
     status_code int,
     error_class text,
     response_excerpt text,
-    primary key (distributor_id, id),
-    unique (distributor_id, endpoint_id, event_id, number),
+    -- Cut along the event's id: whatever an event caused is retired with it, however late it was tried again.
+    primary key (distributor_id, endpoint_id, event_id, number),
     foreign key (distributor_id, endpoint_id, event_id) references webhook_deliveries (distributor_id, endpoint_id, event_id) on delete cascade
-);
-comment on table webhook_delivery_attempts is 'Every post, written before it leaves and finished after; one that was interrupted stays unknown.';
+) partition by range (event_id);
+comment on table webhook_delivery_attempts is
+    '[8 Integrations] Every post, written before it leaves and finished after; one that was interrupted stays unknown.';
 call protect_tenant_table('webhook_delivery_attempts');
 grant select on webhook_delivery_attempts to waystation_app;
 grant select, insert on webhook_delivery_attempts to waystation_worker;
 grant update (outcome, duration_ms, status_code, error_class, response_excerpt) on webhook_delivery_attempts to waystation_worker;
 call allow_worker('webhook_delivery_attempts', array['select', 'insert', 'update']);
+
+create table webhook_replays (
+    distributor_id uuid not null,
+    id uuid not null,
+    endpoint_id uuid not null,
+    request jsonb not null,
+    status text not null default 'PENDING' check (status in ('PENDING', 'RUNNING', 'DONE', 'CANCELLED')),
+    matched bigint not null default 0,
+    replayed bigint not null default 0,
+    last_event_id uuid,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    primary key (distributor_id, id),
+    foreign key (distributor_id, endpoint_id) references webhook_endpoints (distributor_id, id) on delete cascade
+);
+comment on table webhook_replays is
+    '[8 Integrations] A wish to send past events again, and how far it got. Coming: replay of many events will write and read it; today one request replays at once.';
+create index webhook_replays_endpoint on webhook_replays (distributor_id, endpoint_id);
+call protect_tenant_table('webhook_replays');
 
 -- Stores events and, with them, one delivery for each endpoint whose subscription matches: the only way events are made.
 -- Input: a JSON array of {id, distributor_id, type, conversation_id, occurred_at, due_at, body}. Gives back the number of deliveries.

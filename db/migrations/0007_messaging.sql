@@ -1,63 +1,4 @@
--- Channel accounts, what providers posted, conversations, messages and what became of them.
-
-create table channel_accounts (
-    distributor_id uuid not null references distributors (id) on delete cascade,
-    id uuid not null,
-    channel text not null check (channel in ('WHATSAPP', 'SMS', 'EMAIL')),
-    provider text not null,
-    address text not null,
-    credentials_sealed bytea not null,
-    settings jsonb not null default '{}',
-    created_at timestamptz not null,
-    updated_at timestamptz not null,
-    deleted_at timestamptz,
-    primary key (distributor_id, id)
-);
-comment on table channel_accounts is 'A tenant''s account at a provider: the address customers write to, with sealed credentials.';
-create unique index channel_accounts_address on channel_accounts (distributor_id, provider, channel, address) where deleted_at is null;
-create unique index channel_accounts_id on channel_accounts (id);
-call protect_tenant_table('channel_accounts');
-grant select, insert on channel_accounts to waystation_app;
-grant update (address, credentials_sealed, settings, updated_at, deleted_at) on channel_accounts to waystation_app;
--- The lookup by id that comes before a tenant is known.
-grant select on channel_accounts to waystation_worker;
-call allow_worker('channel_accounts', array['select']);
-
-create table inbound_events (
-    distributor_id uuid not null,
-    id uuid not null,
-    channel_account_id uuid not null,
-    kind text not null check (kind in ('message', 'status')),
-    provider_key text not null,
-    method text not null,
-    target text not null,
-    headers jsonb not null,
-    body bytea not null,
-    received_at timestamptz not null,
-    primary key (distributor_id, id),
-    foreign key (distributor_id, channel_account_id) references channel_accounts (distributor_id, id) on delete cascade
-);
-comment on table inbound_events is 'What a provider posted after its signature held: method, path with query, headers and body, so that it can be verified and read again.';
-call protect_tenant_table('inbound_events');
-grant select on inbound_events to waystation_app;
-grant select, insert on inbound_events to waystation_worker;
-call allow_worker('inbound_events', array['select', 'insert']);
-
-create table external_message_mappings (
-    distributor_id uuid not null,
-    channel_account_id uuid not null,
-    provider_key text not null,
-    message_id uuid,
-    created_at timestamptz not null,
-    primary key (distributor_id, channel_account_id, provider_key),
-    foreign key (distributor_id, channel_account_id) references channel_accounts (distributor_id, id) on delete cascade
-);
-comment on table external_message_mappings is
-    'The dedupe: a provider''s key is taken once per account. Outlives messages, so message_id is no foreign key.';
-call protect_tenant_table('external_message_mappings');
-grant select on external_message_mappings to waystation_app;
-grant select, insert on external_message_mappings to waystation_worker;
-call allow_worker('external_message_mappings', array['select', 'insert']);
+-- Conversations, their messages and what became of each.
 
 create table conversations (
     distributor_id uuid not null,
@@ -87,7 +28,8 @@ create table conversations (
     foreign key (distributor_id, contact_id) references customer_contacts (distributor_id, id) on delete cascade,
     foreign key (distributor_id, customer_id) references customers (distributor_id, id) on delete set null (customer_id)
 );
-comment on table conversations is 'One open thread per channel account, contact and (e-mail) thread; carries the turn that its burst awaits.';
+comment on table conversations is
+    '[3 Messaging] One open thread per channel account, contact and (e-mail) thread; carries the turn that its burst awaits.';
 comment on column conversations.last_inbound_at is 'When the customer last wrote here; opens WhatsApp''s 24-hour window, which each of our numbers has for itself.';
 create index conversations_inbox on conversations (distributor_id, last_message_at desc, id desc);
 create index conversations_customer on conversations (distributor_id, customer_id);
@@ -138,13 +80,13 @@ create table messages (
     foreign key (distributor_id, conversation_id) references conversations (distributor_id, id) on delete cascade,
     foreign key (distributor_id, channel_account_id) references channel_accounts (distributor_id, id) on delete cascade,
     foreign key (distributor_id, customer_id) references customers (distributor_id, id) on delete set null (customer_id)
-);
-comment on table messages is 'Every message in or out. Outbound ones are rows first: the send lane sends what is due.';
-comment on column messages.turn_message_id is 'On a reply: the last inbound message of the burst it answers; one reply per burst.';
+) partition by range (id);
+comment on table messages is
+    '[3 Messaging] Every message in or out. Outbound ones are rows first: the send lane sends what is due.';
+comment on column messages.turn_message_id is 'On a reply: the last inbound message of the burst it answers; one reply per burst, held by external_message_mappings.';
 comment on column messages.sent_at is 'When the provider was first known to have taken the message; message.sent is told once.';
 comment on column messages.send_started_at is 'When the running attempt left; still set on a later claim means its outcome is unknown.';
-create unique index messages_provider_id on messages (distributor_id, channel_account_id, provider_message_id) where provider_message_id is not null;
-create unique index messages_one_reply on messages (distributor_id, turn_message_id) where turn_message_id is not null;
+create index messages_provider_id on messages (distributor_id, channel_account_id, provider_message_id) where provider_message_id is not null;
 create index messages_thread on messages (distributor_id, conversation_id, id desc);
 create index messages_customer on messages (distributor_id, customer_id);
 create index messages_awaiting_turn on messages (distributor_id, conversation_id, id) where not ai_processed;
@@ -167,13 +109,15 @@ create table attachments (
     filename text,
     created_at timestamptz not null,
     primary key (distributor_id, id),
-    foreign key (distributor_id, message_id) references messages (distributor_id, id) on delete cascade
+    foreign key (distributor_id) references distributors (id) on delete cascade
 );
-comment on table attachments is 'Files of a message, by the provider''s address for them.';
+comment on table attachments is
+    '[3 Messaging] Files of a message, by the provider''s address for them. Messages are partitioned, so message_id is no foreign key.';
 create index attachments_message on attachments (distributor_id, message_id, position);
 call protect_tenant_table('attachments');
 grant select, insert on attachments to waystation_app, waystation_worker;
-call allow_worker('attachments', array['select', 'insert']);
+grant delete on attachments to waystation_worker;
+call allow_worker('attachments', array['select', 'insert', 'delete']);
 
 create table message_status_events (
     distributor_id uuid not null,
@@ -184,11 +128,33 @@ create table message_status_events (
     error_code text,
     applied boolean not null,
     occurred_at timestamptz not null,
-    primary key (distributor_id, id),
+    -- Cut along the message's id: a message and its statuses are retired together.
+    primary key (distributor_id, message_id, id),
     foreign key (distributor_id, message_id) references messages (distributor_id, id) on delete cascade
-);
-comment on table message_status_events is 'Every status that was told of a message, also those that came too late to be applied.';
-create index message_status_events_message on message_status_events (distributor_id, message_id, id);
+) partition by range (message_id);
+comment on table message_status_events is
+    '[3 Messaging] Every status that was told of a message, also those that came too late to be applied.';
 call protect_tenant_table('message_status_events');
 grant select, insert on message_status_events to waystation_app, waystation_worker;
 call allow_worker('message_status_events', array['select', 'insert']);
+
+create table message_templates (
+    distributor_id uuid not null references distributors (id) on delete cascade,
+    id uuid not null,
+    name text not null check (name <> ''),
+    language text not null check (language in ('es', 'en', 'pt')),
+    -- NULL: for every channel.
+    channel text check (channel in ('WHATSAPP', 'SMS', 'EMAIL')),
+    body text not null,
+    variables text[] not null default '{}',
+    provider_template_id text,
+    approval text not null default 'NONE' check (approval in ('NONE', 'PENDING', 'APPROVED', 'REJECTED')),
+    active boolean not null default true,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    primary key (distributor_id, id),
+    unique nulls not distinct (distributor_id, name, language, channel)
+);
+comment on table message_templates is
+    '[3 Messaging] Texts with named variables; WhatsApp takes only approved ones outside its 24 hours. Coming: sending templates will read it, the API for channels write it.';
+call protect_tenant_table('message_templates');

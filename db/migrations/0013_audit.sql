@@ -1,0 +1,39 @@
+-- Who touched what, and who was refused: only ever added to; no run-time role can change or delete a row.
+
+create table data_access_audit (
+    distributor_id uuid not null references distributors (id) on delete cascade,
+    id uuid not null,
+    actor_kind text not null check (actor_kind in ('USER', 'API_KEY', 'ENGINE', 'OPERATOR')),
+    actor_id uuid,
+    action text not null check (action in ('READ', 'LIST', 'EXPORT', 'CHANGE', 'ERASE', 'DECRYPT')),
+    table_name text not null,
+    record_id uuid,
+    record_count bigint not null default 1 check (record_count >= 0),
+    reason text not null default '',
+    request_id uuid,
+    occurred_at timestamptz not null,
+    primary key (distributor_id, id)
+) partition by range (id);
+comment on table data_access_audit is
+    '[7 Security & privacy] Who read, exported, changed or erased personal data, and why; ids and counts, never values. Coming: the privacy layer will write it, audit reports read it.';
+create index data_access_audit_record on data_access_audit (distributor_id, table_name, record_id, id desc);
+call protect_tenant_table('data_access_audit', append_only => true);
+
+create table security_audit_log (
+    distributor_id uuid not null references distributors (id) on delete cascade,
+    id uuid not null,
+    type text not null check (type in ('signature.refused', 'key.refused', 'right.refused', 'database.refused', 'role.changed')),
+    -- Whose door it was: a channel account, an API key, a person.
+    subject_id uuid,
+    detail text not null default '',
+    occurrences bigint not null default 1 check (occurrences > 0),
+    first_at timestamptz not null,
+    occurred_at timestamptz not null,
+    primary key (distributor_id, id)
+) partition by range (id);
+comment on table security_audit_log is
+    '[7 Security & privacy] What was refused (signatures, keys, rights, statements) and who changed a role. A flood of one kind within a moment is one row with its number.';
+comment on column security_audit_log.detail is 'A code or a route; never what was sent, no secret, no expected signature.';
+create index security_audit_log_type on security_audit_log (distributor_id, type, id desc);
+call protect_tenant_table('security_audit_log', append_only => true);
+grant select, insert on security_audit_log to waystation_app;
