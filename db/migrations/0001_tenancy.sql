@@ -45,7 +45,6 @@ begin
             command, allowed, command,
             case command
                 when 'select' then 'using (true)'
-                when 'delete' then 'using (true)'
                 when 'insert' then 'with check (true)'
                 else 'using (true) with check (true)'
             end

@@ -116,8 +116,7 @@ comment on table attachments is
 create index attachments_message on attachments (distributor_id, message_id, position);
 call protect_tenant_table('attachments');
 grant select, insert on attachments to waystation_app, waystation_worker;
-grant delete on attachments to waystation_worker;
-call allow_worker('attachments', array['select', 'insert', 'delete']);
+call allow_worker('attachments', array['select', 'insert']);
 
 create table message_status_events (
     distributor_id uuid not null,

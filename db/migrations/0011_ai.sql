@@ -34,8 +34,6 @@ call protect_tenant_table('ai_responses');
 grant select, insert on ai_responses to waystation_app;
 grant update (status, engine, engine_version, model, intent, language, confidence, extracted_data, error_class, input_tokens, cached_tokens, output_tokens, cost_micro_usd, request_id, processing_ms, created_at)
     on ai_responses to waystation_app;
-grant select, delete on ai_responses to waystation_worker;
-call allow_worker('ai_responses', array['select', 'delete']);
 
 create table ai_usage_metrics (
     distributor_id uuid not null references distributors (id) on delete cascade,

@@ -2,6 +2,43 @@
 
 select make_partitions();
 
+-- Messages are partitioned, so what belongs to them without a foreign key is deleted when they are retired: up to
+-- `batch` rows of each table, whose message is gone and was made longer ago than `keep`. Gives back how many.
+create function delete_orphans(keep interval, batch int) returns bigint
+    language plpgsql security definer
+    set search_path = public, pg_catalog
+    as $$
+declare
+    newest uuid := uuid7_floor(clock_timestamp() - keep);
+    deleted bigint;
+begin
+    with orphan as (
+        select a.distributor_id, a.id
+        from attachments a
+        where a.message_id < newest
+            and not exists (select from messages m where m.distributor_id = a.distributor_id and m.id = a.message_id)
+        limit batch
+    ),
+    attachment as (
+        delete from attachments a using orphan o where a.distributor_id = o.distributor_id and a.id = o.id returning 1
+    ),
+    orphan_response as (
+        select r.distributor_id, r.id
+        from ai_responses r
+        where r.message_id < newest
+            and not exists (select from messages m where m.distributor_id = r.distributor_id and m.id = r.message_id)
+        limit batch
+    ),
+    response as (
+        delete from ai_responses r using orphan_response o where r.distributor_id = o.distributor_id and r.id = o.id returning 1
+    )
+    select (select count(*) from attachment) + (select count(*) from response) into deleted;
+    return deleted;
+end
+$$;
+revoke execute on function delete_orphans(interval, int) from public;
+grant execute on function delete_orphans(interval, int) to waystation_worker;
+
 -- Recounts customers from their orders. The rows are locked first and counted by a later statement, whose snapshot
 -- shows what those who held them committed: of two changes at once the second sees the first.
 create function refresh_customers(customer_ids uuid[], moment timestamptz) returns void
