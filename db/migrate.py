@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
-from db.jobs import install_jobs
 from db.errors import DatabaseRefused, DatabaseUnavailable, SchemaOutdated
+from db.jobs import install_jobs
 from db.sealing import derive_login_name, derive_login_password
 
 _LOCK = 0x57617973  # any constant; one program of this name migrates a database at a time

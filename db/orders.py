@@ -145,8 +145,3 @@ def _line_json(line: NewLine, position: int) -> dict[str, Any]:
 async def list_known_skus(connection: Connection, skus: Sequence[str]) -> set[str]:
     """Those of ``skus`` that the tenant's catalogue has."""
     return {row["sku"] for row in await connection.fetch(_SQL["list_known_skus"], list(skus))}
-
-
-async def refresh_customer_status(connection: Connection, customer_id: UUID, now: datetime) -> None:
-    """A customer whose order was confirmed is ORDERING."""
-    await connection.execute(_SQL["refresh_customer_status"], customer_id, now)

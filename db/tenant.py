@@ -9,8 +9,10 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+from pgqueuer.adapters.persistence.queries import Queries
 
 from db.errors import DatabaseUnavailable
+from db.jobs import pool_jobs
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -80,6 +82,10 @@ class Database:
         """
         async with _borrowed(self._worker) as connection:
             yield connection
+
+    def jobs(self) -> Queries:
+        """The job library's statements, in the worker's role; they know jobs and schedules, no tenant's rows."""
+        return pool_jobs(self._worker)
 
     async def close(self) -> None:
         await asyncio.gather(self._app.close(), self._worker.close())

@@ -15,10 +15,11 @@ import structlog
 from aiohttp import web
 
 from db.embedded import EmbeddedEvent
+from db.wake import listening
 from gateway.app import build_app
+from gateway.schedules import keeping_schedules
 from gateway.services import HOME, Services, open_services
 from gateway.settings import PREFIX, Settings, SettingsError
-from gateway.worker import working
 
 Result = TypeVar("Result")
 
@@ -79,7 +80,7 @@ async def serve(settings: Settings, workers: int, home: Path = HOME) -> None:
         services = await stack.enter_async_context(open_services(settings, home, on_event=log_database_event))
         inside: list[asyncio.Task[None]] = []
         if workers == 1:
-            inside.append(await stack.enter_async_context(working(services.build_worker(), services.dsn)))
+            inside.append(await stack.enter_async_context(working(services)))
         port = await stack.enter_async_context(
             listening_app(build_app(services), settings.host, settings.port)
         )
@@ -97,11 +98,24 @@ async def work(settings: Settings, home: Path = HOME, *, until_stdin_ends: bool 
         _ending_with(sys.stdin.fileno(), stop) if until_stdin_ends else contextlib.nullcontext(),
         open_services(settings, home, on_event=log_database_event) as services,
         notifying(services),
-        working(services.build_worker(), services.dsn) as worker,
+        working(services) as worker,
     ):
         _log.info("working")
         await _until_stopped(stop, worker)
         _log.info("draining")
+
+
+@asynccontextmanager
+async def working(services: Services) -> AsyncIterator[asyncio.Task[None]]:
+    """A worker with its schedules beside the block, woken by other processes' commits; drains at the end."""
+    worker = services.build_worker()
+    async with listening(services.dsn, worker.wake), keeping_schedules(services.runtime):
+        task = asyncio.create_task(worker.run(), name="worker")
+        try:
+            yield task
+        finally:
+            worker.stop()
+            await task
 
 
 @asynccontextmanager

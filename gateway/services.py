@@ -21,6 +21,7 @@ from db.migrate import find_runtime_dsn, migrate
 from db.sealing import Sealer, decode_master_key
 from db.tenant import Database, open_database
 from db.wake import Notifier
+from gateway.clock import DatabaseClock, open_clock, staying_in_step
 from gateway.settings import EngineName, Settings, SettingsError
 from gateway.worker import Worker, WorkerTools
 from handlers.ai.engine import build_engine, model_factories
@@ -28,8 +29,9 @@ from handlers.ai.model import ModelOptions
 from handlers.ai.prices import UnknownModel
 from handlers.ai.types import AIEngine
 from handlers.catalogues import CatalogueCache
-from handlers.runtime import Clock, Runtime, new_uuid7, utc_now
+from handlers.runtime import Runtime
 from handlers.turns import TurnTools
+from handlers.upkeep import make_partitions
 
 HOME = Path(".waystation")
 _POOL_SIZE = 10
@@ -138,7 +140,6 @@ async def open_services(
     settings: Settings,
     home: Path = HOME,
     *,
-    clock: Clock = utc_now,
     on_event: Callable[[EmbeddedEvent], None] = lambda _: None,
 ) -> AsyncIterator[Services]:
     """Everything that a process needs, closed in reverse order. With the embedded database it migrates by
@@ -152,13 +153,15 @@ async def open_services(
         database = await open_database(dsn, size=_POOL_SIZE)
         stack.push_async_callback(database.close)
         await _check_keys(database, access)
+        clock = await open_clock(database)
+        await stack.enter_async_context(staying_in_step(clock, database))
+        runtime = _runtime(settings, access, database, clock)
+        await make_partitions(runtime)  # a machine that was off for a month begins with this
         egress = EgressClient(settings.egress_allow)
         stack.push_async_callback(egress.aclose)
         adapters = build_adapters(twilio_api_url=settings.twilio_api_url)
         stack.push_async_callback(_close_adapters, adapters)
-        yield Services(
-            settings, _runtime(settings, access, database, clock), adapters, egress, Notifier(database), dsn
-        )
+        yield Services(settings, runtime, adapters, egress, Notifier(database), dsn)
 
 
 async def _check_keys(database: Database, access: DatabaseAccess) -> None:
@@ -172,12 +175,12 @@ async def _check_keys(database: Database, access: DatabaseAccess) -> None:
         ) from None
 
 
-def _runtime(settings: Settings, access: DatabaseAccess, database: Database, clock: Clock) -> Runtime:
+def _runtime(settings: Settings, access: DatabaseAccess, database: Database, clock: DatabaseClock) -> Runtime:
     return Runtime(
         database=database,
         sealer=Sealer(access.master_keys),
         clock=clock,
-        new_id=new_uuid7,
+        new_id=clock.new_id,
         random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
         webhook_schedule=settings.webhook_schedule,
         public_url=settings.base_url,

@@ -4,8 +4,7 @@ work.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -16,7 +15,7 @@ from channels.base import ChannelAdapter
 from db import lanes
 from db.errors import DatabaseUnavailable
 from db.lanes import ClaimedDeliveryRow, ClaimedSend, ClaimedTurn, ClaimTerms, Shard
-from db.wake import Notifier, listening
+from db.wake import Notifier
 from gateway.batching import Batcher
 from gateway.metrics import WORK, WORK_SECONDS
 from handlers.deliveries import FinishedDelivery, deliver, settle
@@ -213,15 +212,3 @@ class Worker:
         finished = await deliver(self._runtime, self._tools.egress, row)
         await self._settler.submit(finished)
         return finished.settlement.status
-
-
-@asynccontextmanager
-async def working(worker: Worker, dsn: str) -> AsyncIterator[asyncio.Task[None]]:
-    """Runs a worker beside the block, woken by other processes' commits; drains at the end."""
-    async with listening(dsn, worker.wake):
-        task = asyncio.create_task(worker.run(), name="worker")
-        try:
-            yield task
-        finally:
-            worker.stop()
-            await task

@@ -11,6 +11,7 @@ from channels.errors import InvalidInput, NotFound, WrongState
 from db import orders as rows
 from db.orders import LineRow, NewLine, OrderRow
 from db.tenant import Connection
+from db.upkeep import refresh_customers
 from handlers.ai.merge import MergedLine, order_after
 from handlers.ai.text import content_words
 from handlers.ai.types import Band, DraftLine, Extraction, Intent
@@ -19,6 +20,8 @@ from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import tell
 
 _LARGEST_QUANTITY = Decimal(999999999)
+# What a customer stands by, and so what counts as ordered; customer_figures() in the schema counts the same.
+FIRM = frozenset({"CONFIRMED", "DELIVERED"})
 
 
 class OrderChange(StrEnum):
@@ -228,8 +231,8 @@ async def _store(
 ) -> OrderOutcome:
     """Stores the head, tells what happened, and gives back the order as it is now."""
     await rows.save_order(connection, after)
-    if change is OrderChange.CONFIRMED and after.customer_id:
-        await rows.refresh_customer_status(connection, after.customer_id, after.updated_at)
+    if after.customer_id and FIRM & {before.status, after.status}:
+        await refresh_customers(connection, [after.customer_id], after.updated_at)
     stored = await rows.lock_order(connection, after.id)
     assert stored is not None, "it is locked by this transaction"
     draft = await _with_lines(connection, stored)

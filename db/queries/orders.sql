@@ -54,9 +54,3 @@ on conflict (distributor_id, order_id, sku) do update set
 
 -- name: list_known_skus
 select sku from products where distributor_id = get_current_distributor_id() and sku = any($1::text[]);
-
--- name: refresh_customer_status
--- A customer with an order is ORDERING; the daily review of silent ones is not this statement's work.
-update customers
-set status = 'ORDERING', updated_at = $2
-where distributor_id = get_current_distributor_id() and id = $1 and status <> 'ORDERING';

@@ -26,10 +26,9 @@ from gateway.dev.management import (
 )
 from gateway.dev.receiver import Receiver, serve_receiver
 from gateway.dev.sandbox import build_sandbox, running_sandbox
-from gateway.processes import listening_app, log_database_event, stop_signals
+from gateway.processes import listening_app, log_database_event, stop_signals, working
 from gateway.services import HOME, Services, open_services
 from gateway.settings import Settings
-from gateway.worker import working
 from handlers.runtime import new_uuid7, utc_now
 from handlers.tenants import create_tenant
 
@@ -50,7 +49,7 @@ async def dev(settings: Settings, home: Path = HOME) -> None:
         receiver = await _open_stand_ins(stack, state)
         settings = _with_stand_ins(settings, state)
         services = await stack.enter_async_context(open_services(settings, home, on_event=log_database_event))
-        await stack.enter_async_context(working(services.build_worker(), services.dsn))
+        await stack.enter_async_context(working(services))
         await stack.enter_async_context(listening_app(build_app(services), settings.host, settings.port))
         state = await _furnish(services, state)
         receiver.set_secrets([state.endpoint_secret])

@@ -1,0 +1,37 @@
+-- What a clock starts: partitions, retention, recounts. The work on rows is in functions of the schema.
+
+-- name: read_time
+select clock_timestamp();
+
+-- name: make_partitions
+select make_partitions();
+
+-- name: retire_partitions
+select retire_partitions($1, $2);
+
+-- name: delete_orphans
+select delete_orphans($1, $2);
+
+-- name: list_tenants
+select id from distributors where id > $1 order by id limit $2;
+
+-- name: list_lapsed_customers
+-- Whose status says more than the time since their last order still does; the edges are those of customer_figures().
+select id
+from customers
+where distributor_id = get_current_distributor_id()
+    and (
+        (status = 'ORDERING' and last_ordered_at < $1::timestamptz - interval '30 days')
+        or (status = 'AT_RISK' and last_ordered_at < $1::timestamptz - interval '90 days')
+    )
+order by id
+limit $2;
+
+-- name: refresh_customers
+select refresh_customers($1, $2);
+
+-- name: refresh_usage
+select refresh_usage($1, $2);
+
+-- name: refresh_ai_usage
+select refresh_ai_usage($1, $2);
