@@ -39,24 +39,24 @@ async def accept_messages(connection: Connection, items: Sequence[dict[str, Any]
     ``items`` are the objects that ``handlers.inbound`` builds; the answer is in their order. Once this
     returns (outside a transaction of the caller's) new and duplicate alike are durable.
     """
-    rows = await _accept(connection, "accept_messages", items)
+    rows = await _accept(connection, _SQL["accept_messages"], items)
     return [AcceptedMessage(row["message_id"], row["duplicate"]) for row in rows]
 
 
 async def accept_statuses(connection: Connection, items: Sequence[dict[str, Any]]) -> list[AcceptedStatus]:
     """Dedupes statuses, records each and applies those that rise above what the message has."""
-    return [_status(row) for row in await _accept(connection, "accept_statuses", items)]
+    return [_status(row) for row in await _accept(connection, _SQL["accept_statuses"], items)]
 
 
-async def _accept(connection: Connection, name: str, items: Sequence[dict[str, Any]]) -> list[Record]:
+async def _accept(connection: Connection, statement: str, items: Sequence[dict[str, Any]]) -> list[Record]:
     """The statement's rows. Where no worker has made partitions for a week, they are made here: nothing is refused."""
     try:
-        return await connection.fetch(_SQL[name], _numbered(items))
+        return await connection.fetch(statement, _numbered(items))
     except CheckViolationError as error:
         if "no partition of relation" not in str(error):
             raise
         await make_partitions(connection)
-        return await connection.fetch(_SQL[name], _numbered(items))
+        return await connection.fetch(statement, _numbered(items))
 
 
 def _numbered(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

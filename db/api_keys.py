@@ -12,7 +12,7 @@ _SQL = load_statements("api_keys")
 
 
 async def find_key_owner(connection: Connection, key_hash: bytes) -> KeyOwner | None:
-    """Whose key has this SHA-256, by the worker role; None for an unknown or revoked one."""
+    """Whose key has this SHA-256, by the worker role; None for an unknown one."""
     row = await connection.fetchrow(_SQL["find_key_owner"], key_hash)
     return KeyOwner(**row) if row else None
 

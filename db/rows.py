@@ -10,10 +10,11 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class KeyOwner:
-    """Whose API key it is."""
+    """Whose API key it is, and whether it was revoked."""
 
     distributor_id: UUID
     id: UUID
+    revoked: bool
 
 
 @dataclass(frozen=True, slots=True)

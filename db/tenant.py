@@ -1,6 +1,7 @@
 """The only door to a connection: a tenant's transaction, or the worker's narrow rights across tenants."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,11 +14,13 @@ from pgqueuer.adapters.persistence.queries import Queries
 
 from db.errors import DatabaseUnavailable
 from db.jobs import pool_jobs
+from db.named_sql import load_statements
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 _CONNECT_SECONDS = 10.0
+_SQL = load_statements("audit")
 APP_ROLE = "waystation_app"
 WORKER_ROLE = "waystation_worker"
 
@@ -63,8 +66,18 @@ class Database:
         """
         # One round trip begins and sets the tenant. The UUID type is what makes the text safe.
         begin = f"begin; select set_config('app.current_distributor_id', '{UUID(str(distributor_id))}', true)"
-        async with _transaction(self._app, begin) as connection:
-            yield connection
+        try:
+            async with _transaction(self._app, begin) as connection:
+                yield connection
+        except asyncpg.InsufficientPrivilegeError as error:
+            await self._record_refusal(begin, error)
+            raise
+
+    async def _record_refusal(self, begin: str, error: asyncpg.InsufficientPrivilegeError) -> None:
+        """In a transaction of its own, for the refused one is rolled back. The server's words name tables, no values."""
+        with contextlib.suppress(asyncpg.PostgresError):  # a tenant that is not there has no log
+            async with _transaction(self._app, begin) as connection:
+                await connection.execute(_SQL["record_refusal"], f"{error.sqlstate} {error}")
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[Connection]:

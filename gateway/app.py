@@ -10,6 +10,7 @@ from gateway import keys
 from gateway.acceptor import Acceptor
 from gateway.accounts import AccountDirectory
 from gateway.api.routes import add_api_routes
+from gateway.denials import DenialLog, writing_denials
 from gateway.health import live, ready
 from gateway.inbound import add_inbound_routes
 from gateway.metrics import show_metrics
@@ -30,7 +31,9 @@ def build_app(services: Services) -> web.Application:
     app[keys.NOTIFIER] = services.notifier
     app[keys.ACCEPTOR] = Acceptor(services.runtime, services.notifier)
     app[keys.ACCOUNTS] = AccountDirectory(services.runtime)
+    app[keys.DENIALS] = DenialLog(services.runtime)
     app.cleanup_ctx.append(_notifying)
+    app.cleanup_ctx.append(_writing_denials)
     app.router.add_get("/live", live)
     app.router.add_get("/ready", ready)
     app.router.add_get("/metrics", show_metrics)
@@ -46,3 +49,8 @@ async def _notifying(app: web.Application) -> AsyncIterator[None]:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):  # that is what we asked for
         await task
+
+
+async def _writing_denials(app: web.Application) -> AsyncIterator[None]:
+    async with writing_denials(app[keys.DENIALS]):
+        yield

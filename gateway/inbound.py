@@ -24,6 +24,7 @@ from gateway import keys
 from gateway.acceptor import Acceptor
 from gateway.batching import QueueFullError
 from gateway.metrics import INBOUND
+from handlers.denials import Denial, DenialType
 from handlers.inbound import Posted, message_item, status_item
 
 BODY_CAP = 256 * 1024  # bytes; Twilio's largest form is far below
@@ -64,6 +65,8 @@ async def _receive(request: web.Request, provider: str) -> web.Response:
         items = adapter.parse(account, posted.request)
     except VerificationFailed:
         _log.warning("signature refused", provider=provider, account=str(account.id))
+        denial = Denial(account.distributor_id, DenialType.SIGNATURE, account.id, request.path)
+        request.app[keys.DENIALS].note(denial)
         return _plain(403, "Forbidden.")
     except MalformedPayload as error:
         _log.warning("malformed", provider=provider, account=str(account.id), reason=str(error))

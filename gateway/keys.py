@@ -9,6 +9,7 @@ from channels.egress import EgressClient
 from db.wake import Notifier
 from gateway.acceptor import Acceptor
 from gateway.accounts import AccountDirectory
+from gateway.denials import DenialLog
 from gateway.settings import Settings
 from handlers.runtime import Runtime
 
@@ -19,3 +20,4 @@ EGRESS = web.AppKey("egress", EgressClient)
 ACCEPTOR = web.AppKey("acceptor", Acceptor)
 ACCOUNTS = web.AppKey("accounts", AccountDirectory)
 NOTIFIER = web.AppKey("notifier", Notifier)
+DENIALS = web.AppKey("denials", DenialLog)

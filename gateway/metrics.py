@@ -4,6 +4,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
 
 INBOUND = Counter("waystation_inbound_requests", "Posts of providers by answer.", ("provider", "status"))
+DENIED = Counter("waystation_denied", "Refused signatures and keys.", ("type",))
 WORK = Counter("waystation_work", "Finished pieces of work by lane and result.", ("lane", "result"))
 WORK_SECONDS = Histogram(
     "waystation_work_seconds",

@@ -103,7 +103,7 @@ async def revoke_api_key(runtime: Runtime, owner: KeyOwner, key_id: UUID) -> Non
 
 
 async def find_key_owner(runtime: Runtime, api_key: str) -> KeyOwner | None:
-    """Whose key it is; None for a malformed, unknown or revoked one."""
+    """Whose key it is; None for a malformed or unknown one."""
     if not KEY_FORM.fullmatch(api_key):
         return None
     async with runtime.database.worker_statements() as connection:

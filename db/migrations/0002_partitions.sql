@@ -13,6 +13,17 @@ create function uuid7_time(id uuid) returns timestamptz
     as $$ select to_timestamp(('x' || substr(replace(id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0) $$;
 comment on function uuid7_time(uuid) is 'When a UUIDv7 was made, to the millisecond.';
 
+create function new_uuid7() returns uuid
+    language sql volatile parallel safe
+    set search_path = pg_catalog
+    as $$
+    select overlay(
+        overlay(gen_random_uuid()::text placing substr(public.uuid7_floor(clock_timestamp())::text, 1, 13) from 1 for 13)
+        placing '7' from 15 for 1
+    )::uuid
+    $$;
+comment on function new_uuid7() is 'A UUIDv7 of this moment, for rows that the database makes itself; all others get theirs from the program.';
+
 -- What is partitioned, children before the tables they refer to, so that this is also the order of retiring. A table
 -- that refers to a partitioned one is cut along the other's id: both lose the same time at once.
 create function partition_plan() returns table (place int, parent text, step text, ahead interval, options text)

@@ -109,6 +109,8 @@ begin
     end if;
     update user_profiles p set role = new_role, updated_at = clock_timestamp()
     where p.distributor_id = tenant and p.id = target_id;
+    insert into security_audit_log (distributor_id, id, type, subject_id, detail, first_at, occurred_at)
+    values (tenant, new_uuid7(), 'role.changed', target_id, target.role || ' -> ' || new_role || ' by ' || asker.id, clock_timestamp(), clock_timestamp());
 end
 $$;
 comment on function set_user_role(uuid, text) is

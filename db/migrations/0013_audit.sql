@@ -22,7 +22,7 @@ call protect_tenant_table('data_access_audit', append_only => true);
 create table security_audit_log (
     distributor_id uuid not null references distributors (id) on delete cascade,
     id uuid not null,
-    type text not null check (type in ('signature.refused', 'key.refused', 'right.refused', 'database.refused', 'role.changed')),
+    type text not null check (type in ('signature.refused', 'key.refused', 'database.refused', 'role.changed')),
     -- Whose door it was: a channel account, an API key, a person.
     subject_id uuid,
     detail text not null default '',
@@ -32,7 +32,7 @@ create table security_audit_log (
     primary key (distributor_id, id)
 ) partition by range (id);
 comment on table security_audit_log is
-    '[7 Security & privacy] What was refused (signatures, keys, rights, statements) and who changed a role. A flood of one kind within a moment is one row with its number.';
+    '[7 Security & privacy] What was refused (signatures, keys, statements) and who changed a role. A flood of one kind within a moment is one row with its number.';
 comment on column security_audit_log.detail is 'A code or a route; never what was sent, no secret, no expected signature.';
 create index security_audit_log_type on security_audit_log (distributor_id, type, id desc);
 call protect_tenant_table('security_audit_log', append_only => true);

@@ -1,5 +1,5 @@
 -- name: find_key_owner
-select distributor_id, id from api_keys where key_hash = $1 and revoked_at is null;
+select distributor_id, id, revoked_at is not null as revoked from api_keys where key_hash = $1;
 
 -- name: insert_key
 insert into api_keys (distributor_id, id, name, prefix, key_hash, created_at)

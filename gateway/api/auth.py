@@ -4,7 +4,9 @@ from aiohttp import hdrs, web
 
 from db.rows import KeyOwner
 from gateway.api.problems import unauthorized
-from gateway.keys import RUNTIME
+from gateway.keys import DENIALS, RUNTIME
+from gateway.metrics import DENIED
+from handlers.denials import Denial, DenialType
 from handlers.tenants import find_key_owner
 
 _SCHEME = "bearer"
@@ -17,6 +19,11 @@ async def authenticate(request: web.Request) -> KeyOwner:
     """
     owner = await find_key_owner(request.app[RUNTIME], _bearer_token(request))
     if owner is None:
+        DENIED.labels(type="key.unknown").inc()
+        raise unauthorized()
+    if owner.revoked:
+        denial = Denial(owner.distributor_id, DenialType.KEY, owner.id, "revoked")
+        request.app[DENIALS].note(denial)
         raise unauthorized()
     return owner
 

@@ -97,7 +97,7 @@ async def market(runtime: Runtime, request: pytest.FixtureRequest) -> Market:
 
 
 async def test_unread_and_last_message_equal_a_recount(market: Market, clock: FakeClock):
-    read_at = {}
+    read_at: dict[UUID, int] = {}
     for _ in range(3):
         clock.advance(1)
         await asyncio.gather(*(market.write() for _ in range(25)))

@@ -18,6 +18,7 @@ from channels.signatures import twilio_signature
 from db.lanes import ClaimTerms, claim_sends, claim_turns
 from db.tenant import Database, open_database
 from db.wake import Notifier
+from gateway import keys
 from gateway.app import build_app
 from gateway.inbound import BODY_CAP
 from gateway.services import Services
@@ -149,6 +150,15 @@ async def test_refusals_are_constant_and_store_nothing(
 async def test_a_missing_signature_is_forbidden(gateway: Gateway):
     async with gateway.client.post(gateway.path, data=gateway.form()) as answer:
         assert (answer.status, await answer.text()) == (403, "Forbidden.")
+
+
+async def test_forged_posts_are_written_down_for_their_tenant(gateway: Gateway):
+    for _ in range(3):
+        await gateway.post(gateway.form(), token="tok_wrong")
+    await gateway.client.app[keys.DENIALS].flush()
+
+    assert await gateway.count("security_audit_log", "type = 'signature.refused'") == 1
+    assert await gateway.count("security_audit_log", "occurrences = 3 and detail like '/in/twilio/%'") == 1
 
 
 async def test_a_signed_but_malformed_post_is_400(gateway: Gateway):

@@ -13,7 +13,14 @@ from db.tenant import Database
 
 # Run across tenants, by the worker's role; all others run in a tenant's transaction.
 WORKER_FILES = {"accept", "lanes", "accounts"}
-WORKER_STATEMENTS = {("api_keys", "find_key_owner")}
+UPKEEP_ACROSS_TENANTS = (
+    "read_time",
+    "make_partitions",
+    "retire_partitions",
+    "delete_orphans",
+    "list_tenants",
+)
+WORKER_STATEMENTS = {("api_keys", "find_key_owner"), *(("upkeep", name) for name in UPKEEP_ACROSS_TENANTS)}
 
 _LOADED = re.compile(r"load_statements\(\"(\w+)\"\)")
 _USED = re.compile(r"_SQL\[\"(\w+)\"")

@@ -16,7 +16,8 @@ from db.wake import Notifier
 from gateway.accounts import AccountDirectory
 from gateway.api.openapi import build_document
 from gateway.api.routes import OPERATIONS, add_api_routes
-from gateway.keys import ACCOUNTS, ADAPTERS, EGRESS, NOTIFIER, RUNTIME
+from gateway.denials import DenialLog
+from gateway.keys import ACCOUNTS, ADAPTERS, DENIALS, EGRESS, NOTIFIER, RUNTIME
 from gateway.middleware import MIDDLEWARES
 from handlers.runtime import Runtime
 from handlers.tenants import create_tenant
@@ -82,6 +83,7 @@ async def http(aiohttp_client, runtime: Runtime) -> AsyncIterator[AioClient]:
     app[EGRESS] = egress
     app[ACCOUNTS] = AccountDirectory(runtime)
     app[NOTIFIER] = Notifier(runtime.database)
+    app[DENIALS] = DenialLog(runtime)
     add_api_routes(app)
     yield await aiohttp_client(app)
     await egress.aclose()

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.api.operations import Operation
 from gateway.api.routes import OPERATIONS
+from gateway.keys import DENIALS
 from handlers.tenants import hash_key
 from handlers.webhooks.events import public_event_id
 from tests.integration.api.conftest import Api
@@ -146,13 +147,17 @@ class TestKeys:
         async with http.get("/v1/tenant", headers={"Authorization": header}) as response:
             assert response.status == 401
 
-    async def test_a_revoked_key_is_refused_at_once(self, api) -> None:
+    async def test_a_revoked_key_is_refused_at_once_and_written_down(self, api, runtime) -> None:
         _, key = await api.post("/v1/api-keys", {"name": "second"})
         second = replace(api, api_key=key["api_key"])
         assert (await second.get("/v1/tenant"))[0] == 200
 
         assert (await api.delete(f"/v1/api-keys/{key['id']}"))[0] == 204
         assert (await second.get("/v1/tenant"))[0] == 401
+        await api.http.server.app[DENIALS].flush()
+        async with runtime.database.tenant(api.distributor_id) as connection:
+            log = await connection.fetch("select type, subject_id::text, detail from security_audit_log")
+        assert [tuple(row) for row in log] == [("key.refused", key["id"], "revoked")]
         _, page = await api.get("/v1/api-keys")
         assert [shown["revoked_at"] is not None for shown in page["data"]] == [True, False]
 
