@@ -184,11 +184,12 @@ async def insert_status_event(
     status: str,
     provider_status: str,
     error_code: str | None,
+    applied: bool,
     now: datetime,
 ) -> None:
-    """Adds to a message's status history."""
+    """Adds to a message's status history; ``applied`` is false for a status that came too late to count."""
     await connection.execute(
-        _SQL["insert_status_event"], event_id, message_id, status, provider_status, error_code, now
+        _SQL["insert_status_event"], event_id, message_id, status, provider_status, error_code, applied, now
     )
 
 

@@ -131,7 +131,7 @@ async def send_message(
     if attempt is None:
         return SendResult.LOST
     try:
-        receipt = await _find_or_send(runtime, adapters[attempt.row.provider], claimed, attempt)
+        receipt = await _find_or_send(runtime, adapters, claimed, attempt)
     except GatewayError as error:
         return await _settle_error(runtime, claimed, attempt, error)
     await _settle_receipt(runtime, claimed, attempt, receipt)
@@ -139,11 +139,15 @@ async def send_message(
 
 
 async def _find_or_send(
-    runtime: Runtime, adapter: ChannelAdapter, claimed: ClaimedSend, attempt: _Attempt
+    runtime: Runtime, adapters: Mapping[str, ChannelAdapter], claimed: ClaimedSend, attempt: _Attempt
 ) -> SendReceipt:
     """The receipt of an earlier attempt, else of this one; raises GatewayError."""
     if claimed.attempts > _MOST_CLAIMS:
         raise AttemptsExhausted
+    adapter = adapters.get(attempt.row.provider)
+    if adapter is None:
+        # An account of a later release, or of a channel that was taken out: no try will ever find its adapter.
+        raise BadCredentials(f"This release has no channel named {attempt.row.provider}.")
     account = _open_account(runtime, claimed.distributor_id, attempt.row)
     receipt = await _find_earlier(adapter, account, attempt)
     if receipt is None:
@@ -348,6 +352,7 @@ async def _add_history(
         status=status,
         provider_status=provider_status,
         error_code=error_code,
+        applied=settled.applied,
         now=runtime.clock(),
     )
 

@@ -67,7 +67,7 @@ where distributor_id = get_current_distributor_id() and id = $1 and send_lease_t
 returning id;
 
 -- name: settle_send
--- A status only rises; whatever it was, the attempt is over.
+-- A status only rises; whatever it was, the attempt is over. A receipt that comes after the failure makes nothing sent.
 with before as (
     select m.id, m.sent_at, m.status_rank
     from messages m
@@ -79,7 +79,7 @@ set status = case when m.status_rank < $4 then $3 else m.status end,
     status_rank = greatest(m.status_rank, $4),
     provider_message_id = coalesce(m.provider_message_id, $5),
     error_code = case when m.status_rank < $4 then $6 else m.error_code end,
-    sent_at = coalesce(m.sent_at, $7),
+    sent_at = coalesce(m.sent_at, case when m.status_rank < $4 then $7::timestamptz end),
     send_due_at = $8, send_started_at = null, send_lease_until = null, send_lease_token = null, updated_at = $9
 from before
 where m.distributor_id = get_current_distributor_id() and m.id = before.id
@@ -95,7 +95,7 @@ where distributor_id = get_current_distributor_id() and id = $1 and send_lease_t
 
 -- name: insert_status_event
 insert into message_status_events (distributor_id, id, message_id, status, provider_status, error_code, applied, occurred_at)
-values (get_current_distributor_id(), $1, $2, $3, $4, $5, true, $6);
+values (get_current_distributor_id(), $1, $2, $3, $4, $5, $6, $7);
 
 -- name: list_known_provider_ids
 -- Ids that are other messages', so that two messages of the same words are never taken for one.

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from channels.base import Attachment, Channel
+from channels.base import Attachment, Channel, MessageStatus, StatusUpdate
 from channels.errors import (
     BadCredentials,
     GatewayError,
@@ -20,10 +20,10 @@ from channels.errors import (
     WindowClosed,
 )
 from db.lanes import ClaimedSend, ClaimTerms, claim_sends
-from handlers.inbound import accept_messages
+from handlers.inbound import accept_messages, accept_statuses, status_item
 from handlers.outbound import SendResult, queue_message, send_message
 from handlers.runtime import Runtime
-from tests.factories import accepted_item, inbound, make_account, make_distributor
+from tests.factories import accepted_item, inbound, make_account, make_distributor, posted
 from tests.fakes import FakeAdapter, FakeClock
 
 TERMS = ClaimTerms(batch=10, share=10, lease=timedelta(seconds=20))
@@ -275,3 +275,48 @@ async def test_another_tenants_conversation_is_not_found(desk: Desk, runtime: Ru
 
     with pytest.raises(NotFound):
         await queue_message(runtime, other, desk.conversation, text="x")
+
+
+async def test_a_message_whose_provider_nobody_here_speaks_to_fails(desk: Desk):
+    await desk.queue()
+    (claimed,) = await desk.claim()
+
+    assert await send_message(desk.runtime, {}, claimed) is SendResult.FAILED
+    assert (await desk.outbound())["error_code"] == "bad_credentials"
+    assert await desk.events() == ["message.received", "message.failed"]
+
+
+async def test_a_failure_that_is_heard_of_before_the_receipt_is_not_told_as_sent(desk: Desk):
+    message_id = await desk.queue()
+    (claimed,) = await desk.claim()
+    provider = Hasty(desk.runtime)
+
+    await send_message(desk.runtime, {"twilio": provider}, claimed)  # type: ignore[dict-item]
+
+    told = ["message.received", "message.status_changed", "message.failed"]
+    history = await desk.rows("select status, applied from message_status_events order by id")
+    assert (await desk.outbound())["status"] == "FAILED"
+    assert await desk.events() == told
+    assert [tuple(row.values()) for row in history] == [("FAILED", True), ("SENT", False)]
+    await provider.tell(MessageStatus.DELIVERED, message_id)
+    assert await desk.events() == [*told, "message.sent", "message.status_changed"]
+
+
+class Hasty(FakeAdapter):
+    """Its callback of a failure comes before its own receipt."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.account: Any = None
+
+    async def send(self, account, message):
+        self.account = account
+        await self.tell(MessageStatus.FAILED, message.id)
+        return await super().send(account, message)
+
+    async def tell(self, status: MessageStatus, message_id: UUID) -> None:
+        update = StatusUpdate("SM1", status, message_id=message_id, provider_status=status.lower())
+        await accept_statuses(
+            self.runtime, [status_item(self.runtime, posted(self.runtime, self.account), update)]
+        )
