@@ -175,12 +175,12 @@ async def save_response(connection: Connection, row: ResponseRow) -> None:
 
 
 async def set_opted_out(
-    connection: Connection, conversation_id: UUID, now: datetime
+    connection: Connection, conversation_id: UUID, said_at: datetime
 ) -> tuple[str, str | None] | None:
-    """Records that the conversation's contact wants no messages; address and name, or None if it was
-    known.
+    """Records that the conversation's contact wants no messages; address and name, or None if it was known or
+    taken back by a word later than ``said_at``.
     """
-    row = await connection.fetchrow(_SQL["set_opted_out"], conversation_id, now)
+    row = await connection.fetchrow(_SQL["set_opted_out"], conversation_id, said_at)
     return (row["address"], row["display_name"]) if row else None
 
 

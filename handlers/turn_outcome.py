@@ -286,8 +286,11 @@ def _event(runtime: Runtime, burst: Burst, event_type: EventType, data: dict[str
 
 
 async def _record_opt_out(connection: Connection, runtime: Runtime, burst: Burst) -> None:
-    """A wish in a sentence ("please stop writing to me") counts like the keyword."""
-    contact = await turns.set_opted_out(connection, burst.row.conversation_id, runtime.clock())
+    """A wish in a sentence ("please stop writing to me") counts like the keyword, from when it was written: a START
+    that came while the burst was waiting or being read is the newer word.
+    """
+    said_at = burst.messages[-1].created_at
+    contact = await turns.set_opted_out(connection, burst.row.conversation_id, said_at)
     if contact is not None:
         data = {**_party(burst), "address": contact[0], "display_name": contact[1]}
         await record_events(connection, [_event(runtime, burst, EventType.CUSTOMER_OPTED_OUT, data)])

@@ -77,9 +77,11 @@ on conflict (distributor_id, message_id) do update set
     request_id = excluded.request_id, processing_ms = excluded.processing_ms, created_at = excluded.created_at;
 
 -- name: set_opted_out
+-- The newest word counts, as in accept: a START that was written after $2 stands.
 update customer_contacts
 set opted_out_at = $2, consent_changed_at = $2
 where distributor_id = get_current_distributor_id() and opted_out_at is null
+    and $2 >= coalesce(consent_changed_at, $2)
     and id = (
         select c.contact_id from conversations c
         where c.distributor_id = get_current_distributor_id() and c.id = $1

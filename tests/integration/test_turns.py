@@ -401,3 +401,15 @@ async def test_a_line_whose_product_left_the_catalogue_stays_in_the_draft(shop: 
     assert await shop.turn() is TurnResult.DONE
     lines = await shop.rows("select sku, quantity from order_products order by sku")
     assert [(line["sku"], int(line["quantity"])) for line in lines] == [("CIEL-1", 1), ("COCA-600", 3)]
+
+
+async def test_a_start_that_was_written_later_is_the_newer_word(shop: Shop, clock: FakeClock):
+    await shop.write("por favor no me escriban más, quítenme de su lista")
+    clock.advance(2)
+    await shop.write("START")
+    clock.advance(20)
+
+    await shop.turn()
+
+    assert (await shop.rows("select opted_out_at from customer_contacts"))[0]["opted_out_at"] is None
+    assert "customer.opted_out" not in await shop.events()
