@@ -96,9 +96,10 @@ async def queue_message(
     burst).
     """
     arguments = (conversation_id, message_id, type, status_rank, text, turn_message_id, now)
-    inserted = await connection.fetchval(_SQL["queue_message"], *arguments)
+    if await connection.fetchval(_SQL["queue_message"], *arguments) is None:
+        return False
     await connection.execute(_SQL["touch_conversation"], conversation_id, now)
-    return inserted is not None
+    return True
 
 
 async def insert_attachments(

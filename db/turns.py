@@ -125,7 +125,7 @@ async def finish_turn(
 ) -> None:
     """Ends the turn: its messages are processed and nothing is due, unless more of the burst waits."""
     await connection.execute(_SQL["mark_processed"], list(message_ids), now)
-    await connection.execute(_SQL["finish_turn"], conversation_id, language, handoff, now)
+    await connection.execute(_SQL["finish_turn"], conversation_id, language, handoff)
     await connection.execute(_SQL["continue_turn"], conversation_id, now)
 
 

@@ -35,8 +35,7 @@ for no key update of k;
 -- name: finish_turn
 update conversations
 set turn_due_at = null, turn_cap_at = null, turn_attempts = 0, turn_lease_until = null, turn_lease_token = null,
-    language = coalesce($2, language), handoff = coalesce($3, handoff),
-    last_message_at = greatest(last_message_at, $4)
+    language = coalesce($2, language), handoff = coalesce($3, handoff)
 where distributor_id = get_current_distributor_id() and id = $1;
 
 -- name: continue_turn

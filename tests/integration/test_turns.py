@@ -413,3 +413,19 @@ async def test_a_start_that_was_written_later_is_the_newer_word(shop: Shop, cloc
 
     assert (await shop.rows("select opted_out_at from customer_contacts"))[0]["opted_out_at"] is None
     assert "customer.opted_out" not in await shop.events()
+
+
+async def test_only_a_message_moves_the_time_of_the_last_message(shop: Shop, clock: FakeClock):
+    async def last_message_at() -> object:
+        return (await shop.rows("select last_message_at from conversations"))[0]["last_message_at"]
+
+    await shop.write("jajaja qué partidazo el de anoche")
+    written = clock()
+    clock.advance(500)
+    await shop.turn()
+    assert (await last_message_at(), await shop.replies()) == (written, [])
+    await shop.write("hola buenas tardes")
+    clock.advance(5)
+
+    await shop.turn()
+    assert await last_message_at() == clock()
