@@ -118,10 +118,11 @@ conversation as (
         last_message_at = greatest(v.last_message_at, excluded.last_message_at),
         last_inbound_at = greatest(v.last_inbound_at, excluded.last_inbound_at),
         turn_generation = v.turn_generation + excluded.turn_generation,
-        -- Every message of a burst moves the turn on, but never past the cap that its first message set.
+        -- Every message of a burst moves the turn on, but never past the cap that its first message set. None moves it
+        -- forward: a turn that waits after a fault, perhaps for longer than the cap, is not tried before its time.
         turn_due_at = case
             when excluded.turn_due_at is null then v.turn_due_at
-            else least(excluded.turn_due_at, coalesce(v.turn_cap_at, excluded.turn_cap_at))
+            else greatest(v.turn_due_at, least(excluded.turn_due_at, coalesce(v.turn_cap_at, excluded.turn_cap_at)))
         end,
         turn_cap_at = coalesce(v.turn_cap_at, excluded.turn_cap_at)
     returning distributor_id, id, channel_account_id, contact_id, thread_key
