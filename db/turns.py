@@ -174,6 +174,27 @@ async def save_response(connection: Connection, row: ResponseRow) -> None:
     )
 
 
+async def add_bill(connection: Connection, row: ResponseRow) -> None:
+    """Keeps what the call behind ``row`` cost, and nothing of what it said: its result is not used."""
+    await connection.execute(
+        _SQL["add_bill"],
+        row.id,
+        row.message_id,
+        row.conversation_id,
+        row.engine,
+        row.engine_version,
+        row.model,
+        {"message_ids": row.extracted_data["message_ids"]},
+        row.input_tokens,
+        row.cached_tokens,
+        row.output_tokens,
+        row.cost_micro_usd,
+        row.request_id,
+        row.processing_ms,
+        row.created_at,
+    )
+
+
 async def set_opted_out(
     connection: Connection, conversation_id: UUID, said_at: datetime
 ) -> tuple[str, str | None] | None:

@@ -98,7 +98,7 @@ async def store_understood(
     extraction = understood.extraction
     outcome = await apply_extraction(connection, runtime, _order_context(burst), extraction)
     await _queue_reply(connection, runtime, burst, extraction, outcome)
-    await save_bill(connection, runtime, burst, understood)
+    await turns.save_response(connection, _completed_response(runtime, burst, understood))
     reason = _HANDOFF_REASONS.get(extraction.intent) if burst.is_with_bot else None
     await record_events(connection, _understood_events(runtime, burst, understood, outcome, reason))
     if extraction.intent is Intent.OPT_OUT:
@@ -121,9 +121,17 @@ async def store_not_understood(
     await _finish(connection, runtime, burst, language=None, asks_for_person=burst.is_with_bot)
 
 
-async def save_bill(connection: Connection, runtime: Runtime, burst: Burst, understood: Understood) -> None:
-    """Records what the engine said and what it cost, also where its result is not used."""
-    await turns.save_response(connection, _completed_response(runtime, burst, understood))
+async def save_bill(
+    connection: Connection, runtime: Runtime, burst: Burst, result: Understood | NotUnderstood
+) -> None:
+    """Records what the engine cost where its result is not used: the burst went on, or another worker has it."""
+    response = (
+        _completed_response(runtime, burst, result)
+        if isinstance(result, Understood)
+        else _failed_response(runtime, burst, result)
+    )
+    if response.input_tokens or response.cost_micro_usd:
+        await turns.add_bill(connection, response)
 
 
 def _order_context(burst: Burst) -> OrderContext:

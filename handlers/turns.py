@@ -159,9 +159,11 @@ async def _commit(runtime: Runtime, burst: Burst, understood: Understood) -> Tur
             await turns.lock_contact(connection, burst.row.conversation_id)
         lock = await turns.lock_turn(connection, burst.row.conversation_id)
         if lock.lease_token != burst.claimed.lease_token:
+            await save_bill(connection, runtime, burst, understood)
             return TurnResult.LOST
         if _is_overtaken(burst, lock, runtime.clock()):
-            await _release_superseded(connection, runtime, burst, understood)
+            await save_bill(connection, runtime, burst, understood)
+            await _release_superseded(connection, runtime, burst)
             return TurnResult.SUPERSEDED
         # A person may have taken over while the engine was thinking.
         await store_understood(connection, runtime, replace(burst, handoff=lock.handoff), understood)
@@ -176,11 +178,7 @@ def _is_overtaken(burst: Burst, lock: TurnLock, now: datetime) -> bool:
     return lock.generation != burst.row.generation and not capped
 
 
-async def _release_superseded(
-    connection: Connection, runtime: Runtime, burst: Burst, understood: Understood
-) -> None:
-    if understood.extraction.usage.input_tokens:
-        await save_bill(connection, runtime, burst, understood)
+async def _release_superseded(connection: Connection, runtime: Runtime, burst: Burst) -> None:
     await turns.release_turn(
         connection, burst.row.conversation_id, burst.row.lease_token, not_before=runtime.clock(), counts=False
     )
@@ -190,6 +188,7 @@ async def _give_up(runtime: Runtime, burst: Burst, failure: NotUnderstood) -> Tu
     async with runtime.database.tenant(burst.claimed.distributor_id) as connection:
         lock = await turns.lock_turn(connection, burst.row.conversation_id)
         if lock.lease_token != burst.claimed.lease_token:
+            await save_bill(connection, runtime, burst, failure)
             return TurnResult.LOST
         await store_not_understood(connection, runtime, replace(burst, handoff=lock.handoff), failure)
     return TurnResult.FAILED

@@ -67,9 +67,10 @@ where message_id = $1
 order by id;
 
 -- name: read_analysis
+-- A result that was not used (see add_bill) is nobody's analysis.
 select id, status, engine, engine_version, model, intent, language, confidence, extracted_data, error_class,
     input_tokens, cached_tokens, output_tokens, cost_micro_usd, request_id, processing_ms, created_at
-from ai_responses where message_id = $1;
+from ai_responses where message_id = $1 and error_class is distinct from 'superseded';
 
 -- name: list_customers
 select c.id, c.business_name, c.customer_code, c.status, c.created_at, c.updated_at

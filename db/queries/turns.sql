@@ -75,6 +75,18 @@ on conflict (distributor_id, message_id) do update set
     cost_micro_usd = ai_responses.cost_micro_usd + excluded.cost_micro_usd,
     request_id = excluded.request_id, processing_ms = excluded.processing_ms, created_at = excluded.created_at;
 
+-- name: add_bill
+-- What a result that is not used cost. Where the message has a response already, that one stands.
+insert into ai_responses
+    (distributor_id, id, message_id, conversation_id, status, engine, engine_version, model, extracted_data, error_class,
+     input_tokens, cached_tokens, output_tokens, cost_micro_usd, request_id, processing_ms, created_at)
+values (get_current_distributor_id(), $1, $2, $3, 'FAILED', $4, $5, $6, $7, 'superseded', $8, $9, $10, $11, $12, $13, $14)
+on conflict (distributor_id, message_id) do update set
+    input_tokens = ai_responses.input_tokens + excluded.input_tokens,
+    cached_tokens = ai_responses.cached_tokens + excluded.cached_tokens,
+    output_tokens = ai_responses.output_tokens + excluded.output_tokens,
+    cost_micro_usd = ai_responses.cost_micro_usd + excluded.cost_micro_usd;
+
 -- name: set_opted_out
 -- The newest word counts, as in accept: a START that was written after $2 stands.
 update customer_contacts

@@ -1,10 +1,15 @@
 """Who may finish a turn, and when it is tried again: leases that run out, bursts that go on, faults that pass."""
 
+from dataclasses import replace
 from typing import Any
 
-from channels.errors import Permanent, Temporary, Throttled
+import pytest
+
+from channels.errors import ModelFault, Permanent, Temporary, Throttled
+from db.inbox import read_analysis
+from handlers.ai.model import PaidFault
 from handlers.ai.rules import RulesEngine
-from handlers.ai.types import Extraction, Intent
+from handlers.ai.types import Extraction, Intent, Usage
 from handlers.catalogues import CatalogueCache
 from handlers.turns import TurnResult, TurnTools, run_turn
 from tests.fakes import FakeClock, FakeEngine
@@ -118,3 +123,54 @@ async def test_a_burst_that_goes_on_after_a_fault_is_still_waited_for(shop: Shop
     clock.advance(1)
 
     assert await shop.turn(FakeEngine(BOUGHT)) is TurnResult.DONE
+
+
+PAID = Usage(input_tokens=1400, output_tokens=220, cost_micro_usd=800, request_id="req_1")
+
+
+async def bills(shop: Shop) -> list[tuple[Any, ...]]:
+    rows = await shop.rows("select status, error_class, intent, cost_micro_usd from ai_responses order by id")
+    return [tuple(row.values()) for row in rows]
+
+
+async def analyses(shop: Shop) -> list[str | None]:
+    """Each message's analysis as people see it: its intent."""
+    found: list[str | None] = []
+    async with shop.runtime.database.tenant(shop.tenant) as connection:
+        for row in await connection.fetch("select id from messages where direction = 'INBOUND' order by id"):
+            analysis = await read_analysis(connection, row["id"])
+            found.append(analysis.intent if analysis else None)
+    return found
+
+
+async def test_a_discarded_result_leaves_only_its_bill(shop: Shop, clock: FakeClock):
+    await shop.write("2 cajas de coca 600")
+    clock.advance(5)
+
+    async def interrupted(_request: Any) -> Extraction:
+        await shop.write("mejor 3")
+        return replace(BOUGHT, usage=PAID)
+
+    await shop.turn(FakeEngine(interrupted))
+    assert await analyses(shop) == [None, None]
+    clock.advance(5)
+    await shop.turn(FakeEngine(BOUGHT))
+
+    assert await bills(shop) == [("FAILED", "superseded", None, 800), ("COMPLETED", None, "BUY", 0)]
+    assert await analyses(shop) == [None, "BUY"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [replace(BOUGHT, usage=PAID), PaidFault(ModelFault.TRUNCATED, PAID)],
+    ids=["understood", "failed"],
+)
+async def test_a_result_that_came_too_late_adds_its_bill_to_the_one_that_stands(
+    shop: Shop, clock: FakeClock, answer: Any
+):
+    await shop.write("2 cajas de coca 600")
+    clock.advance(5)
+
+    await shop.turn(outlived(shop, clock, answer))
+
+    assert await bills(shop) == [("COMPLETED", None, "BUY", 800)]
