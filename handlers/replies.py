@@ -13,10 +13,9 @@ from types import MappingProxyType
 from db.orders import LineRow, OrderRow
 from handlers.ai.types import Language
 
-# Twilio takes 1,600 characters; what is longer than this is cut to a count of lines.
+# Twilio takes 1,600 characters. A longer reply names as many lines as have room and counts the others.
 LONGEST_REPLY = 1500
 _LONGEST_SPAN = 60
-_ROOM_FOR_LINES = 700  # the rest is for doubts (five quotes, five names), total and our own words
 
 
 class Reply(StrEnum):
@@ -54,20 +53,27 @@ def render_reply(
 ) -> str:
     """The text of an answer. Names and prices are the order's own; ``unmatched`` quotes the customer."""
     texts = _TEXTS[language]
-    filled = texts[kind].format(
-        lines=_line_list(texts, lines),
-        total=_total(texts, order, lines),
-        delivery=_delivery(texts, order),
-        doubts=_doubts(texts, lines, unmatched),
-    )
-    return "\n".join(line for line in filled.splitlines() if line.strip())
+    slots = {
+        "total": _total(texts, order, lines),
+        "delivery": _delivery(texts, order),
+        "doubts": _doubts(texts, lines, unmatched),
+    }
+    room = LONGEST_REPLY - len(_filled(texts[kind], slots, ""))
+    return _filled(texts[kind], slots, _line_list(texts, lines, room))
 
 
-def _line_list(texts: Mapping[str, str], lines: Sequence[LineRow]) -> str:
+def _filled(template: str, slots: Mapping[str, str], lines: str) -> str:
+    text = template.format(lines=lines, **slots)
+    return "\n".join(line for line in text.splitlines() if line.strip())
+
+
+def _line_list(texts: Mapping[str, str], lines: Sequence[LineRow], room: int) -> str:
     rendered = [f"• {format_number(line.quantity)} {line.unit} - {line.product_name}" for line in lines]
-    kept = _fitting(rendered, _ROOM_FOR_LINES)
-    rest = len(rendered) - len(kept)
-    return "\n".join([*kept, texts["more"].format(count=rest)] if rest else kept)
+    kept = _fitting(rendered, room)
+    if len(kept) == len(rendered):
+        return "\n".join(kept)
+    kept = _fitting(kept, room - len(texts["more"].format(count=len(rendered))) - 1)
+    return "\n".join([*kept, texts["more"].format(count=len(rendered) - len(kept))])
 
 
 def _fitting(rendered: Sequence[str], room: int) -> list[str]:

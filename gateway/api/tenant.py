@@ -28,7 +28,12 @@ class Tenant(Answer):
     time_zone: str = Field(examples=["America/Mexico_City"])
     locale: str
     currency: str
-    auto_reply: str = Field(description="Which replies go out by themselves: off, safe or all.")
+    auto_reply: str = Field(
+        description=(
+            "Which replies go out by themselves. off: none. safe: those that code builds from templates. all: also a"
+            " model's own wording; this release has no such replies, so it does what safe does."
+        )
+    )
     ai_confidence_threshold: Number = Field(description="A line below it must be looked at by a person.")
     created_at: datetime
     updated_at: datetime

@@ -99,6 +99,22 @@ def test_no_answer_is_longer_than_a_provider_takes(
     assert len(text) <= LONGEST_REPLY
 
 
+def test_lines_have_all_the_room_that_a_reply_has():
+    text = render_reply(Reply.SUMMARY, Language.ES, order(), [line(f"Producto {n:014}") for n in range(40)])
+
+    assert text.count("•") == 40
+    assert "más" not in text
+
+
+def test_what_has_no_room_is_counted():
+    lines = [line(f"Producto {n:014}") for n in range(100)]
+    text = render_reply(Reply.SUMMARY, Language.ES, order(), lines)
+
+    assert LONGEST_REPLY - 40 < len(text) <= LONGEST_REPLY
+    assert f"… y {100 - text.count('•')} más" in text
+    assert text.endswith("¿Lo confirmas? Responde SÍ, o dinos qué cambiar.")
+
+
 def test_the_longest_names_that_the_catalogue_takes_fit():
     lines = [line("x" * 200, band="confirm") for _ in range(60)]
 
