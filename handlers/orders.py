@@ -123,7 +123,13 @@ async def _change_lines(
     if not merged and draft is None:
         return OrderOutcome(OrderChange.NONE, None)
     if not merged and draft is not None:
-        emptied = replace(draft.order, status="CANCELLED", requires_review=False, updated_at=runtime.clock())
+        emptied = replace(
+            draft.order,
+            status="CANCELLED",
+            requires_review=False,
+            confirmed_at=None,
+            updated_at=runtime.clock(),
+        )
         await rows.replace_lines(connection, draft.order.id, [])
         return await _store(
             connection, runtime, context.distributor_id, OrderChange.CANCELLED, draft.order, emptied
@@ -187,6 +193,7 @@ def _reviewed(
         unmatched=list(unmatched),
         delivery_date=extraction.delivery_date or order.delivery_date,
         confidence=confidence,
+        confirmed_at=None,  # what the customer agreed to was another order
         updated_at=now,
     )
 
@@ -332,6 +339,7 @@ async def patch_order_lines(
             unmatched=[],
             delivery_date=delivery_date or draft.order.delivery_date,
             confidence=Decimal(1),
+            confirmed_at=None,
             updated_at=runtime.clock(),
         )
         await _store(connection, runtime, distributor_id, OrderChange.UPDATED, draft.order, changed)
