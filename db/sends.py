@@ -1,6 +1,6 @@
 """Outbound messages: queued, started, settled."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -90,16 +90,25 @@ async def queue_message(
     status_rank: int,
     text: str,
     turn_message_id: UUID | None,
+    metadata: Mapping[str, Any],
     now: datetime,
 ) -> bool:
     """Stores a QUEUED message that is due now; False if the turn was answered before (one reply per
     burst).
     """
-    arguments = (conversation_id, message_id, type, status_rank, text, turn_message_id, now)
+    arguments = (conversation_id, message_id, type, status_rank, text, turn_message_id, now, dict(metadata))
     if await connection.fetchval(_SQL["queue_message"], *arguments) is None:
         return False
     await connection.execute(_SQL["touch_conversation"], conversation_id, now)
     return True
+
+
+async def was_shown(
+    connection: Connection, conversation_id: UUID, metadata: Mapping[str, Any], by: datetime
+) -> bool:
+    """Whether a reply that notes ``metadata`` was queued in the conversation by then, and did not fail."""
+    shown: bool = await connection.fetchval(_SQL["was_shown"], conversation_id, dict(metadata), by)
+    return shown
 
 
 async def insert_attachments(

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from channels.errors import InvalidInput, NotFound, WrongState
 from db import orders as rows
+from db import sends
 from db.orders import LineRow, NewLine, OrderRow
 from db.tenant import Connection
 from db.upkeep import refresh_customers
@@ -22,6 +24,14 @@ from handlers.webhooks.outbox import tell
 _LARGEST_QUANTITY = Decimal(999999999)
 # What a customer stands by, and so what counts as ordered; customer_figures() in the schema counts the same.
 FIRM = frozenset({"CONFIRMED", "DELIVERED"})
+
+
+class ReviewReason(StrEnum):
+    """Why a person must look at an order."""
+
+    LOW_CONFIDENCE = "low_confidence"
+    UNMATCHED = "unmatched"
+    CONSENT_UNASKED = "consent_unasked"  # the customer said yes, and was not shown this order by us
 
 
 class OrderChange(StrEnum):
@@ -67,7 +77,7 @@ class OrderOutcome:
 
 @dataclass(frozen=True, slots=True)
 class OrderContext:
-    """Whose order a turn may make."""
+    """Whose order a turn may make, and whether the customer is talking with us."""
 
     distributor_id: UUID
     conversation_id: UUID
@@ -76,6 +86,8 @@ class OrderContext:
     currency: str
     threshold: Decimal
     source_message_id: UUID
+    may_answer: bool  # the bot has the conversation and may reply: what the customer says is said to it
+    written_at: datetime  # when the burst began
 
 
 async def find_draft(connection: Connection, conversation_id: UUID) -> Draft | None:
@@ -181,9 +193,9 @@ def _reviewed(
     """
     unmatched = _still_open(order.unmatched, extraction)
     confidence = min(Decimal(str(round(line.confidence, 3))) for line in lines)
-    reasons = [
-        *(["low_confidence"] if confidence < threshold else []),
-        *(["unmatched"] if unmatched else []),
+    reasons: list[str] = [
+        *([ReviewReason.LOW_CONFIDENCE] if confidence < threshold else []),
+        *([ReviewReason.UNMATCHED] if unmatched else []),
     ]
     return replace(
         order,
@@ -210,22 +222,40 @@ def _still_open(earlier: Sequence[str], extraction: Extraction) -> tuple[str, ..
 async def _consent(
     connection: Connection, runtime: Runtime, context: OrderContext, extraction: Extraction, draft: Draft
 ) -> OrderOutcome:
-    """The customer agrees; an order that needs a person waits for one all the same."""
-    now = runtime.clock()
+    """The customer agrees. It binds where it answers our own question; otherwise it is for a person, as is an order
+    that needs one anyway.
+    """
+    order, now = draft.order, runtime.clock()
+    asked = await _was_asked(connection, context, order)
+    reasons = [*order.review_reasons, *([] if asked else [ReviewReason.CONSENT_UNASKED])]
+    for_person = order.requires_review or bool(reasons)
     agreed = replace(
-        draft.order,
-        delivery_date=extraction.delivery_date or draft.order.delivery_date,
-        confirmed_at=now,
+        order,
+        status="REVIEW" if for_person else "CONFIRMED",
+        requires_review=for_person,
+        review_reasons=list(dict.fromkeys(reasons)),
+        delivery_date=extraction.delivery_date or order.delivery_date,
+        confirmed_at=now if asked else None,
         updated_at=now,
     )
-    if draft.order.requires_review:
-        return await _store(
-            connection, runtime, context.distributor_id, OrderChange.CONSENTED, draft.order, agreed
-        )
-    confirmed = replace(agreed, status="CONFIRMED")
-    return await _store(
-        connection, runtime, context.distributor_id, OrderChange.CONFIRMED, draft.order, confirmed
+    change = OrderChange.CONSENTED if for_person else OrderChange.CONFIRMED
+    return await _store(connection, runtime, context.distributor_id, change, order, agreed)
+
+
+async def _was_asked(connection: Connection, context: OrderContext, order: OrderRow) -> bool:
+    """Whether the yes is about this order as it is: we showed it before the customer wrote, and talk with them still.
+    A "yes" to a person, or to nothing that we said, is none. An earlier yes to the same lines still counts.
+    """
+    if order.confirmed_at is not None:
+        return True
+    return context.may_answer and await sends.was_shown(
+        connection, context.conversation_id, shown_order(order), context.written_at
     )
+
+
+def shown_order(order: OrderRow) -> dict[str, Any]:
+    """What a reply that shows an order's lines notes of it; with any change the order is another one."""
+    return {"shows": {"order_id": str(order.id), "as_of": order.updated_at.isoformat()}}
 
 
 async def _store(

@@ -101,6 +101,7 @@ async def queue_message(
             status_rank=status_rank(channel, MessageStatus.QUEUED),
             text=text,
             turn_message_id=None,
+            metadata={},
             now=now,
         )
         rows = [_attachment_row(runtime, position, file) for position, file in enumerate(attachments, 1)]

@@ -15,7 +15,14 @@ from db.tenant import Connection
 from db.turns import BurstMessage, ResponseRow, TurnRow
 from handlers.ai.types import Catalogue, Extraction, Intent, Usage
 from handlers.handoff import Handoff
-from handlers.orders import Draft, OrderChange, OrderContext, OrderOutcome, apply_extraction
+from handlers.orders import (
+    Draft,
+    OrderChange,
+    OrderContext,
+    OrderOutcome,
+    apply_extraction,
+    shown_order,
+)
 from handlers.replies import Reply, render_reply
 from handlers.runtime import Runtime
 from handlers.statuses import status_rank
@@ -51,6 +58,9 @@ _ORDER_REPLIES: Mapping[OrderChange, Reply] = MappingProxyType(
         OrderChange.CANCELLED: Reply.CANCELLED,
     }
 )
+
+# A customer's yes can only be about what one of these showed them.
+_SHOWS_LINES = frozenset({Reply.SUMMARY, Reply.REVIEW})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +153,8 @@ def _order_context(burst: Burst) -> OrderContext:
         currency=burst.row.currency,
         threshold=burst.row.ai_confidence_threshold,
         source_message_id=burst.last_message_id,
+        may_answer=_may_reply(burst),
+        written_at=burst.messages[0].created_at,
     )
 
 
@@ -163,6 +175,7 @@ async def _queue_reply(
         status_rank=status_rank(Channel(burst.row.channel), MessageStatus.QUEUED),
         text=render_reply(kind, extraction.language, order, lines, extraction.unmatched),
         turn_message_id=burst.last_message_id,
+        metadata=shown_order(order) if order and kind in _SHOWS_LINES else {},
         now=runtime.clock(),
     )
 

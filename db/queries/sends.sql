@@ -21,12 +21,20 @@ taken as (
 )
 insert into messages
     (distributor_id, id, conversation_id, channel_account_id, customer_id, channel, direction, type, status, status_rank, text,
-     ai_processed, ai_skip_reason, turn_message_id, send_due_at, created_at, updated_at)
+     metadata, ai_processed, ai_skip_reason, turn_message_id, send_due_at, created_at, updated_at)
 select get_current_distributor_id(), $2, id, channel_account_id, customer_id, channel, 'OUTBOUND', $3, 'QUEUED', $4, $5,
-    true, 'outbound', $6, $7, $7, $7
+    $8, true, 'outbound', $6, $7, $7, $7
 from conversation
 where $6 is null or exists (select from taken)
 returning id;
+
+-- name: was_shown
+-- Whether a reply with $2 in its metadata was queued by $3; one that could not be sent showed nothing.
+select exists (
+    select from messages
+    where distributor_id = get_current_distributor_id() and conversation_id = $1 and direction = 'OUTBOUND'
+        and status <> 'FAILED' and metadata @> $2 and created_at <= $3
+);
 
 -- name: touch_conversation
 update conversations

@@ -58,7 +58,12 @@ class Message(Answer):
     error_code: str | None
     customer_id: UUID | None
     ai_processed: bool = Field(description="False only while an incoming message awaits its turn.")
-    metadata: Mapping[str, Any] = Field(description="What its type adds: a location, a button's payload.")
+    metadata: Mapping[str, Any] = Field(
+        description=(
+            "What its type adds: a location, a button's payload. On a reply that shows an order, `shows` says which, and"
+            " as of when."
+        )
+    )
     created_at: datetime
     updated_at: datetime
 

@@ -1,20 +1,28 @@
 """A customer's yes, no and second thoughts: what they were asked, and what it does to their order."""
 
 from decimal import Decimal
+from typing import Any
 
+import pytest
+
+from handlers.ai.types import Extraction, Intent
 from handlers.orders import confirm_order, patch_order_lines
-from tests.fakes import FakeClock
-from tests.integration.test_turns import Shop, shop
+from tests.fakes import FakeClock, FakeEngine
+from tests.integration.test_turns import Shop, add, extraction, shop
 
 __all__ = ["shop"]  # a fixture
 
 
-async def say(shop: Shop, *texts: str) -> None:
+async def say(shop: Shop, *texts: str, engine: Any = None) -> None:
     """The customer writes, and the turn is done."""
     await shop.write(*texts)
+    wait(shop, 25)
+    await shop.turn(engine)
+
+
+def wait(shop: Shop, seconds: float) -> None:
     clock: FakeClock = shop.runtime.clock  # type: ignore[assignment]
-    clock.advance(25)
-    await shop.turn()
+    clock.advance(seconds)
 
 
 async def orders(shop: Shop) -> list[tuple[str, list[str]]]:
@@ -47,3 +55,113 @@ async def test_the_stamp_of_a_consent_goes_with_what_was_consented_to(shop: Shop
     assert await confirmed_at() is None
     await confirm_order(shop.runtime, shop.tenant, order["id"])
     assert await confirmed_at() == shop.runtime.clock()
+
+
+UNASKED = ("REVIEW", ["consent_unasked"])
+
+
+async def test_a_yes_after_the_summary_binds_whatever_was_said_between(shop: Shop):
+    await say(shop, "2 cajas de coca 600")
+    await say(shop, "gracias")
+    await say(shop, "sí, confirmo")
+
+    assert await orders(shop) == [("CONFIRMED", [])]
+
+
+@pytest.mark.parametrize("handoff", ["HUMAN", "WAITING_HUMAN"])
+async def test_a_yes_to_a_person_confirms_nothing(shop: Shop, handoff: str):
+    await say(shop, "2 cajas de coca 600")
+    await shop.rows("update conversations set handoff = $1 returning 1", handoff)
+    await say(shop, "sí")
+
+    (order,) = await shop.rows("select confirmed_at, requires_review from orders")
+    assert await orders(shop) == [UNASKED]
+    assert (order["confirmed_at"], order["requires_review"]) == (None, True)
+    assert await lines(shop) == {"COCA-600": 2}
+    assert (await shop.events())[-3:] == ["order.updated", "order.review_required", "ai.completed"]
+    assert len(await shop.replies()) == 1
+
+
+async def test_a_yes_where_nothing_is_answered_by_itself_confirms_nothing(shop: Shop):
+    await shop.rows("update distributors set auto_reply = 'off' returning 1")
+    await say(shop, "2 cajas de coca 600")
+    await say(shop, "ok")
+
+    assert await orders(shop) == [UNASKED]
+
+
+async def test_a_yes_of_an_opted_out_customer_confirms_nothing(shop: Shop):
+    await say(shop, "2 cajas de coca 600")
+    await shop.write("STOP")
+    await say(shop, "sí, confirmo")
+
+    assert await orders(shop) == [UNASKED]
+
+
+async def test_a_yes_to_lines_that_a_person_changed_goes_to_a_person(shop: Shop):
+    await say(shop, "2 cajas de coca 600")
+    (order,) = await shop.rows("select id from orders")
+    wait(shop, 60)
+    await patch_order_lines(shop.runtime, shop.tenant, order["id"], [("COCA-600", Decimal(5))])
+    await say(shop, "sí, confirmo")
+
+    assert await orders(shop) == [UNASKED]
+    assert "Una persona revisará" in (await shop.replies())[-1]
+
+
+async def test_a_yes_after_the_bot_got_a_conversation_back_is_about_nothing_it_showed(shop: Shop):
+    await shop.write("2 cajas de coca 600")
+    await shop.rows("update conversations set handoff = 'HUMAN' returning 1")
+    wait(shop, 25)
+    await shop.turn()
+    await shop.rows("update conversations set handoff = 'BOT' returning 1")
+    await say(shop, "hola buenas tardes")
+    await say(shop, "sí, confirmo")
+
+    assert await orders(shop) == [UNASKED]
+
+
+async def test_a_yes_to_a_summary_that_could_not_be_sent_goes_to_a_person(shop: Shop):
+    await say(shop, "2 cajas de coca 600")
+    await shop.rows("update messages set status = 'FAILED' where direction = 'OUTBOUND' returning 1")
+    await say(shop, "sí, confirmo")
+
+    assert await orders(shop) == [UNASKED]
+
+
+async def test_a_yes_that_was_written_before_the_summary_goes_to_a_person(shop: Shop):
+    """Past the cap a burst is answered although more of it has come."""
+    await shop.write("2 cajas de coca 600")
+    wait(shop, 25)
+
+    async def interrupted(_request: Any) -> Extraction:
+        await shop.write("sí")
+        wait(shop, 1)
+        return extraction(Intent.BUY, add("COCA-600", 2))
+
+    await shop.turn(FakeEngine(interrupted))
+    wait(shop, 5)
+    await shop.turn()
+
+    assert await orders(shop) == [UNASKED]
+
+
+async def test_a_change_after_an_unasked_yes_is_asked_about_anew(shop: Shop):
+    await shop.rows("update distributors set auto_reply = 'off' returning 1")
+    await say(shop, "2 cajas de coca 600")
+    await say(shop, "ok")
+    await shop.rows("update distributors set auto_reply = 'safe' returning 1")
+    await say(shop, "agrega 1 agua ciel")
+    assert await orders(shop) == [("PENDING", [])]
+
+    await say(shop, "sí, confirmo")
+    assert await orders(shop) == [("CONFIRMED", [])]
+
+
+async def test_a_second_yes_to_an_order_in_review_is_as_good_as_the_first(shop: Shop):
+    await say(shop, "2 cajas de coca 600 y 3 tornillos")
+    for _ in range(2):
+        await say(shop, "sí, confirmo")
+
+    assert await orders(shop) == [("REVIEW", ["unmatched"])]
+    assert (await shop.rows("select confirmed_at from orders"))[0]["confirmed_at"] is not None
