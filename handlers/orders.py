@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -24,6 +24,10 @@ from handlers.webhooks.outbox import tell
 _LARGEST_QUANTITY = Decimal(999999999)
 # What a customer stands by, and so what counts as ordered; customer_figures() in the schema counts the same.
 FIRM = frozenset({"CONFIRMED", "DELIVERED"})
+# An open order that nothing happened to for so long is not what today's message adds to: "tomorrow" has become another
+# day, prices may have moved, and WhatsApp's window, in which we could have asked about it, is closed.
+DRAFT_LIFETIME = timedelta(hours=24)
+EXPIRED = "expired"  # among the reasons of a CANCELLED order: neither the customer nor a person cancelled it
 
 
 class ReviewReason(StrEnum):
@@ -32,6 +36,10 @@ class ReviewReason(StrEnum):
     LOW_CONFIDENCE = "low_confidence"
     UNMATCHED = "unmatched"
     CONSENT_UNASKED = "consent_unasked"  # the customer said yes, and was not shown this order by us
+    CONSENT_LATE = "consent_late"  # the customer said yes after DRAFT_LIFETIME
+    EARLIER_UNREVIEWED = (
+        "earlier_unreviewed"  # it took the place of an expired order that waited for a person
+    )
 
 
 class OrderChange(StrEnum):
@@ -73,6 +81,7 @@ class OrderOutcome:
 
     change: OrderChange
     draft: Draft | None
+    replaced: bool = False  # an expired order made room for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,8 @@ async def apply_extraction(
     """
     draft = await find_draft(connection, context.conversation_id)
     match extraction.intent:
+        case Intent.BUY | Intent.MODIFY if draft and is_expired(draft.order, context.written_at):
+            return await _order_anew(connection, runtime, context, extraction, draft)
         case Intent.BUY | Intent.MODIFY:
             return await _change_lines(connection, runtime, context, extraction, draft)
         case Intent.CONFIRM if draft:
@@ -123,13 +134,41 @@ async def apply_extraction(
             return OrderOutcome(OrderChange.NONE, draft)
 
 
+def is_expired(order: OrderRow, written_at: datetime) -> bool:
+    """Whether an open order was too old to be added to when the customer wrote."""
+    return written_at - order.updated_at > DRAFT_LIFETIME
+
+
+async def _order_anew(
+    connection: Connection, runtime: Runtime, context: OrderContext, extraction: Extraction, old: Draft
+) -> OrderOutcome:
+    """Closes the expired order, its lines kept, where something is ordered; what is ordered makes a new one."""
+    if not order_after((), extraction):
+        return OrderOutcome(OrderChange.NONE, None)
+    reasons = [*old.order.review_reasons, EXPIRED]
+    closed = replace(
+        old.order,
+        status="CANCELLED",
+        requires_review=False,
+        review_reasons=reasons,
+        updated_at=runtime.clock(),
+    )
+    await _store(connection, runtime, context.distributor_id, OrderChange.CANCELLED, old.order, closed)
+    # Whoever still had to look at the old one must not miss it because it left the open orders.
+    owed = [ReviewReason.EARLIER_UNREVIEWED] if old.order.requires_review else []
+    outcome = await _change_lines(connection, runtime, context, extraction, None, owed)
+    return replace(outcome, replaced=True)
+
+
 async def _change_lines(
     connection: Connection,
     runtime: Runtime,
     context: OrderContext,
     extraction: Extraction,
     draft: Draft | None,
+    owed: Sequence[ReviewReason] = (),
 ) -> OrderOutcome:
+    """The order with the burst's operations; ``owed`` are reasons for a review that a new order begins with."""
     before = draft.as_extraction_input() if draft else ()
     merged = order_after(before, extraction)
     if not merged and draft is None:
@@ -146,7 +185,11 @@ async def _change_lines(
         return await _store(
             connection, runtime, context.distributor_id, OrderChange.CANCELLED, draft.order, emptied
         )
-    order = draft.order if draft else await _begin_order(connection, runtime, context)
+    order = (
+        draft.order
+        if draft
+        else replace(await _begin_order(connection, runtime, context), review_reasons=list(owed))
+    )
     spans = {operation.sku: operation.span for operation in extraction.operations}
     lines = _new_lines(runtime, merged, draft, spans)
     await rows.replace_lines(connection, order.id, lines)
@@ -196,6 +239,7 @@ def _reviewed(
     reasons: list[str] = [
         *([ReviewReason.LOW_CONFIDENCE] if confidence < threshold else []),
         *([ReviewReason.UNMATCHED] if unmatched else []),
+        *(reason for reason in order.review_reasons if reason == ReviewReason.EARLIER_UNREVIEWED),
     ]
     return replace(
         order,
@@ -227,7 +271,11 @@ async def _consent(
     """
     order, now = draft.order, runtime.clock()
     asked = await _was_asked(connection, context, order)
-    reasons = [*order.review_reasons, *([] if asked else [ReviewReason.CONSENT_UNASKED])]
+    reasons = [
+        *order.review_reasons,
+        *([] if asked else [ReviewReason.CONSENT_UNASKED]),
+        *([ReviewReason.CONSENT_LATE] if is_expired(order, context.written_at) else []),
+    ]
     for_person = order.requires_review or bool(reasons)
     agreed = replace(
         order,

@@ -50,13 +50,18 @@ def render_reply(
     order: OrderRow | None = None,
     lines: Sequence[LineRow] = (),
     unmatched: Sequence[str] = (),
+    *,
+    replaced: bool = False,
 ) -> str:
-    """The text of an answer. Names and prices are the order's own; ``unmatched`` quotes the customer."""
+    """The text of an answer. Names and prices are the order's own; ``unmatched`` quotes the customer; ``replaced`` says
+    that an earlier order was closed for this one.
+    """
     texts = _TEXTS[language]
     slots = {
         "total": _total(texts, order, lines),
         "delivery": _delivery(texts, order),
         "doubts": _doubts(texts, lines, unmatched),
+        "replaced": texts["replaced"] if replaced else "",
     }
     room = LONGEST_REPLY - len(_filled(texts[kind], slots, ""))
     return _filled(texts[kind], slots, _line_list(texts, lines, room))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -79,6 +80,11 @@ class Burst:
         return self.messages[-1].id
 
     @property
+    def written_at(self) -> datetime:
+        """When the customer began it."""
+        return self.messages[0].created_at
+
+    @property
     def is_with_bot(self) -> bool:
         return self.handoff == Handoff.BOT
 
@@ -154,7 +160,7 @@ def _order_context(burst: Burst) -> OrderContext:
         threshold=burst.row.ai_confidence_threshold,
         source_message_id=burst.last_message_id,
         may_answer=_may_reply(burst),
-        written_at=burst.messages[0].created_at,
+        written_at=burst.written_at,
     )
 
 
@@ -173,7 +179,9 @@ async def _queue_reply(
         runtime.new_id(),
         type=MessageType.TEXT,
         status_rank=status_rank(Channel(burst.row.channel), MessageStatus.QUEUED),
-        text=render_reply(kind, extraction.language, order, lines, extraction.unmatched),
+        text=render_reply(
+            kind, extraction.language, order, lines, extraction.unmatched, replaced=outcome.replaced
+        ),
         turn_message_id=burst.last_message_id,
         metadata=shown_order(order) if order and kind in _SHOWS_LINES else {},
         now=runtime.clock(),

@@ -14,9 +14,10 @@ from db.lanes import ClaimedTurn
 from db.tenant import Connection
 from db.turns import BurstMessage, TurnLock
 from handlers.ai.model import PaidFault
+from handlers.ai.rules import understand
 from handlers.ai.types import AIEngine, DraftLine, Extraction, ExtractionRequest, Intent, Language, Usage
 from handlers.catalogues import CatalogueCache
-from handlers.orders import find_draft
+from handlers.orders import find_draft, is_expired
 from handlers.runtime import Runtime
 from handlers.turn_outcome import (
     Burst,
@@ -131,7 +132,17 @@ async def _understand(tools: TurnTools, burst: Burst, now: datetime) -> Extracti
         now=now.astimezone(ZoneInfo(burst.row.time_zone)),
         language_hint=language,
     )
+    if burst.draft is not None and is_expired(burst.draft.order, burst.written_at):
+        request = await asyncio.to_thread(_beside_expired_draft, request)
     return await tools.engine.extract(request)
+
+
+def _beside_expired_draft(request: ExtractionRequest) -> ExtractionRequest:
+    """An expired draft can still be agreed to or dropped. Everything else is read without it, or "3 cajas" would mean
+    three more. The rules decide, for a model needs their word for these two anyway (``handlers.ai.guard``).
+    """
+    answers = understand(request).intent in {Intent.CONFIRM, Intent.CANCEL}
+    return request if answers else replace(request, draft=())
 
 
 def _known_lines(burst: Burst) -> tuple[DraftLine, ...]:

@@ -50,7 +50,12 @@ class Order(Answer):
     total_amount: Number
     currency: str
     requires_review: bool
-    review_reasons: Sequence[str]
+    review_reasons: Sequence[str] = Field(
+        description=(
+            "Why a person must look: low_confidence, unmatched, consent_unasked, consent_late, earlier_unreviewed. On a"
+            " cancelled order, expired says that a newer one took its place."
+        )
+    )
     unmatched: Sequence[str] = Field(description="The customer's words that no product was found for.")
     delivery_date: date | None
     confidence: Number | None

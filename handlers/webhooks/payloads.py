@@ -272,7 +272,10 @@ class OrderData(Payload):
         default=None, description="The day it is wanted, if the customer said."
     )
     requires_review: bool = Field(description="Whether a person must look before it is confirmed.")
-    review_reasons: tuple[Text, ...] = Field(default=(), description="Why a person must look.")
+    review_reasons: tuple[Text, ...] = Field(
+        default=(),
+        description="Why a person must look; on a cancelled order, `expired` says that a newer one took its place.",
+    )
     unmatched: tuple[Text, ...] = Field(
         default=(), description="The customer's words that no product was found for."
     )
@@ -299,7 +302,7 @@ class OrderConfirmed(OrderData):
 
 
 class OrderCancelled(OrderData):
-    """The customer or a person cancelled the order."""
+    """The customer or a person cancelled the order, or it was left open for a day and a newer one took its place."""
 
     status: Literal[OrderStatus.CANCELLED] = Field(
         default=OrderStatus.CANCELLED, description="Always CANCELLED."

@@ -165,3 +165,77 @@ async def test_a_second_yes_to_an_order_in_review_is_as_good_as_the_first(shop: 
 
     assert await orders(shop) == [("REVIEW", ["unmatched"])]
     assert (await shop.rows("select confirmed_at from orders"))[0]["confirmed_at"] is not None
+
+
+WEEK = 7 * 24 * 3600
+
+
+async def test_a_week_old_open_order_is_not_added_to(shop: Shop):
+    await say(shop, "2 cajas de coca 600")
+    wait(shop, WEEK)
+    await say(shop, "hola, 3 cajas de coca 600 por favor")
+
+    assert await orders(shop) == [("CANCELLED", ["expired"]), ("PENDING", [])]
+    assert await lines(shop) == {"COCA-600": 3}
+    old = await shop.rows("select quantity from order_products order by id limit 1")
+    assert int(old[0]["quantity"]) == 2
+    assert (await shop.events())[-3:] == ["order.cancelled", "order.created", "ai.completed"]
+    reply = (await shop.replies())[-1]
+    assert reply.startswith("Tu pedido anterior quedó sin confirmar y se cerró")
+    assert "3 caja - Coca-Cola" in reply
+
+
+async def test_an_open_order_of_this_morning_is_added_to(shop: Shop):
+    await say(shop, "2 cajas de coca 600")
+    wait(shop, 23 * 3600)
+    await say(shop, "agrega 3 cajas de coca 600")
+
+    assert await lines(shop) == {"COCA-600": 5}
+
+
+async def test_a_burst_that_waited_for_a_worker_is_judged_by_when_it_was_written(shop: Shop):
+    await say(shop, "2 cajas de coca 600")
+    await shop.write("agrega 3 cajas de coca 600")
+    wait(shop, WEEK)
+    await shop.turn()
+
+    assert await lines(shop) == {"COCA-600": 5}
+
+
+async def test_a_greeting_closes_no_open_order(shop: Shop):
+    await say(shop, "2 cajas de coca 600")
+    wait(shop, WEEK)
+    await say(shop, "hola buenas tardes")
+
+    assert await orders(shop) == [("PENDING", [])]
+
+
+async def test_a_late_yes_goes_to_a_person(shop: Shop):
+    await say(shop, "2 cajas de coca 600")
+    wait(shop, WEEK)
+    await say(shop, "sí, confirmo")
+
+    assert await orders(shop) == [("REVIEW", ["consent_late"])]
+    assert "Una persona revisará" in (await shop.replies())[-1]
+
+
+async def test_a_late_no_is_a_no(shop: Shop):
+    await say(shop, "2 cajas de coca 600")
+    wait(shop, WEEK)
+    await say(shop, "cancela todo el pedido")
+
+    assert await orders(shop) == [("CANCELLED", [])]
+
+
+async def test_an_expired_order_that_waited_for_a_person_is_not_lost_from_their_sight(shop: Shop):
+    await say(shop, "2 cajas de coca 600 y 3 tornillos")
+    await say(shop, "sí, confirmo")
+    wait(shop, WEEK)
+    await say(shop, "3 cajas de coca 600")
+    await say(shop, "agrega 1 agua ciel")
+
+    assert await orders(shop) == [
+        ("CANCELLED", ["unmatched", "expired"]),
+        ("REVIEW", ["earlier_unreviewed"]),
+    ]
+    assert (await shop.events()).count("order.review_required") == 2

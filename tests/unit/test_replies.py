@@ -74,6 +74,14 @@ def test_a_summary_has_lines_total_and_day():
     ]
 
 
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("kind", [Reply.SUMMARY, Reply.REVIEW])
+def test_an_order_that_took_anothers_place_says_so_first(kind: Reply, language: Language):
+    replaced = render_reply(kind, language, order(), [line()], replaced=True).splitlines()
+
+    assert replaced[1:] == render_reply(kind, language, order(), [line()]).splitlines()
+
+
 def test_a_total_is_only_told_when_every_line_has_a_price():
     assert "Total" not in render_reply(Reply.SUMMARY, Language.EN, order(), [line(), line(price=None)])
 
@@ -94,7 +102,8 @@ def test_doubts_quote_the_customer_and_name_unsure_lines():
 def test_no_answer_is_longer_than_a_provider_takes(
     names: list[str], unmatched: list[str], kind: Reply, language: Language
 ):
-    text = render_reply(kind, language, order(), [line(name, band="confirm") for name in names], unmatched)
+    lines = [line(name, band="confirm") for name in names]
+    text = render_reply(kind, language, order(), lines, unmatched, replaced=True)
 
     assert len(text) <= LONGEST_REPLY
 
