@@ -27,6 +27,7 @@ class Reply(StrEnum):
     CONFIRMED = "confirmed"
     CONFIRMED_REVIEW = "confirmed_review"
     CANCELLED = "cancelled"
+    CANCEL_REQUESTED = "cancel_requested"
     GREETING = "greeting"
     QUESTION = "question"
     HANDOFF = "handoff"

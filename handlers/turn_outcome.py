@@ -32,6 +32,7 @@ from handlers.webhooks.outbox import new_event_row
 
 ENGINE_ERROR = "engine_error"
 _FILES = frozenset({MessageType.IMAGE, MessageType.AUDIO, MessageType.VIDEO, MessageType.FILE})
+CANCEL_REQUESTED = "cancel_requested"
 _HANDOFF_REASONS: Mapping[Intent, str] = MappingProxyType(
     {Intent.HANDOFF: "customer_asked", Intent.COMPLAINT: "complaint"}
 )
@@ -42,7 +43,7 @@ _PLAIN_REPLIES: Mapping[Intent, Reply] = MappingProxyType(
         Intent.BUY: Reply.NOT_FOUND,
         Intent.MODIFY: Reply.NOT_FOUND,
         Intent.CONFIRM: Reply.NO_ORDER,
-        Intent.CANCEL: Reply.NO_ORDER,
+        Intent.CANCEL: Reply.CANCEL_REQUESTED,
         Intent.GREETING: Reply.GREETING,
         Intent.QUESTION: Reply.QUESTION,
         Intent.FOLLOW_UP: Reply.QUESTION,
@@ -115,13 +116,22 @@ async def store_understood(
     outcome = await apply_extraction(connection, runtime, _order_context(burst), extraction)
     await _queue_reply(connection, runtime, burst, extraction, outcome)
     await turns.save_response(connection, _completed_response(runtime, burst, understood))
-    reason = _HANDOFF_REASONS.get(extraction.intent) if burst.is_with_bot else None
+    reason = _handoff_reason(extraction, outcome) if burst.is_with_bot else None
     await record_events(connection, _understood_events(runtime, burst, understood, outcome, reason))
     if extraction.intent is Intent.OPT_OUT:
         await _record_opt_out(connection, runtime, burst)
     await _finish(
         connection, runtime, burst, language=extraction.language, asks_for_person=reason is not None
     )
+
+
+def _handoff_reason(extraction: Extraction, outcome: OrderOutcome) -> str | None:
+    """Why a person is asked for. Without an open order a wish to cancel is about one that was placed, perhaps a minute
+    ago, perhaps already packed: that is for a person to decide, not for code, and not to be passed over.
+    """
+    if extraction.intent is Intent.CANCEL and outcome.change is OrderChange.NONE:
+        return CANCEL_REQUESTED
+    return _HANDOFF_REASONS.get(extraction.intent)
 
 
 async def store_not_understood(

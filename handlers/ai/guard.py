@@ -74,15 +74,19 @@ def decide_intent(said: Intent, rules: Extraction, *, has_draft: bool) -> tuple[
     """The intent and how sure it is.
 
     The rules' own stands against the model where the model's would bind, where theirs protects (a wish to be
-    left alone, or to speak to a person), and where they are sure of a line.
+    left alone, or to speak to a person), and where they are sure of a line. Without an open order CANCEL drops nothing:
+    it asks a person, so whoever reads it is believed.
     """
     said, read = _fitting(said, has_draft=has_draft), _fitting(rules.intent, has_draft=has_draft)
     if said is read:
         return said, _AGREED
     ordered = read in ORDERING and any(operation.band is Band.AUTO for operation in rules.operations)
-    if said in _BINDING or read in _PROTECTED or ordered:
+    asks_person = not has_draft and Intent.CANCEL in {said, read} and not ORDERING & {said, read}
+    if read in _PROTECTED or ordered:
         return read, min(rules.confidence, _ALONE)
-    return said, _ALONE
+    if asks_person:
+        return Intent.CANCEL, _ALONE
+    return (read, min(rules.confidence, _ALONE)) if said in _BINDING else (said, _ALONE)
 
 
 def _fitting(intent: Intent, *, has_draft: bool) -> Intent:

@@ -44,7 +44,7 @@ class Breaker:
 
 
 class HybridEngine:
-    """Two engines as one. ``version`` says who answered: "rules-1", "rules-1+extract-1…" or, when the model
+    """Two engines as one. ``version`` says who answered: "rules-1", "rules-1+extract-2…" or, when the model
     was asked in vain or not at all, "rules-1+failed:throttled", "rules-1+failed:paused".
     """
 

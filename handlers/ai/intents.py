@@ -33,12 +33,24 @@ def decide(texts: Sequence[str], sentences: Sequence[Sentence], facts: Facts) ->
         return _with_draft(texts, sentences, facts)
     if facts.asked:
         return Intent.BUY, 0.95
+    if _cancels_placed(sentences):
+        return Intent.CANCEL, 0.9
     return _without_order(words, sentences)
 
 
 def cancels(sentences: Sequence[Sentence]) -> bool:
     """Whether a sentence drops the whole order."""
     return any(INTENTS.any("cancel", sentence.words) for sentence in sentences)
+
+
+def _cancels_placed(sentences: Sequence[Sentence]) -> bool:
+    """Whether an order that was placed before is to be dropped; what happened to one is not asked for."""
+    return any(
+        sentence.purpose not in {Purpose.COMPLAINT, Purpose.PAST, Purpose.AWAY}
+        and INTENTS.any("cancel_placed", sentence.words)
+        and not INTENTS.any("cancel_not", sentence.words)
+        for sentence in sentences
+    )
 
 
 def _with_draft(texts: Sequence[str], sentences: Sequence[Sentence], facts: Facts) -> tuple[Intent, float]:

@@ -12,7 +12,7 @@ from handlers.ai.model import Prompt
 from handlers.ai.quotes import clean, own_words
 from handlers.ai.types import CatalogueProduct, ExtractionRequest, Intent, Language, OperationKind
 
-PROMPT_VERSION = "extract-1"
+PROMPT_VERSION = "extract-2"
 MAX_TEXT = 4000
 _MAX_NAME = 120
 _MAX_ALIASES = 6

@@ -239,3 +239,34 @@ async def test_an_expired_order_that_waited_for_a_person_is_not_lost_from_their_
         ("REVIEW", ["earlier_unreviewed"]),
     ]
     assert (await shop.events()).count("order.review_required") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reply"),
+    [
+        ("cancela mi pedido por favor", "Le pasamos tu cancelación a una persona"),
+        ("please cancel my order", "We are passing your cancellation on to a person"),
+        ("pode cancelar o meu pedido, por favor", "Vamos passar o seu cancelamento a uma pessoa"),
+    ],
+)
+async def test_a_wish_to_cancel_a_placed_order_asks_a_person(shop: Shop, text: str, reply: str):
+    await say(shop, "2 cajas de coca 600")
+    await say(shop, "sí, confirmo")
+    await say(shop, text)
+
+    (conversation,) = await shop.rows("select handoff from conversations")
+    (event,) = await shop.rows(
+        "select body from webhook_events where type = 'conversation.handoff_requested'"
+    )
+    assert await orders(shop) == [("CONFIRMED", [])]
+    assert conversation["handoff"] == "WAITING_HUMAN"
+    assert event["body"]["data"]["reason"] == "cancel_requested"
+    assert reply in (await shop.replies())[-1]
+
+
+async def test_a_wish_to_cancel_an_open_order_asks_nobody(shop: Shop):
+    await say(shop, "2 cajas de coca 600")
+    await say(shop, "cancela mi pedido por favor")
+
+    assert await orders(shop) == [("CANCELLED", [])]
+    assert "conversation.handoff_requested" not in await shop.events()

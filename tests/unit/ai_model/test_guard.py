@@ -170,6 +170,11 @@ async def test_a_model_cannot_talk_an_order_away():
         ("OTHER", "quiero hablar con una persona", None, Intent.HANDOFF),
         ("CONFIRM", "sí, confirmo", {"COCA-600": 2}, Intent.CONFIRM),
         ("CANCEL", "cancela todo el pedido", {"COCA-600": 2}, Intent.CANCEL),
+        ("OTHER", "cancela mi pedido", None, Intent.CANCEL),
+        ("CANCEL", "y cuánto cuesta el envío?", None, Intent.CANCEL),  # nothing is dropped, a person is asked
+        ("CANCEL", "2 cajas de coca 600", None, Intent.BUY),
+        ("BUY", "cancela mi pedido", None, Intent.BUY),
+        ("CANCEL", "no me escriban más, quítenme de su lista", None, Intent.OPT_OUT),
         ("MODIFY", "2 cajas de coca 600", None, Intent.BUY),
         ("BUY", "agrega 2 cajas de coca 600", {"CIEL-1": 1}, Intent.MODIFY),
         ("COMPLAINT", "llegaron tres botellas quebradas, pésimo", None, Intent.COMPLAINT),
