@@ -114,6 +114,12 @@ async def lock_turn(connection: Connection, conversation_id: UUID) -> TurnLock:
     return TurnLock(**row)
 
 
+async def find_handoff_reason(connection: Connection, conversation_id: UUID) -> str | None:
+    """Why the conversation last asked for a person, as its turn noted it."""
+    reason: str | None = await connection.fetchval(_SQL["find_handoff_reason"], conversation_id)
+    return reason
+
+
 async def finish_turn(
     connection: Connection,
     conversation_id: UUID,

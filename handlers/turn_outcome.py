@@ -1,7 +1,7 @@
 """What one turn leaves behind, in one transaction: reply, record, events, and the end of the burst."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from db.lanes import ClaimedTurn
 from db.tenant import Connection
 from db.turns import BurstMessage, ResponseRow, TurnRow
 from handlers.ai.types import Catalogue, Extraction, Intent, Usage
-from handlers.handoff import Handoff
+from handlers.handoff import REASONS, Handoff, HandoffReason, answers_by_itself
 from handlers.orders import (
     Draft,
     OrderChange,
@@ -30,12 +30,7 @@ from handlers.statuses import status_rank
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import new_event_row
 
-ENGINE_ERROR = "engine_error"
 _FILES = frozenset({MessageType.IMAGE, MessageType.AUDIO, MessageType.VIDEO, MessageType.FILE})
-CANCEL_REQUESTED = "cancel_requested"
-_HANDOFF_REASONS: Mapping[Intent, str] = MappingProxyType(
-    {Intent.HANDOFF: "customer_asked", Intent.COMPLAINT: "complaint"}
-)
 # What is answered where no order changed. Advertising and automatic mail (OTHER) and a wish for silence get
 # no answer.
 _PLAIN_REPLIES: Mapping[Intent, Reply] = MappingProxyType(
@@ -67,7 +62,9 @@ _SHOWS_LINES = frozenset({Reply.SUMMARY, Reply.REVIEW})
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """A claimed burst and all that was read for it; ``handoff`` is the conversation's under the lock."""
+    """A claimed burst and all that was read for it; ``handoff`` is the conversation's under the lock, ``waits_for`` why it
+    waits for a person, if it does.
+    """
 
     claimed: ClaimedTurn
     row: TurnRow
@@ -75,6 +72,7 @@ class Burst:
     draft: Draft | None
     catalogue: Catalogue
     handoff: str
+    waits_for: str | None = None
 
     @property
     def last_message_id(self) -> UUID:
@@ -87,7 +85,7 @@ class Burst:
 
     @property
     def is_with_bot(self) -> bool:
-        return self.handoff == Handoff.BOT
+        return answers_by_itself(self.handoff, self.waits_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +113,9 @@ async def store_understood(
     extraction = understood.extraction
     outcome = await apply_extraction(connection, runtime, _order_context(burst), extraction)
     await _queue_reply(connection, runtime, burst, extraction, outcome)
-    await turns.save_response(connection, _completed_response(runtime, burst, understood))
     reason = _handoff_reason(extraction, outcome) if burst.is_with_bot else None
+    response = _completed_response(runtime, burst, understood)
+    await turns.save_response(connection, _noting(response, reason))
     await record_events(connection, _understood_events(runtime, burst, understood, outcome, reason))
     if extraction.intent is Intent.OPT_OUT:
         await _record_opt_out(connection, runtime, burst)
@@ -125,26 +124,34 @@ async def store_understood(
     )
 
 
-def _handoff_reason(extraction: Extraction, outcome: OrderOutcome) -> str | None:
+def _handoff_reason(extraction: Extraction, outcome: OrderOutcome) -> HandoffReason | None:
     """Why a person is asked for. Without an open order a wish to cancel is about one that was placed, perhaps a minute
     ago, perhaps already packed: that is for a person to decide, not for code, and not to be passed over.
     """
     if extraction.intent is Intent.CANCEL and outcome.change is OrderChange.NONE:
-        return CANCEL_REQUESTED
-    return _HANDOFF_REASONS.get(extraction.intent)
+        return HandoffReason.CANCEL_REQUESTED
+    return REASONS.get(extraction.intent)
+
+
+def _noting(response: ResponseRow, reason: HandoffReason | None) -> ResponseRow:
+    """The response with why a person is asked for: later turns and people look there."""
+    if reason is None:
+        return response
+    return replace(response, extracted_data={**response.extracted_data, "handoff_reason": reason})
 
 
 async def store_not_understood(
     connection: Connection, runtime: Runtime, burst: Burst, failure: NotUnderstood
 ) -> None:
     """The messages stay, a person is asked, and the failure is on record; the caller holds the lock."""
-    await turns.save_response(connection, _failed_response(runtime, burst, failure))
+    reason = HandoffReason.ENGINE_ERROR if burst.is_with_bot else None
+    await turns.save_response(connection, _noting(_failed_response(runtime, burst, failure), reason))
     data = {**_ai_data(burst, failure.engine, failure.processing_ms), "error_class": failure.error_class}
     events = [_event(runtime, burst, EventType.AI_FAILED, data)]
-    if burst.is_with_bot:
-        events.append(_handoff_event(runtime, burst, ENGINE_ERROR))
+    if reason:
+        events.append(_handoff_event(runtime, burst, reason))
     await record_events(connection, events)
-    await _finish(connection, runtime, burst, language=None, asks_for_person=burst.is_with_bot)
+    await _finish(connection, runtime, burst, language=None, asks_for_person=reason is not None)
 
 
 async def save_bill(
@@ -281,7 +288,11 @@ def _extracted_data(extraction: Extraction, messages: Sequence[BurstMessage]) ->
 
 
 def _understood_events(
-    runtime: Runtime, burst: Burst, understood: Understood, outcome: OrderOutcome, reason: str | None
+    runtime: Runtime,
+    burst: Burst,
+    understood: Understood,
+    outcome: OrderOutcome,
+    reason: HandoffReason | None,
 ) -> list[dict[str, Any]]:
     extraction = understood.extraction
     data = {
@@ -313,7 +324,7 @@ def _party(burst: Burst) -> dict[str, Any]:
     }
 
 
-def _handoff_event(runtime: Runtime, burst: Burst, reason: str) -> dict[str, Any]:
+def _handoff_event(runtime: Runtime, burst: Burst, reason: HandoffReason) -> dict[str, Any]:
     data = {**_party(burst), "reason": reason, "message_id": burst.last_message_id}
     return _event(runtime, burst, EventType.CONVERSATION_HANDOFF_REQUESTED, data)
 

@@ -17,6 +17,7 @@ from handlers.ai.model import PaidFault
 from handlers.ai.rules import understand
 from handlers.ai.types import AIEngine, DraftLine, Extraction, ExtractionRequest, Intent, Language, Usage
 from handlers.catalogues import CatalogueCache
+from handlers.handoff import Handoff
 from handlers.orders import find_draft, is_expired
 from handlers.runtime import Runtime
 from handlers.turn_outcome import (
@@ -176,9 +177,15 @@ async def _commit(runtime: Runtime, burst: Burst, understood: Understood) -> Tur
             await save_bill(connection, runtime, burst, understood)
             await _release_superseded(connection, runtime, burst)
             return TurnResult.SUPERSEDED
-        # A person may have taken over while the engine was thinking.
-        await store_understood(connection, runtime, replace(burst, handoff=lock.handoff), understood)
+        await store_understood(connection, runtime, await _as_locked(connection, burst, lock), understood)
     return TurnResult.DONE
+
+
+async def _as_locked(connection: Connection, burst: Burst, lock: TurnLock) -> Burst:
+    """The burst with who answers now: a person may have taken over while the engine was thinking."""
+    waits = lock.handoff == Handoff.WAITING_HUMAN
+    waits_for = await turns.find_handoff_reason(connection, burst.row.conversation_id) if waits else None
+    return replace(burst, handoff=lock.handoff, waits_for=waits_for)
 
 
 def _is_overtaken(burst: Burst, lock: TurnLock, now: datetime) -> bool:
@@ -201,5 +208,5 @@ async def _give_up(runtime: Runtime, burst: Burst, failure: NotUnderstood) -> Tu
         if lock.lease_token != burst.claimed.lease_token:
             await save_bill(connection, runtime, burst, failure)
             return TurnResult.LOST
-        await store_not_understood(connection, runtime, replace(burst, handoff=lock.handoff), failure)
+        await store_not_understood(connection, runtime, await _as_locked(connection, burst, lock), failure)
     return TurnResult.FAILED

@@ -32,6 +32,13 @@ join customer_contacts k on k.distributor_id = c.distributor_id and k.id = c.con
 where c.distributor_id = get_current_distributor_id() and c.id = $1
 for no key update of k;
 
+-- name: find_handoff_reason
+select extracted_data ->> 'handoff_reason'
+from ai_responses
+where distributor_id = get_current_distributor_id() and conversation_id = $1 and extracted_data ? 'handoff_reason'
+order by id desc
+limit 1;
+
 -- name: finish_turn
 update conversations
 set turn_due_at = null, turn_cap_at = null, turn_attempts = 0, turn_lease_until = null, turn_lease_token = null,

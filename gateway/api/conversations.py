@@ -31,7 +31,12 @@ class Conversation(Answer):
     channel: Channel
     channel_account_id: UUID
     status: ConversationStatus
-    handoff: ShownHandoff = Field(description="Who answers.")
+    handoff: ShownHandoff = Field(
+        description=(
+            "Who answers. waiting_human: a person was asked for; while that is only for the answer to a question, orders"
+            " are still answered by themselves."
+        )
+    )
     language: str | None
     customer_id: UUID | None
     customer_name: str | None

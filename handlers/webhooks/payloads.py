@@ -177,9 +177,16 @@ class ConversationCreated(ConversationData):
 
 
 class ConversationHandoffRequested(ConversationData):
-    """A person is asked to take over; nothing goes out by itself until the hand-off ends."""
+    """A person is asked for. Nothing goes out by itself until the hand-off ends, unless what is asked for is only an
+    answer (`question`, `follow_up`): then orders are answered as before, and each question is told.
+    """
 
-    reason: Text = Field(description="Why, such as `customer_asked`.")
+    reason: Text = Field(
+        description=(
+            "Why: `customer_asked`, `complaint`, `cancel_requested`, `question`, `follow_up`, `engine_error`, or"
+            " `taken_over` by a person who was not asked."
+        )
+    )
     message_id: UUID | None = Field(default=None, description="The message that led to it, if there is one.")
 
 

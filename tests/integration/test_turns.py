@@ -266,6 +266,8 @@ async def test_a_fault_that_will_not_pass_is_not_tried_again(shop: Shop, clock: 
     ("text", "handoff", "replies"),
     [
         ("quiero hablar con una persona", "WAITING_HUMAN", 1),
+        ("¿a qué hora cierran?", "WAITING_HUMAN", 1),
+        ("¿dónde está mi pedido?", "WAITING_HUMAN", 1),
         ("hola buenas tardes", "BOT", 1),
         ("por favor no me escriban más, quítenme de su lista", "BOT", 0),
     ],
