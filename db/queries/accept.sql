@@ -204,29 +204,40 @@ with input as (
         sent_event jsonb, changed_event jsonb, failed_event jsonb
     )
 ),
--- The message that is meant, locked before its state is read: two gateways may hear of it at once. Our own id, which the
--- callback's address carries, wins; it must be a message that this account sent.
+-- The message that is meant. Our own id, which the callback's address carries, wins; it must be a message that this account
+-- sent. Two branches, each with an index of its own: one condition that chooses between them reads every message there is.
 meant as (
+    select i.ordinal, n.distributor_id, n.id
+    from input i
+    cross join lateral (
+        select m.distributor_id, m.id
+        from messages m
+        where m.distributor_id = i.distributor_id and m.id = i.message_id
+            and m.channel_account_id = i.channel_account_id and m.direction = 'OUTBOUND'
+        union all
+        select m.distributor_id, m.id
+        from messages m
+        where i.message_id is null
+            and m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
+            and m.provider_message_id = i.provider_message_id and m.direction = 'OUTBOUND'
+        order by id desc  -- the newest, should a provider ever use an id twice
+        limit 1
+    ) n
+),
+-- Locked before its state is read, and in one order: two gateways may hear of the same messages at once.
+locked as (
     select m.*
-    from messages m
-    where (m.distributor_id, m.id) in (
-        select n.distributor_id, n.id
-        from input i
-        join messages n
-            on n.distributor_id = i.distributor_id and n.channel_account_id = i.channel_account_id
-            and n.direction = 'OUTBOUND'
-            and case when i.message_id is null then n.provider_message_id = i.provider_message_id else n.id = i.message_id end
-    )
-    order by m.distributor_id, m.id
-    for update
+    from (select distinct distributor_id, id from meant order by distributor_id, id) known
+    cross join lateral (
+        select m.* from messages m where m.distributor_id = known.distributor_id and m.id = known.id for update
+    ) m
 ),
 found as (
     select i.*, m.id as known_message_id, m.status_rank as known_rank, m.conversation_id, m.customer_id, m.channel, m.type,
         m.text, m.status as known_status, m.sent_at as known_sent_at
     from input i
-    join meant m
-        on m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
-        and case when i.message_id is null then m.provider_message_id = i.provider_message_id else m.id = i.message_id end
+    join meant using (ordinal)
+    join locked m on m.distributor_id = meant.distributor_id and m.id = meant.id
 ),
 -- The key is taken only where a message is meant, so that a status that came too early may come again.
 mapped as (

@@ -1,0 +1,71 @@
+"""What the hot statements read: their work grows with what is asked for, not with what lies in the tables."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import orjson
+import pytest
+
+from channels.base import MessageStatus, StatusUpdate
+from db.named_sql import load_statements
+from handlers.inbound import accept_messages, status_item
+from handlers.runtime import Runtime
+from tests.factories import accepted_item, inbound, make_account, make_distributor, posted
+
+MANY = 3_000
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def rows_read(plan: dict[str, Any], table: str) -> int:
+    """How many rows of a table (or of its partitions) all parts of a plan looked at."""
+    looked = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+    return sum(
+        round(node["Actual Loops"] * sum(node.get(name, 0) for name in looked))
+        for node in nodes(plan)
+        if node["Node Type"] != "ModifyTable" and node.get("Relation Name", "").startswith(table)
+    )
+
+
+async def explain(runtime: Runtime, source: str, name: str, *arguments: Any) -> dict[str, Any]:
+    """The plan of a worker's statement, which is run for it."""
+    async with runtime.database.worker_statements() as connection:
+        text = await connection.fetchval(
+            f"explain (analyze, format json) {load_statements(source)[name]}", *arguments
+        )
+    plan: dict[str, Any] = orjson.loads(text)[0]["Plan"]
+    return plan
+
+
+async def administer(admin_dsn: str, *statements: str) -> None:
+    admin = await asyncpg.connect(admin_dsn)
+    for statement in statements:
+        await admin.execute(statement)
+    await admin.execute("analyze")
+    await admin.close()
+
+
+@pytest.mark.parametrize("carries_our_id", [True, False], ids=["our-id", "providers-id"])
+async def test_a_status_reads_its_message_alone(runtime: Runtime, admin_dsn: str, carries_our_id: bool):
+    account = await make_account(runtime, await make_distributor(runtime))
+    await accept_messages(runtime, [accepted_item(runtime, account, inbound())])
+    await administer(
+        admin_dsn,
+        "insert into messages (distributor_id, id, conversation_id, channel_account_id, channel, direction, type, status,"
+        " status_rank, text, provider_message_id, ai_processed, created_at, updated_at)"
+        " select distributor_id, gen_random_uuid(), id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'SENT', 3, 'x',"
+        f" 'SM' || g, true, now(), now() from conversations, generate_series(1, {MANY}) g",
+    )
+    async with runtime.database.tenant(account.distributor_id) as connection:
+        meant = await connection.fetchval("select id from messages where provider_message_id = 'SM7'")
+    update = StatusUpdate("SM7", MessageStatus.READ, message_id=meant if carries_our_id else None)
+    item = {**status_item(runtime, posted(runtime, account), update), "ordinal": 0}
+
+    plan = await explain(runtime, "accept", "accept_statuses", [item])
+
+    assert 0 < rows_read(plan, "messages") < 20
