@@ -41,7 +41,7 @@ CODES: Mapping[type[GatewayError], frozenset[int]] = {
     ),
 }
 ERRORS: Mapping[int, type[GatewayError]] = {code: kind for kind, codes in CODES.items() for code in codes}
-TOO_MANY, SERVER_FAULT, UNAVAILABLE = 429, 500, 503
+TOO_MANY, SERVER_FAULT = 429, 500
 AUTHORISATION = frozenset({401, 403})
 
 
@@ -56,16 +56,15 @@ def error_of_code(code: str | int | None) -> type[GatewayError] | None:
 def error_of_answer(status: int, headers: Mapping[str, str], text: str, *, creates: bool) -> GatewayError:
     """The error that an answer without success means. ``creates``: the request was to send a message.
 
-    A 5xx may come from a hop behind which the message was already taken, so a send is then of unknown
-    outcome; 503 alone says that it was refused. Nothing of Twilio's own text is kept: it quotes phone
-    numbers.
+    A 5xx may come from a hop behind which the message was already taken (a proxy says 503 when it lost the
+    answer of the server behind it), so a send is then of unknown outcome. Nothing of Twilio's own text is
+    kept: it quotes phone numbers.
     """
     code = _code(text)
     retry_after = _seconds(headers.get("Retry-After"))
-    if status == UNAVAILABLE or (status >= SERVER_FAULT and not creates):
-        return ProviderUnavailable(provider_code=code, retry_after=retry_after)
     if status >= SERVER_FAULT:
-        return OutcomeUnknown(provider_code=code)
+        lost = OutcomeUnknown if creates else ProviderUnavailable
+        return lost(provider_code=code, retry_after=retry_after)
     kind = Throttled if status == TOO_MANY else error_of_code(code) or _error_of_status(status)
     if issubclass(kind, Temporary):
         return kind(provider_code=code, retry_after=retry_after)

@@ -182,7 +182,9 @@ async def postpone_send(
     nothing_left: bool,
     now: datetime,
 ) -> None:
-    """Puts an attempt off; ``nothing_left`` says that the provider cannot have taken it."""
+    """Puts an attempt off; ``nothing_left`` says that the provider can have taken neither it nor an earlier
+    one.
+    """
     await connection.execute(_SQL["postpone_send"], message_id, lease_token, due_at, nothing_left, now)
 
 

@@ -268,13 +268,17 @@ async def _settle_error(
     """A fault that may pass is tried again later; everything else ends the message as FAILED."""
     attempts = claimed.attempts
     if isinstance(error, Temporary) and attempts <= len(_RETRY_SECONDS):
-        await _postpone(runtime, claimed, error, _RETRY_SECONDS[attempts - 1])
+        # A refusal speaks for this attempt only: an earlier one of unknown outcome is asked after all the same.
+        nothing_left = attempt.row.started_at is None and not isinstance(error, OutcomeUnknown)
+        await _postpone(runtime, claimed, error, _RETRY_SECONDS[attempts - 1], nothing_left=nothing_left)
         return SendResult.POSTPONED
     await _fail(runtime, claimed, attempt, error)
     return SendResult.FAILED
 
 
-async def _postpone(runtime: Runtime, claimed: ClaimedSend, error: Temporary, wait: float) -> None:
+async def _postpone(
+    runtime: Runtime, claimed: ClaimedSend, error: Temporary, wait: float, *, nothing_left: bool
+) -> None:
     now = runtime.clock()
     due_at = now + timedelta(seconds=min(max(wait, error.retry_after or 0), _LONGEST_WAIT))
     async with runtime.database.tenant(claimed.distributor_id) as connection:
@@ -283,7 +287,7 @@ async def _postpone(runtime: Runtime, claimed: ClaimedSend, error: Temporary, wa
             claimed.message_id,
             claimed.lease_token,
             due_at=due_at,
-            nothing_left=not isinstance(error, OutcomeUnknown),
+            nothing_left=nothing_left,
             now=now,
         )
 

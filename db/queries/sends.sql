@@ -95,7 +95,8 @@ returning m.id, m.conversation_id, m.customer_id, m.channel, m.type, m.text, m.s
     before.status_rank < $4 as applied, before.sent_at is null and m.sent_at is not null as first_sent;
 
 -- name: postpone_send
--- The outcome is still unknown (send_started_at stays) or nothing left this machine ($4: it is cleared).
+-- The outcome of this attempt or of an earlier one is still unknown (send_started_at stays), or nothing of the message was
+-- ever taken ($4: it is cleared).
 update messages
 set send_due_at = $3, send_started_at = case when $4 then null else send_started_at end,
     send_lease_until = null, send_lease_token = null, updated_at = $5

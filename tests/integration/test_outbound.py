@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from channels.base import Attachment, Channel, MessageStatus, StatusUpdate
+from channels.base import Attachment, Channel, MessageStatus, SendReceipt, StatusUpdate
 from channels.errors import (
     BadCredentials,
     GatewayError,
@@ -127,6 +127,29 @@ async def test_an_unknown_outcome_is_looked_up_before_a_second_try(desk: Desk, c
     assert len(desk.provider.sent) == 1
     assert len(desk.provider.lookups) == 1
     assert (await desk.outbound())["status"] == "SENT"
+
+
+async def test_an_unknown_outcome_stays_unknown_though_a_later_try_is_refused(desk: Desk, clock: FakeClock):
+    """The provider lists the first try late; the throttled second one says nothing about it."""
+
+    class Late(FakeAdapter):
+        lists = False
+
+        async def find_sent(self, *arguments: Any) -> SendReceipt | None:
+            found = await super().find_sent(*arguments)
+            return found if self.lists else None
+
+    desk.provider = late = Late()
+    await desk.queue()
+    late.script = [OutcomeUnknown(), Throttled()]
+    assert await desk.send() == [SendResult.POSTPONED]
+    clock.advance(2)
+    assert await desk.send() == [SendResult.POSTPONED]
+    late.lists = True
+    clock.advance(10)
+
+    assert await desk.send() == [SendResult.SENT]
+    assert len(late.sent) == 1
 
 
 async def test_a_worker_that_died_after_the_request_left_does_not_send_twice(desk: Desk, clock: FakeClock):

@@ -99,7 +99,7 @@ async def test_the_request_is_authorised_by_the_account(stage):
 
 FAULT_CASES = [
     ("429", Throttled, "20429", False),
-    ("503", ProviderUnavailable, "20503", False),
+    ("503", OutcomeUnknown, "20503", False),
     ("500", OutcomeUnknown, "20500", False),
     ("502", OutcomeUnknown, None, False),
     ("500_taken", OutcomeUnknown, "20500", True),

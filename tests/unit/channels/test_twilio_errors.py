@@ -42,7 +42,8 @@ def test_a_code_means_one_thing():
         (500, "", True, OutcomeUnknown, None),
         (504, "", True, OutcomeUnknown, None),
         (504, "", False, ProviderUnavailable, None),
-        (503, "", True, ProviderUnavailable, None),
+        (503, '{"code": 20503}', True, OutcomeUnknown, "20503"),  # a proxy says so when the answer was lost
+        (503, "", False, ProviderUnavailable, None),
     ],
 )
 def test_answers(status, text, creates, kind, code):
@@ -52,14 +53,15 @@ def test_answers(status, text, creates, kind, code):
     assert error.provider_code == code
 
 
+@pytest.mark.parametrize("creates", [True, False])
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [("30", 30.0), ("", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None), ("\u0663", None)],
 )
-def test_retry_after(header, seconds):
-    error = error_of_answer(503, {"Retry-After": header}, "", creates=True)
+def test_retry_after(header, seconds, creates):
+    error = error_of_answer(503, {"Retry-After": header}, "", creates=creates)
 
-    assert isinstance(error, ProviderUnavailable)
+    assert isinstance(error, OutcomeUnknown if creates else ProviderUnavailable)
     assert error.retry_after == seconds
 
 
