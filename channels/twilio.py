@@ -28,7 +28,9 @@ from channels.twilio_events import MESSAGE_SID, OUR_ID, parse_request
 
 EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response></Response>'
 TRIAL_PREFIX = "Sent from your Twilio trial account - "  # put before the text of a trial account
-CLOCK_TOLERANCE = timedelta(seconds=5)  # Twilio's times are whole seconds of another clock
+# Twilio's times are whole seconds of another clock, and ours may be ahead of it. Minutes do no harm: our earlier messages of
+# the same words are among the known ids.
+CLOCK_TOLERANCE = timedelta(minutes=5)
 # what the library raises where a success does not have the documented form
 UNREADABLE = (TwilioException, AttributeError, KeyError, TypeError, ValueError)
 LOOKUP_LIMIT = 200  # messages to one recipient that are looked through, the newest first
@@ -108,8 +110,8 @@ class TwilioAdapter:
         ``since``.
 
         Twilio can filter by the date of sending only, which a queued message has not got, so the date of
-        creation is compared here. With a messaging service the sender is not known beforehand. Raises
-        Temporary or Permanent.
+        creation is compared here. With a messaging service the sender is not known beforehand, so the service
+        is compared. Raises Temporary or Permanent.
         """
         try:
             listed = await self._messages(account).list_async(
@@ -120,7 +122,12 @@ class TwilioAdapter:
             )
         except UNREADABLE:
             raise ProviderUnavailable from None
-        matches = [sent for sent in listed if _is_same(sent, message, since) and sent.sid not in known_ids]
+        service = _service(account)
+        matches = [
+            sent
+            for sent in listed
+            if _is_same(sent, message, since) and _is_from(sent, service) and sent.sid not in known_ids
+        ]
         return _receipt(min(matches, key=_created)) if matches else None
 
     async def aclose(self) -> None:
@@ -184,6 +191,11 @@ def _is_same(sent: MessageInstance, message: OutboundMessage, since: datetime) -
         and sent.date_created is not None
         and _created(sent) >= since - CLOCK_TOLERANCE
     )
+
+
+def _is_from(sent: MessageInstance, service: str | None) -> bool:
+    """Whether the account's own service sent it; without one Twilio was asked for the sender's messages only."""
+    return service is None or sent.messaging_service_sid == service
 
 
 def _created(sent: MessageInstance) -> datetime:

@@ -208,6 +208,6 @@ async def insert_status_event(
 async def list_known_provider_ids(
     connection: Connection, conversation_id: UUID, message_id: UUID
 ) -> frozenset[str]:
-    """The provider's ids of the conversation's other messages of ours."""
+    """The provider's ids of our other messages to the conversation's customer, from whichever account."""
     rows = await connection.fetch(_SQL["list_known_provider_ids"], conversation_id, message_id)
     return frozenset(row["provider_message_id"] for row in rows)

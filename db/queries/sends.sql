@@ -107,10 +107,13 @@ insert into message_status_events (distributor_id, id, message_id, status, provi
 values (get_current_distributor_id(), $1, $2, $3, $4, $5, $6, $7);
 
 -- name: list_known_provider_ids
--- Ids that are other messages', so that two messages of the same words are never taken for one.
-select provider_message_id
-from messages
-where distributor_id = get_current_distributor_id() and conversation_id = $1 and id <> $2
-    and provider_message_id is not null and direction = 'OUTBOUND'
-order by id desc
+-- Ids that are other messages', so that two messages of the same words are never taken for one. Those to the same recipient
+-- in any of the tenant's conversations: the provider's list does not tell our accounts apart.
+select m.provider_message_id
+from conversations c
+join conversations v on v.distributor_id = c.distributor_id and v.contact_id = c.contact_id
+join messages m on m.distributor_id = v.distributor_id and m.conversation_id = v.id
+where c.distributor_id = get_current_distributor_id() and c.id = $1
+    and m.id <> $2 and m.provider_message_id is not null and m.direction = 'OUTBOUND'
+order by m.id desc
 limit 200;

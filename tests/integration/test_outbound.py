@@ -193,6 +193,28 @@ async def test_two_messages_of_the_same_words_are_not_taken_for_one(desk: Desk, 
     assert len(desk.provider.sent) == 2
 
 
+async def test_the_same_words_from_another_account_of_the_tenant_are_not_taken_for_ours(
+    desk: Desk, runtime: Runtime, clock: FakeClock
+):
+    """Both accounts write through one provider, which lists what it sent to the customer, not for whom."""
+    await desk.queue("ok")
+    await desk.send()
+    other = await make_account(runtime, desk.tenant, address="+15550003333")
+    await accept_messages(runtime, [accepted_item(runtime, other, inbound(key="SM-in"))])
+    (row,) = await desk.rows("select id from conversations where channel_account_id = $1", other.id)
+    await queue_message(runtime, desk.tenant, row["id"], text="ok")
+    desk.provider.script = [OutcomeUnknown()]
+    await desk.send()
+    clock.advance(2)
+
+    assert await desk.send() == [SendResult.SENT]
+    assert desk.provider.lookups == [frozenset({"SM1"})]
+    taken = await desk.rows(
+        "select provider_message_id from messages where direction = 'OUTBOUND' order by id"
+    )
+    assert [row["provider_message_id"] for row in taken] == ["SM1", "SM2"]
+
+
 @pytest.mark.parametrize(
     "error", [InvalidRecipient(provider_code="21211"), BadCredentials(provider_code="20003")]
 )
