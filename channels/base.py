@@ -105,13 +105,16 @@ class InboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """What became of a message of ours. ``message_id`` is our own id where the callback carries it."""
+    """What became of a message of ours. ``message_id`` is our own id where the callback carries it;
+    ``opted_out``: it failed since its recipient told the provider that no more shall come.
+    """
 
     provider_message_id: str
     status: MessageStatus
     message_id: UUID | None = None
     provider_status: str = ""
     error_code: str | None = None
+    opted_out: bool = False
 
     @property
     def provider_key(self) -> str:

@@ -24,9 +24,10 @@ from channels.base import (
     MessageType,
     StatusUpdate,
 )
-from channels.errors import MalformedPayload
+from channels.errors import MalformedPayload, OptedOut
 from channels.forms import form_pairs, form_text, path_of, query_of
 from channels.signatures import is_form
+from channels.twilio_errors import error_of_code
 
 STATUSES: Mapping[str, MessageStatus] = {
     "accepted": MessageStatus.SENDING,
@@ -108,12 +109,14 @@ def _status(fields: Fields, url: str) -> StatusUpdate | Ignored:
     status = STATUSES.get(word.lower())
     if status is None:
         return Ignored("A status that says nothing about an outbound message.")
+    code = fields.get("ErrorCode") or None
     return StatusUpdate(
         provider_message_id=_sid(fields),
         status=status,
         message_id=_our_id(url),
         provider_status=word.lower(),
-        error_code=fields.get("ErrorCode") or None,
+        error_code=code,
+        opted_out=status is MessageStatus.FAILED and error_of_code(code) is OptedOut,
     )
 
 

@@ -4,7 +4,7 @@ statuses.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from asyncpg import CheckViolationError, Record
@@ -33,6 +33,14 @@ class AcceptedStatus:
     applied: bool
 
 
+class ContactKey(NamedTuple):
+    """What one contact is known by."""
+
+    distributor_id: UUID
+    channel: str
+    address: str
+
+
 async def accept_messages(connection: Connection, items: Sequence[dict[str, Any]]) -> list[AcceptedMessage]:
     """Dedupes and stores inbound messages with contact, customer, conversation, events and deliveries.
 
@@ -57,6 +65,19 @@ async def _accept(connection: Connection, statement: str, items: Sequence[dict[s
             raise
         await make_partitions(connection)
         return await connection.fetch(statement, _numbered(items))
+
+
+async def list_opted_out(connection: Connection, items: Sequence[dict[str, Any]]) -> set[ContactKey]:
+    """Which of the items' contacts are opted out."""
+    contacts = [{name: item[name] for name in ("distributor_id", "channel", "address")} for item in items]
+    return {ContactKey(*row) for row in await connection.fetch(_SQL["list_opted_out"], contacts)}
+
+
+async def learn_opt_outs(connection: Connection, items: Sequence[dict[str, Any]]) -> None:
+    """Marks the recipients of refused messages as opted out and tells it, once each; takes the transaction in
+    which ``accept_statuses`` stores the same items afterwards.
+    """
+    await connection.execute(_SQL["learn_opt_outs"], list(items))
 
 
 def _numbered(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,16 +7,14 @@ from types import MappingProxyType
 from channels.base import Channel, ConsentChange
 from channels.errors import OptedOut, WindowClosed
 
-# Carriers' words for SMS (CTIA; Twilio's "Default opt-out keywords") and what es and pt speakers send. A
-# message must
-# be the word alone: "cancel 2 boxes" is an order's change.
+# Carriers' words for SMS (CTIA; Twilio's "Default opt-out keywords") and what es and pt speakers send. A message must be the
+# word alone: "cancel 2 boxes" is an order's change.
 _OUT_EVERYWHERE = frozenset(
     {"stop", "stopall", "unsubscribe", "optout", "revoke", "baja", "parar", "sair", "descadastrar"}
 )
 _OUT_WORDS: Mapping[Channel, frozenset[str]] = MappingProxyType(
     {
-        # Twilio itself blocks the number on these when they come as SMS, so they mean the same to us. Over
-        # WhatsApp
+        # Twilio itself blocks the number on these when they come as SMS, so they mean the same to us. Over WhatsApp
         # "cancel" is about an order.
         Channel.SMS: _OUT_EVERYWHERE | {"cancel", "end", "quit"},
         Channel.WHATSAPP: _OUT_EVERYWHERE,
@@ -24,6 +22,10 @@ _OUT_WORDS: Mapping[Channel, frozenset[str]] = MappingProxyType(
     }
 )
 _IN_WORDS = frozenset({"start", "unstop", "alta", "voltar"})
+# Of Twilio's three words that open a number again (START, YES, UNSTOP) the one that people also say to an order.
+_IN_WORDS_WHILE_OUT = frozenset({"yes"})
+# Twilio answers these by itself when they come as SMS.
+_HELP_WORDS = frozenset({"help", "info"})
 WHATSAPP_WINDOW = timedelta(hours=24)
 
 
@@ -35,6 +37,19 @@ def consent_change(channel: Channel, text: str, told: ConsentChange | None = Non
     if word in _OUT_WORDS[channel]:
         return ConsentChange.OUT
     return ConsentChange.IN if word in _IN_WORDS else None
+
+
+def opts_in_while_out(channel: Channel, text: str) -> bool:
+    """Whether a message opts in who is opted out, and is an ordinary word from everybody else.
+
+    Source: Twilio, "Default opt-out keywords": YES, alone, takes the block of a number off.
+    """
+    return channel is Channel.SMS and text.strip().casefold() in _IN_WORDS_WHILE_OUT
+
+
+def asks_provider_for_help(channel: Channel, text: str) -> bool:
+    """Whether Twilio answers a message by itself: HELP or INFO, alone, over SMS."""
+    return channel is Channel.SMS and text.strip().casefold() in _HELP_WORDS
 
 
 def check_may_send(

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,8 @@ from channels.base import (
     StatusUpdate,
 )
 from db import accept
-from handlers.consent import consent_change
+from db.tenant import Connection
+from handlers.consent import asks_provider_for_help, consent_change, opts_in_while_out
 from handlers.runtime import Runtime
 from handlers.statuses import status_rank
 from handlers.webhooks.event_types import EventType
@@ -57,29 +59,56 @@ async def accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[accep
     duplicate.
     """
     async with runtime.database.worker_statements() as connection:
-        return await accept.accept_messages(connection, items)
+        return await accept.accept_messages(connection, await _as_meant(connection, items))
+
+
+async def _as_meant(connection: Connection, items: Sequence[Item]) -> Sequence[Item]:
+    """The items, those whose word opts in who is opted out by what it means from their contact. A STOP that
+    another gateway stores at this very moment is not seen: nobody types two words at once.
+    """
+    if not any("if_opted_out" in item for item in items):
+        return items
+    silent = await accept.list_opted_out(connection, items)
+    return [_meant_item(item, silent) for item in items]
+
+
+def _meant_item(item: Item, silent: set[accept.ContactKey]) -> Item:
+    """One item by its contact's consent; ``silent`` follows the words from item to item."""
+    key = accept.ContactKey(item["distributor_id"], item["channel"], item["address"])
+    meant = {**item, **item.get("if_opted_out", {})} if key in silent else item
+    if meant["consent"] is ConsentChange.OUT:
+        silent.add(key)
+    elif meant["consent"] is ConsentChange.IN:
+        silent.discard(key)
+    return meant
 
 
 async def accept_statuses(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedStatus]:
-    """Stores statuses in one statement; raises DatabaseUnavailable."""
-    async with runtime.database.worker_statements() as connection:
+    """Stores statuses in one statement, and in the same commit what they say of a recipient's consent; raises
+    DatabaseUnavailable.
+    """
+    refused = [item for item in items if item["opt_out_event"]]
+    if not refused:
+        async with runtime.database.worker_statements() as connection:
+            return await accept.accept_statuses(connection, items)
+    async with runtime.database.worker() as connection:
+        await accept.learn_opt_outs(connection, refused)
         return await accept.accept_statuses(connection, items)
 
 
 def message_item(runtime: Runtime, posted: Posted, message: InboundMessage, quiet_seconds: float) -> Item:
     """One message as the accept statement takes it; ``quiet_seconds`` is how long its burst must be quiet."""
     ids = _NewIds(runtime.new_id(), runtime.new_id(), runtime.new_id(), runtime.new_id())
-    consent = consent_change(message.channel, message.text, message.consent)
-    skip_reason = _skip_reason(message, consent)
-    return {
+    meaning = partial(_meaning, runtime, posted, message, ids, quiet_seconds)
+    item = {
         **_posted_item(runtime, posted, message.provider_key),
         **_message_fields(message, ids),
         "attachments": _attachment_rows(runtime, message),
-        "consent": consent,
-        "ai_skip_reason": skip_reason,
-        **_turn_times(posted.received_at, quiet_seconds, wanted=skip_reason is None),
-        **_message_events(runtime, posted, message, ids, consent),
+        **_message_events(runtime, posted, message, ids),
     }
+    if message.consent is not ConsentChange.OUT and opts_in_while_out(message.channel, message.text):
+        return {**item, **meaning(None), "if_opted_out": meaning(ConsentChange.IN)}
+    return {**item, **meaning(consent_change(message.channel, message.text, message.consent))}
 
 
 def _posted_item(runtime: Runtime, posted: Posted, provider_key: str) -> Item:
@@ -140,11 +169,30 @@ def _attachment_rows(runtime: Runtime, message: InboundMessage) -> list[Item]:
     ]
 
 
+def _meaning(
+    runtime: Runtime,
+    posted: Posted,
+    message: InboundMessage,
+    ids: _NewIds,
+    quiet_seconds: float,
+    consent: ConsentChange | None,
+) -> Item:
+    """What a word about consent decides: whether a turn follows, and what is told."""
+    skip_reason = _skip_reason(message, consent)
+    return {
+        "consent": consent,
+        "ai_skip_reason": skip_reason,
+        **_turn_times(posted.received_at, quiet_seconds, wanted=skip_reason is None),
+        "consent_event": _consent_event(runtime, posted, message, ids, consent) if consent else None,
+    }
+
+
 def _skip_reason(message: InboundMessage, consent: ConsentChange | None) -> str | None:
     """Why no turn follows: a word about consent is never an order, and the provider answers it itself."""
     if consent is not None:
         return "opt_out" if consent is ConsentChange.OUT else "opt_in"
-    return "help" if message.metadata.get("opt_out_type") == "HELP" else None
+    told = message.metadata.get("opt_out_type") == "HELP"
+    return "help" if told or asks_provider_for_help(message.channel, message.text) else None
 
 
 def _turn_times(received_at: datetime, quiet_seconds: float, *, wanted: bool) -> Item:
@@ -157,12 +205,9 @@ def _turn_times(received_at: datetime, quiet_seconds: float, *, wanted: bool) ->
     }
 
 
-def _message_events(
-    runtime: Runtime, posted: Posted, message: InboundMessage, ids: _NewIds, consent: ConsentChange | None
-) -> Item:
+def _message_events(runtime: Runtime, posted: Posted, message: InboundMessage, ids: _NewIds) -> Item:
     """The events that may come of a message; the statement records those whose cause really happens."""
-    party = {"customer_id": ids.customer, "conversation_id": ids.conversation, "channel": message.channel}
-    named = {**party, "address": message.sender, "display_name": message.profile_name}
+    party = _party(message, ids)
     received = {
         **party,
         "message_id": ids.message,
@@ -174,13 +219,27 @@ def _message_events(
             for file in message.attachments
         ),
     }
-    changed = EventType.CUSTOMER_OPTED_OUT if consent is ConsentChange.OUT else EventType.CUSTOMER_OPTED_IN
     return {
         "received_event": _event(runtime, posted, EventType.MESSAGE_RECEIVED, received),
         "conversation_event": _event(runtime, posted, EventType.CONVERSATION_CREATED, party),
-        "customer_event": _event(runtime, posted, EventType.CUSTOMER_CREATED, named),
-        "consent_event": _event(runtime, posted, changed, named) if consent else None,
+        "customer_event": _event(runtime, posted, EventType.CUSTOMER_CREATED, _named_party(message, ids)),
     }
+
+
+def _consent_event(
+    runtime: Runtime, posted: Posted, message: InboundMessage, ids: _NewIds, consent: ConsentChange
+) -> Item:
+    out = consent is ConsentChange.OUT
+    changed = EventType.CUSTOMER_OPTED_OUT if out else EventType.CUSTOMER_OPTED_IN
+    return _event(runtime, posted, changed, _named_party(message, ids))
+
+
+def _party(message: InboundMessage, ids: _NewIds) -> Item:
+    return {"customer_id": ids.customer, "conversation_id": ids.conversation, "channel": message.channel}
+
+
+def _named_party(message: InboundMessage, ids: _NewIds) -> Item:
+    return {**_party(message, ids), "address": message.sender, "display_name": message.profile_name}
 
 
 def _event(runtime: Runtime, posted: Posted, event_type: EventType, data: Mapping[str, Any]) -> Item:
@@ -201,6 +260,7 @@ def status_item(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
         "provider_status": update.provider_status,
         "error_code": update.error_code,
         **_status_events(runtime, posted, update),
+        "opt_out_event": _opt_out_event(runtime, posted) if update.opted_out else None,
     }
 
 
@@ -224,3 +284,10 @@ def _status_events(runtime: Runtime, posted: Posted, update: StatusUpdate) -> It
         "changed_event": _event(runtime, posted, EventType.MESSAGE_STATUS_CHANGED, with_error),
         "failed_event": _event(runtime, posted, EventType.MESSAGE_FAILED, with_error) if failed else None,
     }
+
+
+def _opt_out_event(runtime: Runtime, posted: Posted) -> Item:
+    """The statement lays the contact's own data over it."""
+    nobody = {"customer_id": None, "conversation_id": _NOBODY, "address": "", "display_name": None}
+    data = {**nobody, "channel": posted.account.channel}
+    return _event(runtime, posted, EventType.CUSTOMER_OPTED_OUT, data)

@@ -204,32 +204,31 @@ with input as (
         sent_event jsonb, changed_event jsonb, failed_event jsonb
     )
 ),
--- The message that is meant. Our own id, which the callback's address carries, wins; it must be a message that this account
--- sent. Two branches, each with an index of its own: one condition that chooses between them reads every message there is.
+-- The message that is meant. Our own id, which the callback's address carries, wins. Each id has an index of its own; one
+-- condition that chose between them would read every message there is.
 meant as (
-    select i.ordinal, n.distributor_id, n.id
+    select i.ordinal, i.distributor_id, i.channel_account_id,
+        coalesce(i.message_id, (
+            select m.id
+            from messages m
+            where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
+                and m.provider_message_id = i.provider_message_id and m.direction = 'OUTBOUND'
+            order by m.id desc  -- the newest, should a provider ever use an id twice
+            limit 1
+        )) as id
     from input i
-    cross join lateral (
-        select m.distributor_id, m.id
-        from messages m
-        where m.distributor_id = i.distributor_id and m.id = i.message_id
-            and m.channel_account_id = i.channel_account_id and m.direction = 'OUTBOUND'
-        union all
-        select m.distributor_id, m.id
-        from messages m
-        where i.message_id is null
-            and m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
-            and m.provider_message_id = i.provider_message_id and m.direction = 'OUTBOUND'
-        order by id desc  -- the newest, should a provider ever use an id twice
-        limit 1
-    ) n
 ),
--- Locked before its state is read, and in one order: two gateways may hear of the same messages at once.
+-- It must be one that this account sent. Locked before its state is read, and in one order: two gateways may hear of the
+-- same messages at once.
 locked as (
     select m.*
-    from (select distinct distributor_id, id from meant order by distributor_id, id) known
+    from (select distinct distributor_id, channel_account_id, id from meant order by distributor_id, id) known
     cross join lateral (
-        select m.* from messages m where m.distributor_id = known.distributor_id and m.id = known.id for update
+        select m.*
+        from messages m
+        where m.distributor_id = known.distributor_id and m.id = known.id
+            and m.channel_account_id = known.channel_account_id and m.direction = 'OUTBOUND'
+        for update
     ) m
 ),
 found as (
@@ -237,7 +236,8 @@ found as (
         m.text, m.status as known_status, m.sent_at as known_sent_at
     from input i
     join meant using (ordinal)
-    join locked m on m.distributor_id = meant.distributor_id and m.id = meant.id
+    join locked m
+        on m.distributor_id = meant.distributor_id and m.channel_account_id = meant.channel_account_id and m.id = meant.id
 ),
 -- The key is taken only where a message is meant, so that a status that came too early may come again.
 mapped as (
@@ -315,3 +315,64 @@ from input i
 left join duplicate d using (ordinal)
 left join found f using (ordinal)
 order by i.ordinal;
+
+-- name: list_opted_out
+-- Which of these contacts want no messages.
+select c.distributor_id, c.channel, c.address
+from jsonb_to_recordset($1::jsonb) as i(distributor_id uuid, channel text, address text)
+join customer_contacts c using (distributor_id, channel, address)
+where c.opted_out_at is not null;
+
+-- name: learn_opt_outs
+-- A provider refused messages because their recipient had told it STOP. A word that we heard after the message was written is
+-- newer than that. Goes before accept_statuses in its transaction, since a send, too, locks the contact before the message.
+with input as (
+    select *
+    from jsonb_to_recordset($1::jsonb) as i(
+        distributor_id uuid, channel_account_id uuid, message_id uuid, provider_message_id text, received_at timestamptz,
+        opt_out_event jsonb
+    )
+),
+meant as (
+    select i.*,
+        coalesce(i.message_id, (
+            select m.id
+            from messages m
+            where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
+                and m.provider_message_id = i.provider_message_id and m.direction = 'OUTBOUND'
+            order by m.id desc
+            limit 1
+        )) as id
+    from input i
+),
+refused as (
+    select distinct on (k.distributor_id, k.channel, k.address)
+        k.distributor_id, k.id as contact_id, v.id as conversation_id, m.created_at as written_at, i.received_at, i.opt_out_event
+    from meant i
+    join messages m
+        on m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id and m.id = i.id
+        and m.direction = 'OUTBOUND'
+    join conversations v on v.distributor_id = m.distributor_id and v.id = m.conversation_id
+    join customer_contacts k on k.distributor_id = v.distributor_id and k.id = v.contact_id
+    order by k.distributor_id, k.channel, k.address, m.created_at desc
+),
+silenced as (
+    update customer_contacts k
+    set opted_out_at = r.received_at, consent_changed_at = r.received_at
+    from refused r
+    where k.distributor_id = r.distributor_id and k.id = r.contact_id
+        and k.opted_out_at is null and (k.consent_changed_at is null or k.consent_changed_at <= r.written_at)
+    returning k.customer_id, k.address, k.display_name, r.conversation_id, r.opt_out_event
+),
+event as (
+    select jsonb_set(
+        s.opt_out_event || jsonb_build_object('conversation_id', s.conversation_id),
+        '{body,data}',
+        (s.opt_out_event #> '{body,data}') || jsonb_build_object(
+            'customer_id', s.customer_id, 'conversation_id', s.conversation_id, 'address', s.address,
+            'display_name', s.display_name
+        )
+    ) as event
+    from silenced s
+)
+select record_events(jsonb_agg(event)) as deliveries from event;

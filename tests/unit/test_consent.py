@@ -6,7 +6,7 @@ import pytest
 
 from channels.base import Channel, ConsentChange
 from channels.errors import OptedOut, WindowClosed
-from handlers.consent import check_may_send, consent_change
+from handlers.consent import asks_provider_for_help, check_may_send, consent_change, opts_in_while_out
 from tests.fakes import START
 
 OUT, IN = ConsentChange.OUT, ConsentChange.IN
@@ -37,6 +37,35 @@ def test_a_word_counts_when_it_stands_alone(channel: Channel, text: str, expecte
 
 def test_the_providers_own_word_comes_first():
     assert consent_change(Channel.SMS, "2 boxes", OUT) is OUT
+
+
+@pytest.mark.parametrize(
+    ("channel", "text", "expected"),
+    [
+        (Channel.SMS, "YES", True),
+        (Channel.SMS, " yes\n", True),
+        (Channel.SMS, "yes please", False),
+        (Channel.SMS, "si", False),
+        (Channel.WHATSAPP, "YES", False),
+    ],
+)
+def test_yes_alone_opts_in_over_sms_while_opted_out(channel: Channel, text: str, expected: bool):
+    assert opts_in_while_out(channel, text) is expected
+    assert consent_change(channel, text) is None
+
+
+@pytest.mark.parametrize(
+    ("channel", "text", "expected"),
+    [
+        (Channel.SMS, "HELP", True),
+        (Channel.SMS, " info ", True),
+        (Channel.SMS, "help me with my order", False),
+        (Channel.SMS, "ayuda", False),
+        (Channel.WHATSAPP, "help", False),
+    ],
+)
+def test_twilio_answers_a_word_for_help_over_sms(channel: Channel, text: str, expected: bool):
+    assert asks_provider_for_help(channel, text) is expected
 
 
 def test_who_opted_out_gets_nothing():

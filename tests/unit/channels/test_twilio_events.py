@@ -156,6 +156,7 @@ def test_status(label, status, code):
         message_id=OUR_MESSAGE,
         provider_status=fields["MessageStatus"],
         error_code=code,
+        opted_out=code == "21610",
     )
     expected_key = ":".join(filter(None, (fields["MessageSid"], fields["MessageStatus"], code)))
     assert update.provider_key == expected_key
