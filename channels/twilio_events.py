@@ -51,6 +51,9 @@ MEDIA_TYPES: Mapping[str, MessageType] = {
 CONTACT_CARDS = frozenset({"text/vcard", "text/x-vcard", "text/directory"})
 # WhatsApp's kinds that the other fields carry in full; any other kind is kept as UNSUPPORTED
 UNDERSTOOD_KINDS = frozenset({"text", "button", "interactive"})
+CONTENT = frozenset(
+    {"Body", "NumMedia"}
+)  # every message has both, empty or not; a status callback has neither
 METADATA: Mapping[str, str] = {
     "ButtonPayload": "button_payload",
     "ButtonText": "button_text",
@@ -79,8 +82,8 @@ Fields = Mapping[str, str]
 
 
 def parse_request(account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
-    """The one message or status of a verified request; a path that ends with ``/status`` is a status
-    callback. The signature already proves the account, so a missing AccountSid or To is no fault.
+    """The one message or status of a verified request, whichever of the account's two hooks it came to. The
+    signature already proves the account, so a missing AccountSid or To is no fault.
 
     Raises MalformedPayload where it is not of Twilio's form or is about another account: a signed post for a
     number that is not this account's is a wrong setting at Twilio, and an error shows it there where a 200
@@ -89,9 +92,22 @@ def parse_request(account: ChannelAccount, request: InboundRequest) -> tuple[Inb
     fields = _fields(request)
     if fields.get("AccountSid", "") not in {"", account.credentials["account_sid"]}:
         raise MalformedPayload("AccountSid is not the account's.")
-    if path_of(request.url).endswith("/status"):
-        return (_status(fields, request.url),)
-    return (_message(account, fields),)
+    return (_status(fields, request.url) if _is_status(fields, request.url) else _message(account, fields),)
+
+
+def _is_status(fields: Fields, url: str) -> bool:
+    """What a post says decides, and only then the hook: two URLs swapped at Twilio must lose nothing. The status
+    of a received message is not that message again: it comes without the words and must not take their place.
+    """
+    if _status_word(fields) in STATUSES:
+        return True
+    if fields.keys() & CONTENT:
+        return False
+    return "MessageStatus" in fields or path_of(url).endswith("/status")
+
+
+def _status_word(fields: Fields) -> str:
+    return (fields.get("MessageStatus") or fields.get("SmsStatus", "")).lower()
 
 
 def _fields(request: InboundRequest) -> Fields:
@@ -103,10 +119,10 @@ def _fields(request: InboundRequest) -> Fields:
 
 
 def _status(fields: Fields, url: str) -> StatusUpdate | Ignored:
-    word = fields.get("MessageStatus") or fields.get("SmsStatus")
+    word = _status_word(fields)
     if not word:
         raise MalformedPayload("MessageStatus is missing.")
-    status = STATUSES.get(word.lower())
+    status = STATUSES.get(word)
     if status is None:
         return Ignored("A status that says nothing about an outbound message.")
     code = fields.get("ErrorCode") or None
@@ -114,7 +130,7 @@ def _status(fields: Fields, url: str) -> StatusUpdate | Ignored:
         provider_message_id=_sid(fields),
         status=status,
         message_id=_our_id(url),
-        provider_status=word.lower(),
+        provider_status=word,
         error_code=code,
         opted_out=status is MessageStatus.FAILED and error_of_code(code) is OptedOut,
     )
@@ -136,7 +152,7 @@ def _message(account: ChannelAccount, fields: Fields) -> InboundMessage:
     attachments = _attachments(fields)
     return InboundMessage(
         provider_key=_sid(fields),
-        sender=provider_address(account.channel, _required(fields, "From")),
+        sender=_sender(account, fields),
         recipient=account.address,
         channel=account.channel,
         type=_message_type(fields, attachments),
@@ -147,6 +163,13 @@ def _message(account: ChannelAccount, fields: Fields) -> InboundMessage:
         consent=CONSENT.get(fields.get("OptOutType", "").upper()),
         metadata=_metadata(fields),
     )
+
+
+def _sender(account: ChannelAccount, fields: Fields) -> str:
+    sender = provider_address(account.channel, _required(fields, "From"))
+    if is_same_party(sender, account.address):
+        raise MalformedPayload("From is the account's own address.")
+    return sender
 
 
 def _check_recipient(account: ChannelAccount, fields: Fields) -> None:

@@ -229,6 +229,11 @@ async def test_a_status_callback_moves_the_message_up(gateway: Gateway, runtime:
     assert await gateway.count("messages", "status = 'READ'") == 1
 
 
+async def test_a_message_posted_to_the_status_hook_is_not_lost(gateway: Gateway):
+    assert (await gateway.post(gateway.form(), path=f"{gateway.path}/status"))[0] == 200
+    assert await gateway.count("messages", "text = '2 cajas de coca 600'") == 1
+
+
 async def test_a_post_over_get_is_verified_too(gateway: Gateway):
     path = f"{gateway.path}?MessageSid=SM{'2' * 32}&AccountSid={TWILIO_CREDENTIALS['account_sid']}&From=whatsapp:%2B15550001111&To=whatsapp:%2B15550002222&Body=hola"
     signature = twilio_signature(TOKEN, PUBLIC_URL + path)

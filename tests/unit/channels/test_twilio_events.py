@@ -172,6 +172,48 @@ def test_a_status_of_inbound_messages_is_ignored():
     assert isinstance(parse(fixture("status__received"), url=STATUS_URL), Ignored)
 
 
+# posts to the wrong hook
+
+
+@pytest.mark.parametrize("changes", [{}, {"Body": ""}, {"SmsStatus": ""}], ids=["text", "empty", "no-status"])
+def test_a_message_posted_to_the_status_hook_is_a_message(changes):
+    message = parse({**fixture("sms__text"), **changes}, url=STATUS_URL)
+
+    assert isinstance(message, InboundMessage)
+    assert message.provider_key == fixture("sms__text")["MessageSid"]
+
+
+@pytest.mark.parametrize(("label", "status", "code"), STATUS_CASES, ids=[row[0] for row in STATUS_CASES])
+@pytest.mark.parametrize("more", [{}, {"MessagingServiceSid": SERVICE}], ids=["number", "service"])
+def test_a_status_posted_to_the_inbound_hook_is_a_status(label, status, code, more):
+    update = parse({**fixture(label), **more}, messaging_service_sid=SERVICE)
+
+    assert isinstance(update, StatusUpdate)
+    assert (update.status, update.error_code, update.message_id) == (status, code, None)
+
+
+def test_a_status_of_old_that_names_the_sms_only_is_a_status():
+    fields = fixture("status__sent")
+    del fields["MessageStatus"]
+
+    assert isinstance(parse(fields), StatusUpdate)
+
+
+def test_a_status_word_that_nobody_knows_is_no_message():
+    assert isinstance(parse({**fixture("status__sent"), "MessageStatus": "pondering"}), Ignored)
+
+
+def test_the_status_of_a_received_message_takes_no_message_s_place():
+    """It has the message's own id: stored as a message without words, it would make the real one a duplicate."""
+    assert isinstance(parse(fixture("status__received")), Ignored)
+
+
+@pytest.mark.parametrize("url", [URL, STATUS_URL], ids=["inbound", "status"])
+def test_our_own_number_is_no_customer(url):
+    with pytest.raises(MalformedPayload, match="own address"):
+        parse({**fixture("sms__text"), "From": "+15550002222"}, url=url, messaging_service_sid=SERVICE)
+
+
 @pytest.mark.parametrize("query", ["", "?message=", "?message=42", "?other=1"])
 def test_a_status_without_our_id(query):
     assert parse(fixture("status__sent"), url=f"{URL}/status{query}").message_id is None
