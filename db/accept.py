@@ -9,9 +9,9 @@ from uuid import UUID
 
 from asyncpg import CheckViolationError, Record
 
+from db.errors import PartitionMissing
 from db.named_sql import load_statements
 from db.tenant import Connection
-from db.upkeep import make_partitions
 
 _SQL = load_statements("accept")
 
@@ -45,43 +45,52 @@ async def accept_messages(connection: Connection, items: Sequence[dict[str, Any]
     """Dedupes and stores inbound messages with contact, customer, conversation, events and deliveries.
 
     ``items`` are the objects that ``handlers.inbound`` builds; the answer is in their order. Once this
-    returns (outside a transaction of the caller's) new and duplicate alike are durable.
+    returns (outside a transaction of the caller's) new and duplicate alike are durable. Where contacts may be
+    new, ``lock_addresses`` goes before it in one transaction.
     """
-    rows = await _accept(connection, _SQL["accept_messages"], items)
-    return [AcceptedMessage(row["message_id"], row["duplicate"]) for row in rows]
+    rows = await _fetch(connection, _SQL["accept_messages"], _numbered(items), True)
+    return [_message(row) for row in rows]
+
+
+async def accept_known(
+    connection: Connection, items: Sequence[dict[str, Any]]
+) -> list[AcceptedMessage | None]:
+    """Like ``accept_messages``, for those items whose contact is known already; None for each of the others,
+    which are left as they are.
+    """
+    rows = await _fetch(connection, _SQL["accept_messages"], _numbered(items), False)
+    return [None if row["left_over"] else _message(row) for row in rows]
+
+
+async def lock_addresses(connection: Connection, items: Sequence[dict[str, Any]]) -> None:
+    """Waits until no other transaction makes contacts with the items' addresses, and keeps it so until the end
+    of this one.
+    """
+    addresses = [{name: item[name] for name in ("distributor_id", "address")} for item in items]
+    await connection.execute(_SQL["lock_addresses"], addresses)
 
 
 async def accept_statuses(connection: Connection, items: Sequence[dict[str, Any]]) -> list[AcceptedStatus]:
     """Dedupes statuses, records each and applies those that rise above what the message has."""
-    return [_status(row) for row in await _accept(connection, _SQL["accept_statuses"], items)]
+    return [_status(row) for row in await _fetch(connection, _SQL["accept_statuses"], _numbered(items))]
 
 
-async def _accept(connection: Connection, statement: str, items: Sequence[dict[str, Any]]) -> list[Record]:
-    """The statement's rows. Where no worker has made partitions for a week, they are made here: nothing is refused."""
+async def _fetch(connection: Connection, statement: str, *arguments: Any) -> list[Record]:
+    """The statement's rows; raises PartitionMissing, and nothing of it is stored."""
     try:
-        return await connection.fetch(statement, _numbered(items))
+        return await connection.fetch(statement, *arguments)
     except CheckViolationError as error:
-        if "no partition of relation" not in str(error):
-            raise
-        await make_partitions(connection)
-        return await connection.fetch(statement, _numbered(items))
-
-
-async def list_opted_out(connection: Connection, items: Sequence[dict[str, Any]]) -> set[ContactKey]:
-    """Which of the items' contacts are opted out."""
-    contacts = [{name: item[name] for name in ("distributor_id", "channel", "address")} for item in items]
-    return {ContactKey(*row) for row in await connection.fetch(_SQL["list_opted_out"], contacts)}
-
-
-async def learn_opt_outs(connection: Connection, items: Sequence[dict[str, Any]]) -> None:
-    """Marks the recipients of refused messages as opted out and tells it, once each; takes the transaction in
-    which ``accept_statuses`` stores the same items afterwards.
-    """
-    await connection.execute(_SQL["learn_opt_outs"], list(items))
+        if "no partition of relation" in str(error):
+            raise PartitionMissing from error
+        raise
 
 
 def _numbered(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**item, "ordinal": ordinal} for ordinal, item in enumerate(items)]
+
+
+def _message(row: Record) -> AcceptedMessage:
+    return AcceptedMessage(row["message_id"], row["duplicate"])
 
 
 def _status(row: Record) -> AcceptedStatus:

@@ -4,6 +4,7 @@ DatabaseError
 ├── DatabaseUnavailable         the server is away; the same try may work later
 ├── DatabaseRefused             the server refuses what an operator configured
 ├── SchemaOutdated              migrations are missing
+├── PartitionMissing            nobody has made partitions for this time; make them and try again
 ├── Conflict                    a rule of the schema refuses the row
 ├── SealBroken                  a sealed value cannot be opened with the configured keys
 └── EmbeddedDatabaseError       the PostgreSQL that Waystation starts for one machine
@@ -30,6 +31,10 @@ class DatabaseRefused(DatabaseError):
 
 class SchemaOutdated(DatabaseError):
     """The database's schema is older than this program; run `waystation migrate`."""
+
+
+class PartitionMissing(DatabaseError):
+    """No partition takes a row of this time."""
 
 
 class Conflict(DatabaseError):

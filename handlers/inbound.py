@@ -1,11 +1,11 @@
 """What a provider posted, made into what the accept statements store: ids, events and when a turn is due."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from channels.base import (
@@ -17,10 +17,12 @@ from channels.base import (
     StatusUpdate,
 )
 from db import accept
+from db.errors import PartitionMissing
 from db.tenant import Connection
 from handlers.consent import asks_provider_for_help, consent_change, opts_in_while_out
 from handlers.runtime import Runtime
 from handlers.statuses import status_rank
+from handlers.upkeep import make_partitions
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import new_event_row
 from handlers.webhooks.payloads import AttachmentData, storable_text
@@ -31,6 +33,7 @@ _PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _NOBODY = UUID(int=0)  # stands where only the accept statement knows the id
 
 Item = dict[str, Any]
+Stored = TypeVar("Stored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,37 @@ class _NewIds:
 
 
 async def accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedMessage]:
-    """Stores messages in one statement; raises DatabaseUnavailable. Afterwards each is durable, new or
-    duplicate.
+    """Stores messages in one statement, those of new contacts in a second one; raises DatabaseUnavailable.
+    Afterwards each is durable, new or duplicate.
     """
+    return await _with_partitions(runtime, lambda: _accept_messages(runtime, items))
+
+
+async def _with_partitions(runtime: Runtime, store: Callable[[], Awaitable[list[Stored]]]) -> list[Stored]:
+    """What ``store`` gives. Where no worker has made partitions for a week, they are made here: nothing is refused."""
+    try:
+        return await store()
+    except PartitionMissing:
+        await make_partitions(runtime)
+        return await store()
+
+
+async def _accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedMessage]:
     async with runtime.database.worker_statements() as connection:
-        return await accept.accept_messages(connection, await _as_meant(connection, items))
+        meant = await _as_meant(connection, items)
+        known = await accept.accept_known(connection, meant)
+    left = [item for item, answer in zip(meant, known, strict=True) if answer is None]
+    met = iter(await _accept_newcomers(runtime, left) if left else ())
+    return [answer or next(met) for answer in known]
+
+
+async def _accept_newcomers(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedMessage]:
+    """One flush after the other where they share an address: a number that writes on two channels for the first
+    time must not become two customers.
+    """
+    async with runtime.database.worker() as connection:
+        await accept.lock_addresses(connection, items)
+        return await accept.accept_messages(connection, items)
 
 
 async def _as_meant(connection: Connection, items: Sequence[Item]) -> Sequence[Item]:
@@ -87,6 +116,10 @@ async def accept_statuses(runtime: Runtime, items: Sequence[Item]) -> list[accep
     """Stores statuses in one statement, and in the same commit what they say of a recipient's consent; raises
     DatabaseUnavailable.
     """
+    return await _with_partitions(runtime, lambda: _accept_statuses(runtime, items))
+
+
+async def _accept_statuses(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedStatus]:
     refused = [item for item in items if item["opt_out_event"]]
     if not refused:
         async with runtime.database.worker_statements() as connection:

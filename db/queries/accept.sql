@@ -1,6 +1,18 @@
--- What a provider posted becomes rows: one set-based statement per flush, whole or not at all.
+-- What a provider posted becomes rows: one set-based statement per flush, whole or not at all; messages of contacts that are
+-- not known yet come in a second one.
+
+-- name: lock_addresses
+-- Until the end of the transaction no other flush makes a contact with one of these addresses. A statement of its own: the
+-- next one's snapshot is taken when the locks are held, and sees what the flush before had made.
+select pg_advisory_xact_lock(a.key)
+from (
+    select distinct hashtextextended(i.distributor_id || i.address, 0) as key
+    from jsonb_to_recordset($1::jsonb) as i(distributor_id text, address text)
+    order by key
+) a;
 
 -- name: accept_messages
+-- Contacts that are not known yet are made only if $2; else their messages are left, and the answer says so.
 with input as (
     select *
     from jsonb_to_recordset($1::jsonb) as i(
@@ -12,11 +24,19 @@ with input as (
         received_event jsonb, conversation_event jsonb, customer_event jsonb, consent_event jsonb
     )
 ),
+taken as (
+    select i.*
+    from input i
+    where $2::boolean or exists (
+        select from customer_contacts c
+        where c.distributor_id = i.distributor_id and c.channel = i.channel and c.address = i.address
+    )
+),
 -- The dedupe comes first: whoever takes the provider's key goes on, everyone else is a duplicate.
 mapped as (
     insert into external_message_mappings (distributor_id, channel_account_id, provider_key, message_id, created_at)
     select distributor_id, channel_account_id, provider_key, message_id, received_at
-    from input
+    from taken
     order by distributor_id, channel_account_id, provider_key, ordinal
     on conflict do nothing
     returning distributor_id, message_id
@@ -182,12 +202,13 @@ recorded as materialized (
 -- A duplicate is acknowledged, so it must be as durable as a new row: this writes WAL and so waits for a standby.
 duplicate as materialized (
     select i.ordinal, pg_logical_emit_message(true, 'waystation', 'duplicate') as logged
-    from input i
+    from taken i
     where not exists (select from mapped m where m.distributor_id = i.distributor_id and m.message_id = i.message_id)
 )
 select i.ordinal, coalesce(m.message_id, x.message_id) as message_id, d.ordinal is not null as duplicate,
-    (select deliveries from recorded) as deliveries, d.logged is not null as logged
+    t.ordinal is null as left_over, (select deliveries from recorded) as deliveries, d.logged is not null as logged
 from input i
+left join taken t using (ordinal)
 left join duplicate d using (ordinal)
 left join mapped m on m.distributor_id = i.distributor_id and m.message_id = i.message_id
 left join external_message_mappings x
