@@ -23,7 +23,7 @@ from db.errors import DatabaseUnavailable
 from gateway import keys
 from gateway.acceptor import Acceptor
 from gateway.batching import QueueFullError
-from gateway.metrics import INBOUND
+from gateway.metrics import INBOUND, UNMATCHED
 from handlers.denials import Denial, DenialType
 from handlers.inbound import Posted, message_item, status_item
 
@@ -120,7 +120,7 @@ async def _accept(request: web.Request, posted: Posted, item: InboundItem) -> No
             quiet = request.app[keys.SETTINGS].quiet_seconds(item.channel)
             await _accept_message(acceptor, message_item(runtime, posted, item, quiet))
         case StatusUpdate():
-            await acceptor.accept_status(status_item(runtime, posted, item))
+            await _accept_status(acceptor, posted.account, item, status_item(runtime, posted, item))
         case Ignored():
             _log.info("ignored", account=str(posted.account.id), reason=item.reason)
 
@@ -128,6 +128,23 @@ async def _accept(request: web.Request, posted: Posted, item: InboundItem) -> No
 async def _accept_message(acceptor: Acceptor, item: dict[str, object]) -> None:
     accepted = await acceptor.accept_message(item)
     _log.info("accepted", message=str(accepted.message_id), duplicate=accepted.duplicate)
+
+
+async def _accept_status(
+    acceptor: Acceptor, account: ChannelAccount, update: StatusUpdate, item: dict[str, object]
+) -> None:
+    """Stores a status. One of no message that we know is acknowledged too: the provider cannot mend it, and those of
+    our own messages carry our id, so that they find their message even before its receipt does.
+    """
+    accepted = await acceptor.accept_status(item)
+    if accepted.message_id is None:
+        UNMATCHED.labels(provider=account.provider).inc()
+        _log.warning(
+            "status of no known message",
+            account=str(account.id),
+            provider_message=update.provider_message_id,
+            status=update.status,
+        )
 
 
 def _acknowledged(adapter: ChannelAdapter) -> web.Response:

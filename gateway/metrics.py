@@ -5,6 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_
 
 INBOUND = Counter("waystation_inbound_requests", "Posts of providers by answer.", ("provider", "status"))
 DENIED = Counter("waystation_denied", "Refused signatures and keys.", ("type",))
+UNMATCHED = Counter("waystation_unmatched_statuses", "Statuses of messages that nobody knows.", ("provider",))
 WORK = Counter("waystation_work", "Finished pieces of work by lane and result.", ("lane", "result"))
 WORK_SECONDS = Histogram(
     "waystation_work_seconds",

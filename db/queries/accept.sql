@@ -260,7 +260,9 @@ found as (
     join locked m
         on m.distributor_id = meant.distributor_id and m.channel_account_id = meant.channel_account_id and m.id = meant.id
 ),
--- The key is taken only where a message is meant, so that a status that came too early may come again.
+-- The key is taken only where a message is meant. A status that comes before its message's receipt and does not carry our id
+-- is answered, logged and counted, and then gone: Twilio does not repeat what was answered. Parking it is a later issue; a
+-- provider, or a person, who posts it again is not taken for a duplicate.
 mapped as (
     insert into external_message_mappings (distributor_id, channel_account_id, provider_key, message_id, created_at)
     select distributor_id, channel_account_id, provider_key, status_event_id, received_at

@@ -66,6 +66,11 @@ class Gateway:
         async with self.client.post(path, data=form, headers={"X-Twilio-Signature": signature}) as answer:
             return answer.status, await answer.text()
 
+    async def metric(self, name: str, labels: str) -> float:
+        async with self.client.get("/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name}{{{labels}}}"))
+
     async def count(self, table: str, where: str = "true") -> int:
         async with self.runtime.database.tenant(self.account.distributor_id) as connection:
             number: int = await connection.fetchval(f"select count(*) from {table} where {where}")
@@ -227,6 +232,23 @@ async def test_a_status_callback_moves_the_message_up(gateway: Gateway, runtime:
 
     assert answer[0] == 200
     assert await gateway.count("messages", "status = 'READ'") == 1
+
+
+@pytest.mark.parametrize("query", ["", "?message=0191d6a0-0000-7000-8000-00000000abcd"])
+async def test_a_status_of_a_message_that_nobody_knows_is_logged_and_counted(gateway: Gateway, query: str):
+    form = {
+        "MessageSid": "SM" + "9" * 32,
+        "AccountSid": TWILIO_CREDENTIALS["account_sid"],
+        "MessageStatus": "sent",
+    }
+    before = await gateway.metric("waystation_unmatched_statuses_total", 'provider="twilio"')
+
+    with capture_logs() as logs:
+        assert (await gateway.post(form, path=f"{gateway.path}/status{query}"))[0] == 200
+
+    (line,) = [line for line in logs if line["event"] == "status of no known message"]
+    assert line["provider_message"] == form["MessageSid"]
+    assert await gateway.metric("waystation_unmatched_statuses_total", 'provider="twilio"') == before + 1
 
 
 async def test_a_message_posted_to_the_status_hook_is_not_lost(gateway: Gateway):
