@@ -142,6 +142,17 @@ async def test_a_send_whose_lease_was_taken_over_does_not_leave(desk: Desk, cloc
     assert len(desk.provider.sent) == 1
 
 
+async def test_a_send_waits_for_a_stop_that_is_being_stored(desk: Desk, admin_dsn: str):
+    await desk.queue()
+    async with desk.runtime.database.tenant(desk.tenant) as stopping:
+        await stopping.execute("update customer_contacts set opted_out_at = now()")
+        sending = asyncio.create_task(desk.send())
+        await blocked_by(admin_dsn)
+
+    assert await sending == [SendResult.FAILED]
+    assert desk.provider.sent == []
+
+
 async def test_a_send_that_always_breaks_is_given_up(desk: Desk, clock: FakeClock):
     class Broken(FakeAdapter):
         async def send(self, *_: Any) -> Any:

@@ -17,7 +17,7 @@ from channels.registry import build_adapters
 from channels.signatures import twilio_signature
 from db.lanes import ClaimTerms, claim_sends, claim_turns
 from db.tenant import Database, open_database
-from db.wake import Notifier
+from db.wake import Notifier, listening
 from gateway import keys
 from gateway.app import build_app
 from gateway.inbound import BODY_CAP
@@ -254,6 +254,39 @@ async def test_a_status_of_a_message_that_nobody_knows_is_logged_and_counted(gat
 async def test_a_message_posted_to_the_status_hook_is_not_lost(gateway: Gateway):
     assert (await gateway.post(gateway.form(), path=f"{gateway.path}/status"))[0] == 200
     assert await gateway.count("messages", "text = '2 cajas de coca 600'") == 1
+
+
+async def test_what_was_stored_wakes_the_workers(gateway: Gateway, runtime_dsn: str):
+    status = {
+        "MessageSid": "SM" + "9" * 32,
+        "AccountSid": TWILIO_CREDENTIALS["account_sid"],
+        "MessageStatus": "sent",
+    }
+    heard = asyncio.Event()
+    async with listening(runtime_dsn, heard.set), asyncio.timeout(10):
+        await heard.wait()  # the one at the start
+        for form, path in ((gateway.form(), gateway.path), (status, f"{gateway.path}/status")):
+            heard.clear()
+            await gateway.post(form, path=path)
+            await heard.wait()
+
+
+async def test_headers_that_let_somebody_in_are_not_stored(gateway: Gateway):
+    form = gateway.form()
+    private = {"Authorization": "Basic c2VjcmV0", "COOKIE": "session=secret", "proxy-authorization": "secret"}
+    signature = twilio_signature(TOKEN, PUBLIC_URL + gateway.path, form.items())
+
+    async with gateway.client.post(
+        gateway.path, data=form, headers={"X-Twilio-Signature": signature, **private}
+    ) as answer:
+        assert answer.status == 200
+
+    async with gateway.runtime.database.tenant(gateway.account.distributor_id) as connection:
+        (kept,) = await connection.fetchrow("select headers from inbound_events")
+    names = {name.casefold() for name in kept}
+    assert "x-twilio-signature" in names
+    assert not names & {"authorization", "cookie", "proxy-authorization"}
+    assert "secret" not in str(kept)
 
 
 async def test_a_post_over_get_is_verified_too(gateway: Gateway):
