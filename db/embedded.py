@@ -46,7 +46,7 @@ __all__ = [
 HOST: Final = "127.0.0.1"
 GENTLE_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "max_connections": "60",
+        "max_connections": "100",  # seven processes of ours with 13 each, and a person's psql
         "shared_buffers": "128MB",
         "fsync": "on",
         "listen_addresses": HOST,

@@ -104,16 +104,16 @@ class Database:
         await asyncio.gather(self._app.close(), self._worker.close())
 
 
-async def open_database(dsn: str, *, size: int = 8) -> Database:
-    """Opens both pools with a run-time login's DSN; ``timeout`` seconds cap a connect. Raises
-    DatabaseUnavailable.
+async def open_database(dsn: str, *, app: int = 8, worker: int = 8) -> Database:
+    """Opens both pools with a run-time login's DSN; ``app`` and ``worker`` are the most connections that each
+    role's may have. Raises DatabaseUnavailable.
     """
     try:
-        app = await _open_pool(dsn, APP_ROLE, size)
-        worker = await _open_pool(dsn, WORKER_ROLE, size)
+        app_pool = await _open_pool(dsn, APP_ROLE, app)
+        worker_pool = await _open_pool(dsn, WORKER_ROLE, worker)
     except _AWAY as error:
         raise DatabaseUnavailable from error
-    return Database(app, worker)
+    return Database(app_pool, worker_pool)
 
 
 async def _open_pool(dsn: str, role: str, size: int) -> Pool:

@@ -34,7 +34,11 @@ from handlers.turns import TurnTools
 from handlers.upkeep import make_partitions
 
 HOME = Path(".waystation")
-_POOL_SIZE = 10
+# What one process opens at most. Tenants' transactions are those of the API, of four turns and of twenty sends, and short: a
+# model or a provider is never asked in one. Across tenants there are one flush of messages, one of statuses and one of
+# attempts at a time, three claims, and look-ups of a moment. A worker listens on one connection more.
+APP_CONNECTIONS = 8
+WORKER_CONNECTIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ async def open_services(
         if access.embedded:
             await migrate(access.admin_dsn, access.master_keys)
         dsn = await find_runtime_dsn(access.admin_dsn, access.master_keys)
-        database = await open_database(dsn, size=_POOL_SIZE)
+        database = await open_database(dsn, app=APP_CONNECTIONS, worker=WORKER_CONNECTIONS)
         stack.push_async_callback(database.close)
         await _check_keys(database, access)
         clock = await open_clock(database)

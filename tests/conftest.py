@@ -92,7 +92,7 @@ async def runtime_dsn(admin_dsn: str) -> str:
 
 @pytest.fixture
 async def database(runtime_dsn: str) -> AsyncIterator[Database]:
-    database = await open_database(runtime_dsn, size=8)
+    database = await open_database(runtime_dsn)
     yield database
     await database.close()
 

@@ -37,7 +37,7 @@ async def build_worker(
 ) -> tuple[Worker, AsyncExitStack]:
     """A worker as `waystation work` builds it, with the caller's clock; the stack closes what it uses."""
     stack = AsyncExitStack()
-    database = await open_database(dsn, size=6)
+    database = await open_database(dsn, app=6, worker=6)
     runtime = Runtime(
         database=database,
         sealer=Sealer([master_key]),

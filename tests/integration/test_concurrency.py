@@ -476,7 +476,7 @@ async def _store(database: Database, statement: str) -> None:
     ],
 )
 async def test_a_server_that_answers_and_cannot_store_is_away(runtime_dsn: str, statement: str):
-    database: Database = await open_database(runtime_dsn, size=1)
+    database: Database = await open_database(runtime_dsn, app=1, worker=1)
     try:
         with pytest.raises(DatabaseUnavailable):
             await _store(database, statement)

@@ -169,7 +169,7 @@ async def test_the_second_start_finds_the_rows_of_the_first_under_the_same_addre
 
 async def test_the_server_is_gentle_durable_and_asks_for_the_password(data_dir: Path) -> None:
     async with embedded_postgres(data_dir) as server:
-        for name, value in {"max_connections": "60", "shared_buffers": "128MB", "fsync": "on"}.items():
+        for name, value in {"max_connections": "100", "shared_buffers": "128MB", "fsync": "on"}.items():
             assert await run(server, f"show {name}") == value
         assert await run(server, "show listen_addresses") == "127.0.0.1"
         assert await run(server, "select 'ä' < 'z'") is False

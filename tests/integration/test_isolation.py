@@ -190,7 +190,7 @@ async def test_a_row_cannot_point_into_another_tenant(admin: Any, tenants: tuple
 @pytest.mark.parametrize("table", TABLES)
 async def test_two_tenants_on_one_pooled_connection(runtime_dsn: str, tenants: tuple[UUID, UUID], table: str):
     """The setting of one transaction must not reach the next one on the same connection."""
-    database = await open_database(runtime_dsn, size=1)
+    database = await open_database(runtime_dsn, app=1, worker=1)
     column = tenant_column(table)
     seen, pids = [], set()
     for tenant in (*tenants, *tenants):
