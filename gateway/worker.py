@@ -31,6 +31,18 @@ POLL_SECONDS = 0.25
 DRAIN_SECONDS = 25.0
 _AWAY_SECONDS = 1.0
 _ROOM_DIVISOR = 4
+TURNS_AT_ONCE = 4
+SENDS_AT_ONCE = 20
+DELIVERIES_AT_ONCE = 100
+# How much of a lane one tenant (or, of deliveries, one endpoint) may have under lease, on all workers together. Fairness is
+# the claim's order: whoever has least under lease is next, so that a tenant who comes later waits for one slot, not for
+# another's backlog. The share only bounds how many slots that one can be waiting for.
+# Turns end by themselves and are slow for all tenants alike (the model), so one tenant may fill eight workers.
+TURN_SHARE = 8 * TURNS_AT_ONCE
+# Half a worker: a tenant's provider account takes fewer messages a second than that sends.
+SEND_SHARE = SENDS_AT_ONCE // 2
+# An endpoint that never answers holds its share for 15 s each time: a tenth, which is also what a receiver gets at once.
+DELIVERY_SHARE = DELIVERIES_AT_ONCE // 10
 # A lease must outlast the longest attempt: an engine's 20 s, a receiver's 15 s, each with room for the database. A
 # send's is renewed before its request leaves (handlers.outbound).
 TURN_LEASE = timedelta(seconds=45)
@@ -53,6 +65,9 @@ class LaneRunner(Generic[Claimed]):
 
     def __init__(self, lane: Lane[Claimed]) -> None:
         self._lane = lane
+        # Claims are worth their round trip in numbers: a busy lane waits until a quarter of it is free. In a small one
+        # every slot counts, beside work that takes seconds.
+        self._least_room = max(lane.concurrency // _ROOM_DIVISOR, 1)
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
@@ -66,8 +81,7 @@ class LaneRunner(Generic[Claimed]):
         stopped = asyncio.create_task(self._stop.wait(), name=f"{self._lane.name}-stop")
         while not self._stop.is_set():
             room = self._lane.concurrency - len(self._running)
-            # Claims are worth their round trip in numbers: a busy lane waits until a quarter of it is free.
-            if room > self._lane.concurrency // _ROOM_DIVISOR:
+            if room >= self._least_room:
                 await self._claim_and_start(room)
             else:
                 await asyncio.wait({*self._running, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -153,9 +167,9 @@ class Worker:
         self._tools = tools
         self._settler: Batcher[FinishedDelivery, None] = Batcher(lambda items: settle(runtime, items))
         self._runners: tuple[LaneRunner[Any], ...] = (
-            LaneRunner(Lane("turn", self._claim_turns, self._turn, concurrency=4)),
-            LaneRunner(Lane("send", self._claim_sends, self._send, concurrency=20)),
-            LaneRunner(Lane("delivery", self._claim_deliveries, self._deliver, concurrency=100)),
+            LaneRunner(Lane("turn", self._claim_turns, self._turn, TURNS_AT_ONCE)),
+            LaneRunner(Lane("send", self._claim_sends, self._send, SENDS_AT_ONCE)),
+            LaneRunner(Lane("delivery", self._claim_deliveries, self._deliver, DELIVERIES_AT_ONCE)),
         )
 
     def wake(self) -> None:
@@ -178,17 +192,17 @@ class Worker:
         return ClaimTerms(batch=batch, share=share, lease=lease, shard=self._tools.shard)
 
     async def _claim_turns(self, room: int) -> Sequence[ClaimedTurn]:
-        terms = self._terms(room, 2, TURN_LEASE)
+        terms = self._terms(room, TURN_SHARE, TURN_LEASE)
         async with self._runtime.database.worker_statements() as connection:
             return await lanes.claim_turns(connection, terms, self._runtime.clock(), self._runtime.new_id())
 
     async def _claim_sends(self, room: int) -> Sequence[ClaimedSend]:
-        terms = self._terms(room, 5, SEND_LEASE)
+        terms = self._terms(room, SEND_SHARE, SEND_LEASE)
         async with self._runtime.database.worker_statements() as connection:
             return await lanes.claim_sends(connection, terms, self._runtime.clock(), self._runtime.new_id())
 
     async def _claim_deliveries(self, room: int) -> Sequence[ClaimedDeliveryRow]:
-        terms = self._terms(room, 10, DELIVERY_LEASE)
+        terms = self._terms(room, DELIVERY_SHARE, DELIVERY_LEASE)
         attempt_ids = [self._runtime.new_id() for _ in range(room)]
         token = self._runtime.new_id()
         async with self._runtime.database.worker_statements() as connection:

@@ -27,10 +27,13 @@ with input as (
 taken as (
     select i.*
     from input i
-    where $2::boolean or exists (
-        select from customer_contacts c
+    left join lateral (
+        select true as known
+        from customer_contacts c
         where c.distributor_id = i.distributor_id and c.channel = i.channel and c.address = i.address
-    )
+        limit 1
+    ) c on true
+    where $2::boolean or c.known
 ),
 -- The dedupe comes first: whoever takes the provider's key goes on, everyone else is a duplicate.
 mapped as (

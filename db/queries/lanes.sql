@@ -1,12 +1,26 @@
 -- Work that is due: claimed in batches, fair over tenants or endpoints, nothing locked while it is done.
 -- Parameters everywhere: $1 now, $2 lease until, $3 lease token, $4 batch, $5 share of one tenant or endpoint (what it
 -- has under lease counts), $6 shard, $7 number of shards (by tenant). Of the candidates each tenant's (or endpoint's)
--- oldest comes first, then each one's second, and so on: a backlog waits for itself only.
+-- oldest comes first, then each one's second, and so on: a backlog waits for itself only. Which tenants (or endpoints) have
+-- anything due is read off the index of what is due, one step for each of them: those without work cost nothing.
 
 -- name: claim_turns
-with due as (
+with recursive waiting as (
+    (select c.distributor_id as id from conversations c where c.turn_due_at <= $1 order by c.distributor_id limit 1)
+    union all
+    select following.id
+    from waiting d
+    cross join lateral (
+        select c.distributor_id as id
+        from conversations c
+        where c.turn_due_at <= $1 and c.distributor_id > d.id
+        order by c.distributor_id
+        limit 1
+    ) following
+),
+due as (
     select c.distributor_id, c.id
-    from distributors d
+    from waiting d
     cross join lateral (
         select count(*) as held from conversations h where h.distributor_id = d.id and h.turn_lease_until > $1
     ) busy
@@ -31,9 +45,22 @@ returning c.distributor_id, c.id as conversation_id, c.turn_generation as genera
     c.turn_lease_token as lease_token;
 
 -- name: claim_sends
-with due as (
+with recursive waiting as (
+    (select m.distributor_id as id from messages m where m.send_due_at <= $1 order by m.distributor_id limit 1)
+    union all
+    select following.id
+    from waiting d
+    cross join lateral (
+        select m.distributor_id as id
+        from messages m
+        where m.send_due_at <= $1 and m.distributor_id > d.id
+        order by m.distributor_id
+        limit 1
+    ) following
+),
+due as (
     select m.distributor_id, m.id
-    from distributors d
+    from waiting d
     cross join lateral (
         select count(*) as held from messages h where h.distributor_id = d.id and h.send_lease_until > $1
     ) busy
@@ -65,19 +92,44 @@ returning m.distributor_id, m.id as message_id, m.send_attempts as attempts, m.s
 -- name: claim_deliveries
 -- Writes the attempt in the same statement, before the post; $8 gives ids for the attempts. What is due for an endpoint
 -- that takes nothing any more (an event may have been stored while it was being disabled) is cancelled instead.
-with cancelled as (
+with recursive waiting as (
+    (
+        select d.distributor_id, d.endpoint_id
+        from webhook_deliveries d
+        where d.due_at <= $1
+        order by d.distributor_id, d.endpoint_id
+        limit 1
+    )
+    union all
+    select following.distributor_id, following.endpoint_id
+    from waiting e
+    cross join lateral (
+        select d.distributor_id, d.endpoint_id
+        from webhook_deliveries d
+        where d.due_at <= $1 and (d.distributor_id, d.endpoint_id) > (e.distributor_id, e.endpoint_id)
+        order by d.distributor_id, d.endpoint_id
+        limit 1
+    ) following
+),
+endpoint as (
+    select w.distributor_id, w.id, w.enabled and w.deleted_at is null as takes
+    from waiting e
+    cross join lateral (
+        select w.* from webhook_endpoints w where w.distributor_id = e.distributor_id and w.id = e.endpoint_id limit 1
+    ) w
+),
+cancelled as (
     update webhook_deliveries d
     set status = 'CANCELLED', due_at = null, lease_until = null, lease_token = null, updated_at = $1
-    from webhook_endpoints w
-    where (not w.enabled or w.deleted_at is not null)
-        and d.distributor_id = w.distributor_id and d.endpoint_id = w.id and d.due_at <= $1
+    from endpoint w
+    where not w.takes and d.distributor_id = w.distributor_id and d.endpoint_id = w.id and d.due_at <= $1
 ),
 due as (
     select d.*, row_number() over (order by d.place, d.due_at) as line
     from (
         select d.distributor_id, d.endpoint_id, d.event_id,
             busy.held + row_number() over (partition by w.id order by d.due_at) as place, d.due_at
-        from webhook_endpoints w
+        from endpoint w
         cross join lateral (
             select count(*) as held
             from webhook_deliveries h
@@ -99,8 +151,7 @@ due as (
             limit greatest($5 - busy.held, 0)
             for update skip locked
         ) d
-        where w.enabled and w.deleted_at is null
-            and mod(hashtext(w.distributor_id::text)::bigint + 2147483648, $7) = $6
+        where w.takes and mod(hashtext(w.distributor_id::text)::bigint + 2147483648, $7) = $6
     ) d
     order by d.place, d.due_at
     limit $4

@@ -1,6 +1,7 @@
 """What the hot statements read: their work grows with what is asked for, not with what lies in the tables."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -10,8 +11,10 @@ import pytest
 from channels.base import MessageStatus, StatusUpdate
 from db.named_sql import load_statements
 from handlers.inbound import accept_messages, status_item
+from handlers.outbound import queue_message
 from handlers.runtime import Runtime
-from tests.factories import accepted_item, inbound, make_account, make_distributor, posted
+from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint, posted
+from tests.fakes import FakeClock
 
 MANY = 3_000
 
@@ -42,10 +45,9 @@ async def explain(runtime: Runtime, source: str, name: str, *arguments: Any) -> 
     return plan
 
 
-async def administer(admin_dsn: str, *statements: str) -> None:
+async def administer(admin_dsn: str, statements: str) -> None:
     admin = await asyncpg.connect(admin_dsn)
-    for statement in statements:
-        await admin.execute(statement)
+    await admin.execute(statements)
     await admin.execute("analyze")
     await admin.close()
 
@@ -69,3 +71,66 @@ async def test_a_status_reads_its_message_alone(runtime: Runtime, admin_dsn: str
     plan = await explain(runtime, "accept", "accept_statuses", [item])
 
     assert 0 < rows_read(plan, "messages") < 20
+
+
+async def test_a_message_reads_its_own_contact_alone(runtime: Runtime, admin_dsn: str):
+    account = await make_account(runtime, await make_distributor(runtime))
+    await accept_messages(runtime, [accepted_item(runtime, account, inbound())])
+    await administer(
+        admin_dsn,
+        "insert into customer_contacts (distributor_id, id, channel, address, created_at)"
+        f" select distributor_id, gen_random_uuid(), 'SMS', '+' || g, now() from customer_contacts, generate_series(1, {MANY}) g",
+    )
+    item = {**accepted_item(runtime, account, inbound(key="SM2")), "ordinal": 0}
+
+    plan = await explain(runtime, "accept", "accept_messages", [item], False)
+
+    assert 0 < rows_read(plan, "customer_contacts") < 20
+
+
+IDLE_TENANTS = f"""
+    insert into distributors (id, name, created_at, updated_at)
+        select gen_random_uuid(), 'idle', now(), now() from generate_series(1, {MANY});
+    insert into webhook_endpoints (distributor_id, id, name, url, event_types, secrets_sealed, created_at, updated_at)
+        select id, gen_random_uuid(), 'e', 'https://x.test', array['*'], '', now(), now() from distributors where name = 'idle';
+    insert into channel_accounts (distributor_id, id, channel, provider, address, credentials_sealed, created_at, updated_at)
+        select id, gen_random_uuid(), 'SMS', 'twilio', '+1', '', now(), now() from distributors where name = 'idle';
+    insert into customer_contacts (distributor_id, id, channel, address, created_at)
+        select id, gen_random_uuid(), 'SMS', '+2', now() from distributors where name = 'idle';
+    insert into conversations (distributor_id, id, channel_account_id, contact_id, channel, last_message_at, created_at)
+        select a.distributor_id, gen_random_uuid(), a.id, k.id, 'SMS', now(), now()
+        from channel_accounts a join customer_contacts k using (distributor_id) where a.address = '+1';
+"""
+
+
+@pytest.mark.parametrize("lane", ["turns", "sends", "deliveries"])
+async def test_a_claim_reads_nothing_of_tenants_without_work(
+    runtime: Runtime, clock: FakeClock, admin_dsn: str, lane: str
+):
+    account = await make_account(runtime, await make_distributor(runtime))
+    await make_endpoint(runtime, account.distributor_id, ["*"])
+    await accept_messages(runtime, [accepted_item(runtime, account, inbound())])
+    async with runtime.database.tenant(account.distributor_id) as connection:
+        conversation = await connection.fetchval("select id from conversations")
+    await queue_message(runtime, account.distributor_id, conversation, text="hola")
+    await administer(admin_dsn, IDLE_TENANTS)
+    now = clock.advance(5)
+    ids = [[runtime.new_id() for _ in range(10)]] if lane == "deliveries" else []
+
+    plan = await explain(
+        runtime,
+        "lanes",
+        f"claim_{lane}",
+        now,
+        now + timedelta(seconds=30),
+        runtime.new_id(),
+        10,
+        5,
+        0,
+        1,
+        *ids,
+    )
+
+    assert plan["Actual Rows"] > 0
+    for table in ("distributors", "conversations", "messages", "webhook_endpoints", "webhook_deliveries"):
+        assert rows_read(plan, table) < 50, table

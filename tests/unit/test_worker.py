@@ -67,6 +67,31 @@ async def test_everything_is_done_with_no_more_at_once_than_allowed():
     assert max(work.claims) <= 3
 
 
+@pytest.mark.parametrize(
+    ("concurrency", "busy", "claimed"), [(4, 3, [1]), (1, 0, [1]), (20, 16, []), (20, 15, [5])]
+)
+async def test_a_small_lane_fills_every_slot_and_a_large_one_waits_until_a_quarter_is_free(
+    concurrency: int, busy: int, claimed: list[int]
+):
+    """``busy`` pieces of work hang; then there is more."""
+    work = Work(*range(busy))
+    runner = LaneRunner(Lane("test", work.claim, work.handle, concurrency))
+    task = asyncio.create_task(runner.run())
+    async with asyncio.timeout(10):
+        while work.running < busy:  # noqa: ASYNC110 - the lane has no event for it
+            await asyncio.sleep(0)
+    work.claims.clear()
+
+    runner.wake()
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    assert work.claims[:1] == claimed
+    work.open.set()
+    runner.stop()
+    await task
+
+
 async def test_a_bad_row_does_not_stop_the_lane():
     work = Work(1, -1, 2, -2, 3)
 
