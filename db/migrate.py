@@ -16,11 +16,12 @@ import asyncpg
 
 from db.errors import DatabaseRefused, DatabaseUnavailable, SchemaOutdated
 from db.jobs import install_jobs
-from db.sealing import derive_login_name, derive_login_password
+from db.sealing import derive_login_name, derive_login_password, derive_login_verifier
 
 _LOCK = 0x57617973  # any constant; one program of this name migrates a database at a time
 _LOCK_TRIES = 30
 _FILE = re.compile(r"^(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.sql$")
+_ROLE_TRIES = 100  # each failure is another migration's success
 _LEDGER = """
 create table if not exists schema_migrations (
     version int primary key, name text not null, checksum text not null,
@@ -103,7 +104,7 @@ async def _apply(
 ) -> None:
     login = derive_login_name(master_keys[0])
     await connection.execute("select set_config('waystation.login', $1, false)", login)
-    await connection.execute(_read_sql("roles.sql"))
+    await _change_roles(connection, _read_sql("roles.sql"))
     await connection.execute("set role waystation_owner")
     await connection.execute(_LEDGER)
     await connection.execute("grant select on schema_migrations to waystation_app, waystation_worker")
@@ -114,8 +115,27 @@ async def _apply(
     for later in ("jobs.sql", "identity.sql"):
         await connection.execute(_read_sql(later))
     await connection.execute("reset role")
-    # ALTER ROLE takes no parameters; the derived password is hexadecimal.
-    await connection.execute(f"alter role {login} password '{derive_login_password(master_keys[0])}'")
+    # ALTER ROLE takes no parameters; a verifier's characters are those of base64.
+    await _change_roles(connection, f"alter role {login} password '{derive_login_verifier(master_keys[0])}'")
+
+
+async def _change_roles(connection: Any, statements: str) -> None:
+    """Roles are the cluster's and our lock is one database's: where another database is migrated at the same
+    time, the second change of a role is refused. By then the first one is committed, so it is tried at once.
+    """
+    for tries_left in reversed(range(_ROLE_TRIES)):
+        try:
+            await connection.execute(statements)
+        except (asyncpg.InternalServerError, asyncpg.UniqueViolationError) as error:
+            if not tries_left or not _came_second(error):
+                raise
+        else:
+            return
+
+
+def _came_second(error: asyncpg.PostgresError) -> bool:
+    """PostgreSQL has no code of its own for it: "tuple concurrently updated", or a grant that exists by now."""
+    return isinstance(error, asyncpg.UniqueViolationError) or "tuple concurrently" in str(error)
 
 
 async def _apply_patiently(connection: Any, migration: Migration) -> None:

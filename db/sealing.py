@@ -27,6 +27,10 @@ _NONCE = slice(69, 81)
 _CIPHERTEXT = slice(81, None)
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+_SALT_BYTES = 16
+_SCRAM_ITERATIONS = (
+    4096  # PostgreSQL's own number; the password is 256 random bits, which no number of guesses finds
+)
 
 
 def decode_master_key(text: str) -> bytes:
@@ -102,3 +106,18 @@ def derive_login_name(master_key: bytes) -> str:
 def derive_login_password(master_key: bytes) -> str:
     """The run-time login's password: the same on every machine that holds the key, written down on none."""
     return hmac.new(master_key, b"waystation database login", hashlib.sha256).hexdigest()
+
+
+def derive_login_verifier(master_key: bytes) -> str:
+    """What the server needs to know of the run-time login's password: its SCRAM-SHA-256 verifier, from which
+    the password cannot be had. A statement with it may be logged.
+
+    Source: RFC 5803; PostgreSQL, "CREATE ROLE", a password that is encrypted already.
+    """
+    salt = hmac.new(master_key, b"waystation database login salt", hashlib.sha256).digest()[:_SALT_BYTES]
+    password = derive_login_password(master_key).encode()
+    salted = hashlib.pbkdf2_hmac("sha256", password, salt, _SCRAM_ITERATIONS)
+    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    texts = (base64.b64encode(part).decode("ascii") for part in (salt, stored_key, server_key))
+    return "SCRAM-SHA-256${}:{}${}:{}".format(_SCRAM_ITERATIONS, *texts)

@@ -11,8 +11,9 @@ import db.migrate
 from db.embedded import EmbeddedPostgres
 from db.errors import DatabaseRefused, DatabaseUnavailable, SchemaOutdated
 from db.migrate import find_runtime_dsn, migrate, read_migrations
-from db.sealing import derive_login_name
+from db.sealing import derive_login_name, derive_login_password
 from tests.conftest import MASTER_KEY
+from tests.integration.test_concurrency import blocked_by
 
 KEYS = [MASTER_KEY]
 
@@ -42,6 +43,58 @@ async def test_from_many_places_at_once(empty_dsn: str):
     applied = await asyncio.gather(*(migrate(empty_dsn, KEYS) for _ in range(5)))
 
     assert sorted(len(migrations) for migrations in applied) == [0, 0, 0, 0, len(read_migrations())]
+
+
+async def test_of_several_databases_of_one_cluster_at_once(postgres: EmbeddedPostgres):
+    """They share the roles; each runs with a key of its own and with one that they have in common."""
+    names = [f"empty_{number}" for number in range(5)]
+    admin = await asyncpg.connect(postgres.dsn)
+    for name in names:
+        await admin.execute(f"create database {name}")
+
+    done = await asyncio.gather(
+        *(migrate(postgres.dsn_for(name), KEYS, through=1) for name in names for _ in range(2)),
+        return_exceptions=True,
+    )
+
+    for name in names:
+        await admin.execute(f"drop database {name} with (force)")
+    await admin.close()
+    assert [result for result in done if isinstance(result, BaseException)] == []
+
+
+async def test_a_role_that_somebody_else_changes_at_that_moment_is_changed_afterwards(
+    empty_dsn: str, postgres: EmbeddedPostgres
+):
+    login = derive_login_name(MASTER_KEY)
+    other = await asyncpg.connect(postgres.dsn)
+    for change in ("nologin", "connection limit 50"):
+        async with other.transaction():
+            await other.execute(f"alter role {login} {change}")
+            migrating = asyncio.create_task(migrate(empty_dsn, KEYS, through=1))
+            await blocked_by(postgres.dsn)
+        await migrating
+    await other.execute(f"alter role {login} connection limit -1")
+    may_log_in = await other.fetchval("select rolcanlogin from pg_roles where rolname = $1", login)
+    await other.close()
+
+    assert may_log_in
+
+
+async def test_the_logins_password_is_in_no_statement(empty_dsn: str, postgres: EmbeddedPostgres):
+    """A server that logs what it is told (log_statement) must not hold the password in its log."""
+    admin = await asyncpg.connect(empty_dsn)
+    await admin.execute("alter database empty set log_statement = 'all'")
+    await admin.close()
+
+    await migrate(empty_dsn, KEYS)
+
+    log = (postgres.data_dir / "postgres.log").read_text(encoding="utf-8")
+    assert f"alter role {derive_login_name(MASTER_KEY)} password" in log
+    assert derive_login_password(MASTER_KEY) not in log
+    connection = await asyncpg.connect(await find_runtime_dsn(empty_dsn, KEYS))
+    assert await connection.fetchval("select current_user") == derive_login_name(MASTER_KEY)
+    await connection.close()
 
 
 async def test_a_dry_run_changes_nothing(empty_dsn: str):

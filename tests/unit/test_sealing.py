@@ -1,11 +1,13 @@
 """Sealed values open with their key and context, and with nothing else."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from db.errors import SealBroken
-from db.sealing import Sealer, decode_master_key, derive_login_password
+from db.sealing import Sealer, decode_master_key, derive_login_password, derive_login_verifier
 
 OLD, NEW = bytes(32), bytes(range(32))
 
@@ -60,6 +62,16 @@ def test_a_bad_master_key_is_not_repeated(text: str):
 
 def test_a_login_password_depends_on_the_key_alone():
     assert derive_login_password(OLD) == derive_login_password(OLD) != derive_login_password(NEW)
+
+
+def test_a_logins_verifier_is_of_the_form_that_postgresql_takes_and_tells_no_password():
+    verifier = derive_login_verifier(OLD)
+
+    assert re.fullmatch(
+        r"SCRAM-SHA-256\$4096:[A-Za-z0-9+/=]{24}\$[A-Za-z0-9+/=]{44}:[A-Za-z0-9+/=]{44}", verifier
+    )
+    assert derive_login_password(OLD) not in verifier
+    assert verifier != derive_login_verifier(NEW)
 
 
 def test_no_key_is_an_error():
