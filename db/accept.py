@@ -85,6 +85,19 @@ async def _fetch(connection: Connection, statement: str, *arguments: Any) -> lis
         raise
 
 
+async def list_opted_out(connection: Connection, items: Sequence[dict[str, Any]]) -> set[ContactKey]:
+    """Which of the items' contacts are opted out."""
+    contacts = [{name: item[name] for name in ("distributor_id", "channel", "address")} for item in items]
+    return {ContactKey(*row) for row in await connection.fetch(_SQL["list_opted_out"], contacts)}
+
+
+async def learn_opt_outs(connection: Connection, items: Sequence[dict[str, Any]]) -> None:
+    """Marks the recipients of refused messages as opted out and tells it, once each; takes the transaction in
+    which ``accept_statuses`` stores the same items afterwards.
+    """
+    await connection.execute(_SQL["learn_opt_outs"], list(items))
+
+
 def _numbered(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**item, "ordinal": ordinal} for ordinal, item in enumerate(items)]
 
