@@ -69,6 +69,12 @@ create table distributors (
 );
 comment on table distributors is
     '[1 Tenancy & authentication] A tenant: one wholesaler that sells through the platform, with its settings.';
+comment on column distributors.name is 'The wholesaler''s name, as its customers know it.';
+comment on column distributors.time_zone is 'IANA name; delivery days are read in it.';
+comment on column distributors.locale is 'Language of replies until a customer''s own is known.';
+comment on column distributors.currency is 'ISO 4217; new orders take it, and figures count orders in it.';
+comment on column distributors.auto_reply is 'Which answers leave by themselves: none, only those that code words, or all.';
+comment on column distributors.ai_confidence_threshold is 'A line below it sends its order to review.';
 comment on column distributors.catalogue_version is 'Counts changes of products, so that a matcher knows when to build its index anew.';
 call protect_tenant_table('distributors', 'id');
 grant select on distributors to waystation_app, waystation_worker;
@@ -92,6 +98,13 @@ create table distributor_usage (
 );
 comment on table distributor_usage is
     '[1 Tenancy & authentication] What a tenant used in a calendar month (UTC): always a recount of the rows themselves, so it cannot drift.';
+comment on column distributor_usage.period is 'First day of the month.';
+comment on column distributor_usage.messages_in is 'Inbound messages made in the month.';
+comment on column distributor_usage.messages_out is 'Outbound messages made in the month, failed ones included.';
+comment on column distributor_usage.orders is 'Orders made in the month, whatever became of them.';
+comment on column distributor_usage.ai_requests is 'Turns in which an engine was asked, failures included.';
+comment on column distributor_usage.ai_tokens is 'Tokens read and written by models.';
+comment on column distributor_usage.ai_cost_micro_usd is 'What models cost, in millionths of a US dollar.';
 comment on column distributor_usage.customers is 'Customers at the time of counting; all other counts are of the month.';
 call protect_tenant_table('distributor_usage');
 grant select, insert on distributor_usage to waystation_app;

@@ -14,6 +14,9 @@ create table user_profiles (
 );
 comment on table user_profiles is
     '[1 Tenancy & authentication] A person of the tenant''s staff with one role. Where the host signs people in (auth.uid()), their ACTIVE profile selects the tenant.';
+comment on column user_profiles.role is 'Changed by set_user_role() alone: no run-time role may write it.';
+comment on column user_profiles.status is 'Only an ACTIVE profile selects a tenant or may give roles.';
+comment on column user_profiles.display_name is 'How colleagues see the person.';
 comment on column user_profiles.id is 'The signed-in identity''s id. One identity belongs to one tenant, so it is unique by itself.';
 create unique index user_profiles_id on user_profiles (id);
 call protect_tenant_table('user_profiles');
@@ -39,6 +42,8 @@ create table user_invitations (
 );
 comment on table user_invitations is
     '[1 Tenancy & authentication] An offer to join with a role, accepted by its token (stored as a hash). Coming: the API for users will write and read it.';
+comment on column user_invitations.role is 'What the person will be; never OWNER.';
+comment on column user_invitations.status is 'EXPIRED is set by a job; the token stops at expires_at all the same.';
 create unique index user_invitations_pending on user_invitations (distributor_id, email) where status = 'PENDING';
 create index user_invitations_inviter on user_invitations (distributor_id, invited_by);
 call protect_tenant_table('user_invitations');
@@ -59,6 +64,9 @@ create table user_sessions (
 );
 comment on table user_sessions is
     '[1 Tenancy & authentication] A sign-in of a person on a device; its token is stored as a hash. Coming: signing in to the console will write and read it.';
+comment on column user_sessions.ip_address is 'Of the sign-in.';
+comment on column user_sessions.user_agent is 'Of the sign-in, to name the device to its owner.';
+comment on column user_sessions.last_seen_at is 'When it was last used.';
 create index user_sessions_user on user_sessions (distributor_id, user_id, last_seen_at desc);
 call protect_tenant_table('user_sessions');
 
@@ -72,6 +80,8 @@ create table role_permissions (
 );
 comment on table role_permissions is
     '[1 Tenancy & authentication] Where a tenant departs from the rights that the code gives a role; an OWNER always has all. Coming: the check of each operation will read it.';
+comment on column role_permissions.permission is 'resource.action, from the list in the code.';
+comment on column role_permissions.scope is 'How far the right reaches; none takes away what the code gives.';
 call protect_tenant_table('role_permissions');
 
 -- Who asks: the signed-in identity where the host knows it, else the person whom the service names in this transaction.

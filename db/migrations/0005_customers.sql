@@ -19,6 +19,10 @@ create table customers (
 );
 comment on table customers is
     '[2 Customers] A business that buys from the tenant; made by its first message.';
+comment on column customers.business_name is 'From the profile of the first message, until somebody writes a better one.';
+comment on column customers.customer_code is 'The tenant''s own code; made up for a customer who came by a message.';
+comment on column customers.status is 'By the last order that counts: within 30 days, within 90, longer ago, none.';
+comment on column customers.last_ordered_at is 'When the newest order that counts was made.';
 comment on column customers.total_orders is 'Orders that the customer stands by: CONFIRMED or DELIVERED. Recounted with every change of one.';
 comment on column customers.total_spent is 'Sum of those orders in the tenant''s present currency.';
 comment on column customers.expected_order_at is 'The last order plus the median wait between the last ten; NULL with fewer than three.';
@@ -47,6 +51,10 @@ create table customer_contacts (
 );
 comment on table customer_contacts is
     '[2 Customers] An address of a customer on a channel, with its consent: opted_out_at set means nothing may be sent.';
+comment on column customer_contacts.address is 'E.164 or a lower-case e-mail address, without a prefix of a provider.';
+comment on column customer_contacts.display_name is 'What the channel says the person is called.';
+comment on column customer_contacts.opted_out_at is 'Set: nothing may be sent to this address.';
+comment on column customer_contacts.consent_changed_at is 'When the customer last said yes or no; the newest word counts, whenever it arrives.';
 comment on column customer_contacts.last_inbound_at is 'When the customer last wrote from this address, to any of the tenant''s accounts.';
 create index customer_contacts_customer on customer_contacts (distributor_id, customer_id);
 create index customer_contacts_address on customer_contacts (distributor_id, address);
@@ -67,6 +75,9 @@ create table customer_labels (
     primary key (distributor_id, id)
 );
 comment on table customer_labels is '[2 Customers] A word by which the tenant sorts customers, such as Restaurant or Bar.';
+comment on column customer_labels.name is 'Unique per tenant, whatever the case.';
+comment on column customer_labels.color is 'Six hexadecimal digits in lower case.';
+comment on column customer_labels.description is 'What the label is for.';
 create unique index customer_labels_name on customer_labels (distributor_id, lower(name));
 call protect_tenant_table('customer_labels');
 grant select, insert, delete on customer_labels to waystation_app;

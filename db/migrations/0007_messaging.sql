@@ -30,6 +30,18 @@ create table conversations (
 );
 comment on table conversations is
     '[3 Messaging] One open thread per channel account, contact and (e-mail) thread; carries the turn that its burst awaits.';
+comment on column conversations.thread_key is 'Tells threads of one e-mail address apart; empty on other channels.';
+comment on column conversations.status is 'ARCHIVED is out of the inbox; an inbound message opens it again.';
+comment on column conversations.handoff is 'Who answers. WAITING_HUMAN and HUMAN keep the engine silent.';
+comment on column conversations.language is 'The customer''s, as the last turn understood it.';
+comment on column conversations.unread_count is 'Inbound messages since somebody read the conversation.';
+comment on column conversations.last_message_at is 'Of the newest message in or out; what the inbox sorts by.';
+comment on column conversations.turn_generation is 'Counts inbound messages; a turn that read an older number is overtaken.';
+comment on column conversations.turn_due_at is 'When the burst will have been quiet long enough; NULL: no turn is awaited.';
+comment on column conversations.turn_cap_at is 'The burst is understood then, however much the customer goes on writing.';
+comment on column conversations.turn_attempts is 'Claims of this burst; after five a person takes over.';
+comment on column conversations.turn_lease_until is 'While in the future, a worker has the turn.';
+comment on column conversations.turn_lease_token is 'Who holds the turn: a worker that lost it stores nothing.';
 comment on column conversations.last_inbound_at is 'When the customer last wrote here; opens WhatsApp''s 24-hour window, which each of our numbers has for itself.';
 create index conversations_inbox on conversations (distributor_id, last_message_at desc, id desc);
 create index conversations_customer on conversations (distributor_id, customer_id);
@@ -83,6 +95,22 @@ create table messages (
 ) partition by range (id);
 comment on table messages is
     '[3 Messaging] Every message in or out. Outbound ones are rows first: the send lane sends what is due.';
+comment on column messages.direction is 'INBOUND from the customer, OUTBOUND to the customer.';
+comment on column messages.type is 'What it is; text may be empty for all but TEXT.';
+comment on column messages.status is 'RECEIVED for inbound; outbound moves upwards only.';
+comment on column messages.status_rank is 'The status as a number of its channel''s order: a lower one never replaces a higher.';
+comment on column messages.text is 'What was written, without markup.';
+comment on column messages.metadata is 'What else the provider said: location, buttons, card.';
+comment on column messages.provider_message_id is 'The provider''s id, known after sending for outbound.';
+comment on column messages.reply_to_provider_id is 'The provider''s id of the quoted message.';
+comment on column messages.inbound_event_id is 'The raw post, while inbound_events still keeps it.';
+comment on column messages.error_code is 'The provider''s code of why it FAILED, or ours.';
+comment on column messages.ai_processed is 'FALSE only for an inbound message that still awaits its turn.';
+comment on column messages.ai_skip_reason is 'Why no turn follows; NULL where one does or did.';
+comment on column messages.send_due_at is 'When to try to send; NULL: there is nothing to send.';
+comment on column messages.send_attempts is 'Claims for sending; after twelve it is given up.';
+comment on column messages.send_lease_until is 'While in the future, a worker is sending it.';
+comment on column messages.send_lease_token is 'Who is sending: a worker that lost it settles nothing.';
 comment on column messages.turn_message_id is 'On a reply: the last inbound message of the burst it answers; one reply per burst, held by external_message_mappings.';
 comment on column messages.sent_at is 'When the provider was first known to have taken the message; message.sent is told once.';
 comment on column messages.send_started_at is 'When the running attempt left; still set on a later claim means its outcome is unknown.';
@@ -113,6 +141,11 @@ create table attachments (
 );
 comment on table attachments is
     '[3 Messaging] Files of a message, by the provider''s address for them. Messages are partitioned, so message_id is no foreign key.';
+comment on column attachments.message_id is 'The message; both lie in one tenant.';
+comment on column attachments.position is 'From 1, in the order of the message.';
+comment on column attachments.url is 'Where the provider keeps the file; not fetched yet.';
+comment on column attachments.content_type is 'As the provider says.';
+comment on column attachments.filename is 'As the sender called it.';
 create index attachments_message on attachments (distributor_id, message_id, position);
 call protect_tenant_table('attachments');
 grant select, insert on attachments to waystation_app, waystation_worker;
@@ -133,6 +166,10 @@ create table message_status_events (
 ) partition by range (message_id);
 comment on table message_status_events is
     '[3 Messaging] Every status that was told of a message, also those that came too late to be applied.';
+comment on column message_status_events.status is 'What was told, in our words.';
+comment on column message_status_events.provider_status is 'The same in the provider''s word.';
+comment on column message_status_events.error_code is 'The provider''s code, where it failed.';
+comment on column message_status_events.applied is 'Whether it moved the message''s status upwards.';
 call protect_tenant_table('message_status_events');
 grant select, insert on message_status_events to waystation_app, waystation_worker;
 call allow_worker('message_status_events', array['select', 'insert']);
@@ -156,4 +193,9 @@ create table message_templates (
 );
 comment on table message_templates is
     '[3 Messaging] Texts with named variables; WhatsApp takes only approved ones outside its 24 hours. Coming: sending templates will read it, the API for channels write it.';
+comment on column message_templates.channel is 'NULL: for every channel.';
+comment on column message_templates.body is 'The text with its variables.';
+comment on column message_templates.variables is 'Names that the body may use, and no others.';
+comment on column message_templates.provider_template_id is 'The provider''s id of an approved text.';
+comment on column message_templates.approval is 'How far the provider''s approval is.';
 call protect_tenant_table('message_templates');

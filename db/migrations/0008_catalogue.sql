@@ -13,6 +13,7 @@ create table product_categories (
     foreign key (distributor_id, parent_id) references product_categories (distributor_id, id) on delete set null (parent_id)
 );
 comment on table product_categories is '[5 Catalogue] A tree of shelves to find products by; a category without a parent is at the top.';
+comment on column product_categories.name is 'Unique under one parent, whatever the case.';
 create unique index product_categories_name on product_categories (distributor_id, parent_id, lower(name)) nulls not distinct;
 call protect_tenant_table('product_categories');
 grant select, insert, delete on product_categories to waystation_app;
@@ -38,6 +39,10 @@ create table products (
 );
 comment on table products is
     '[5 Catalogue] A product in its sale unit. pack_size is the number of single pieces in one sale unit; inactive ones are never matched.';
+comment on column products.unit_price is 'Per sale unit in the tenant''s currency; NULL: none, so its lines count as 0.';
+comment on column products.brand is 'Helps to tell products of one kind apart.';
+comment on column products.pack_size is 'Single pieces in one sale unit: 24 bottles are one caja.';
+comment on column products.max_quantity is 'More than that in one line is doubted.';
 create index products_category on products (distributor_id, category_id);
 create unique index products_sku on products (distributor_id, sku);
 call protect_tenant_table('products');
@@ -61,6 +66,9 @@ create table product_variants (
 );
 comment on table product_variants is
     '[5 Catalogue] A form of a product with its own words and price. Coming: matching will read it, so that "the small one" finds its size.';
+comment on column product_variants.kind is 'In what respect it differs.';
+comment on column product_variants.name is 'Unique among the variants of one kind.';
+comment on column product_variants.unit_price is 'NULL: the product''s.';
 create unique index product_variants_name on product_variants (distributor_id, product_id, kind, lower(name));
 create unique index product_variants_sku on product_variants (distributor_id, sku) where sku is not null;
 call protect_tenant_table('product_variants');

@@ -25,6 +25,14 @@ create table orders (
 );
 comment on table orders is
     '[4 Orders] An order. A conversation has at most one open draft (PENDING or REVIEW). Outlives messages, so source_message_id is no foreign key.';
+comment on column orders.status is 'PENDING and REVIEW are open drafts; CONFIRMED and DELIVERED count in a customer''s figures.';
+comment on column orders.requires_review is 'A person should look at it.';
+comment on column orders.review_reasons is 'Why, as codes.';
+comment on column orders.unmatched is 'The customer''s words that fit no product, as they were written.';
+comment on column orders.delivery_date is 'A day in the tenant''s time zone.';
+comment on column orders.total_amount is 'Sum of the lines, written in the same transaction.';
+comment on column orders.source_message_id is 'The message that began it; no foreign key, since the order outlives it.';
+comment on column orders.confirmed_at is 'When the customer or a person agreed.';
 create unique index orders_open_draft on orders (distributor_id, conversation_id) where status in ('PENDING', 'REVIEW');
 create index orders_newest on orders (distributor_id, id desc);
 create index orders_conversation on orders (distributor_id, conversation_id);
@@ -56,6 +64,10 @@ create table order_products (
 );
 comment on table order_products is
     '[4 Orders] A line of an order; name, unit and price are the catalogue''s at the time, never a model''s.';
+comment on column order_products.unit_price is 'The catalogue''s when the line was made; NULL: it had none.';
+comment on column order_products.line_total is 'Generated: quantity × unit price, rounded to four decimals.';
+comment on column order_products.band is 'auto: sure enough to stand; confirm: ask first.';
+comment on column order_products.original_text is 'The words that the line was read from.';
 create index order_products_product on order_products (distributor_id, product_id);
 call protect_tenant_table('order_products');
 grant select, insert, delete on order_products to waystation_app;
@@ -79,6 +91,11 @@ create table product_matching_history (
 );
 comment on table product_matching_history is
     '[5 Catalogue] First suggestion and last decision for words of a customer, so that accuracy can be counted. Coming: corrections of order lines will write it, learning aliases read it.';
+comment on column product_matching_history.original_text is 'The customer''s words.';
+comment on column product_matching_history.suggested_confidence is 'How sure the first suggestion was.';
+comment on column product_matching_history.method is 'How it was found.';
+comment on column product_matching_history.decided_by is 'Whose the last word was.';
+comment on column product_matching_history.decided_at is 'When the last word was said.';
 create index product_matching_history_line on product_matching_history (distributor_id, order_product_id);
 create index product_matching_history_suggested on product_matching_history (distributor_id, suggested_product_id);
 create index product_matching_history_final on product_matching_history (distributor_id, final_product_id);

@@ -21,6 +21,12 @@ create table conversation_order_sessions (
 );
 comment on table conversation_order_sessions is
     '[4 Orders] One collection of an order in a conversation, at most one open; how it ended is its outcome. Coming: the session machine will write it, reminders and reports read it.';
+comment on column conversation_order_sessions.status is 'How far the collection is.';
+comment on column conversation_order_sessions.outcome is 'How it ended; set exactly while CLOSED.';
+comment on column conversation_order_sessions.started_at is 'When the first wish for an order came.';
+comment on column conversation_order_sessions.last_activity_at is 'When the customer last wrote to it.';
+comment on column conversation_order_sessions.expires_at is 'When it ends by itself.';
+comment on column conversation_order_sessions.reminded_at is 'When the customer was reminded; once at most.';
 create unique index conversation_order_sessions_open on conversation_order_sessions (distributor_id, conversation_id) where status <> 'CLOSED';
 create index conversation_order_sessions_conversation on conversation_order_sessions (distributor_id, conversation_id);
 create index conversation_order_sessions_order on conversation_order_sessions (distributor_id, order_id);
@@ -48,6 +54,8 @@ create table order_session_items (
 );
 comment on table order_session_items is
     '[4 Orders] A line of a session''s cart; a correction replaces an item and keeps it. Messages are partitioned, so source_message_id is no foreign key. Coming: the session machine will write and read it.';
+comment on column order_session_items.status is 'REMOVED keeps what the customer took back.';
+comment on column order_session_items.source_message_id is 'The message that named it; no foreign key.';
 create index order_session_items_session on order_session_items (distributor_id, session_id);
 create index order_session_items_product on order_session_items (distributor_id, product_id);
 create index order_session_items_replaced on order_session_items (distributor_id, replaces_item_id);
@@ -67,5 +75,9 @@ create table order_session_events (
 );
 comment on table order_session_events is
     '[4 Orders] Every step of a session, only ever added to. Messages are partitioned, so message_id is no foreign key. Coming: the session machine will write it, a session''s timeline read it.';
+comment on column order_session_events.type is 'What happened.';
+comment on column order_session_events.actor is 'Who did it.';
+comment on column order_session_events.data is 'What belongs to the step.';
+comment on column order_session_events.message_id is 'The message that caused it; no foreign key.';
 create index order_session_events_session on order_session_events (distributor_id, session_id, id);
 call protect_tenant_table('order_session_events', append_only => true);

@@ -28,6 +28,14 @@ create table ai_responses (
 );
 comment on table ai_responses is
     '[6 AI] The result of one turn, kept at the last message of its burst; a failed call is a row with its error class. Messages are partitioned, so message_id is no foreign key.';
+comment on column ai_responses.message_id is 'The last message of the burst; no foreign key, since messages are partitioned.';
+comment on column ai_responses.status is 'FAILED: the engine gave no usable answer, see error_class.';
+comment on column ai_responses.engine_version is 'What was in force, also why a model was not heard.';
+comment on column ai_responses.intent is 'What the customer wants.';
+comment on column ai_responses.language is 'The language that was recognised.';
+comment on column ai_responses.confidence is 'How sure the engine is of the whole; NULL for a failed call.';
+comment on column ai_responses.extracted_data is 'What was understood: lines, words that fit nothing, delivery day.';
+comment on column ai_responses.request_id is 'The model server''s id of the call.';
 create index ai_responses_conversation on ai_responses (distributor_id, conversation_id, id desc);
 create index ai_responses_time on ai_responses (distributor_id, created_at);
 call protect_tenant_table('ai_responses');
@@ -55,6 +63,12 @@ create table ai_usage_metrics (
 );
 comment on table ai_usage_metrics is
     '[6 AI] Calls by hour, engine and model, as sums and counts (never averages): always a recount of ai_responses.';
+comment on column ai_usage_metrics.hour is 'Beginning of the hour, UTC.';
+comment on column ai_usage_metrics.requests is 'Calls in the hour.';
+comment on column ai_usage_metrics.failures is 'Of these, those that FAILED.';
+comment on column ai_usage_metrics.processing_ms is 'Sum; divided by requests it is the mean.';
+comment on column ai_usage_metrics.confidence_sum is 'Sum of the confidences that were given.';
+comment on column ai_usage_metrics.confidence_count is 'How many were given: failed calls have none.';
 call protect_tenant_table('ai_usage_metrics');
 grant select, insert, delete on ai_usage_metrics to waystation_app;
 
@@ -72,6 +86,12 @@ create table ai_budgets (
 );
 comment on table ai_budgets is
     '[6 AI] What models may cost in a month: reserved before a call, settled after it, each threshold told once. Coming: the budget of engines will write and read it.';
+comment on column ai_budgets.period is 'First day of the month.';
+comment on column ai_budgets.limit_micro_usd is 'What the month may cost.';
+comment on column ai_budgets.reserved_micro_usd is 'Held for calls that are under way.';
+comment on column ai_budgets.spent_micro_usd is 'Settled from the ledger.';
+comment on column ai_budgets.alert_percents is 'Thresholds that are told once each.';
+comment on column ai_budgets.alerted_percents is 'Those that were told in this period.';
 call protect_tenant_table('ai_budgets');
 
 create table ai_training_data (
@@ -89,5 +109,10 @@ create table ai_training_data (
 );
 comment on table ai_training_data is
     '[6 AI] Examples with what should have been understood, personal data masked, for this tenant only. Coming: feedback and corrections will write it, evaluation read it.';
+comment on column ai_training_data.input_masked is 'The customer''s words without personal data.';
+comment on column ai_training_data.expected is 'What should have been understood.';
+comment on column ai_training_data.source is 'Where the example comes from.';
+comment on column ai_training_data.quality is 'From 1 (poor) to 5.';
+comment on column ai_training_data.batch is 'The batch in which it was used.';
 create index ai_training_data_response on ai_training_data (distributor_id, ai_response_id);
 call protect_tenant_table('ai_training_data');

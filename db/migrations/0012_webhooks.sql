@@ -21,6 +21,14 @@ create table webhook_endpoints (
 );
 comment on table webhook_endpoints is
     '[8 Integrations] Where an integrator wants events posted. Secrets (new first, old ones while they overlap) and custom headers are sealed.';
+comment on column webhook_endpoints.url is 'Where events are posted; checked when saved and at every post.';
+comment on column webhook_endpoints.event_types is 'Types, families (order.*) or * that are wanted.';
+comment on column webhook_endpoints.filter is 'The condition on the body, as the integrator wrote it; NULL: none.';
+comment on column webhook_endpoints.headers_sealed is 'Custom headers, sealed by the service: they often hold a key.';
+comment on column webhook_endpoints.secrets_sealed is 'The signing secrets, sealed by the service.';
+comment on column webhook_endpoints.ordering is 'conversation: one event after the other within a conversation.';
+comment on column webhook_endpoints.enabled is 'While false no delivery is made.';
+comment on column webhook_endpoints.disabled_reason is 'Why not; set exactly while disabled.';
 comment on column webhook_endpoints.filter_path is 'The filter compiled to a JSON path predicate over the event body, so that matching happens where events are stored.';
 call protect_tenant_table('webhook_endpoints');
 grant select, insert on webhook_endpoints to waystation_app;
@@ -45,6 +53,13 @@ create table webhook_endpoint_state (
 ) with (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 comment on table webhook_endpoint_state is
     '[8 Integrations] How an endpoint is doing: what is under way, its breaker, since when it fails. Coming: the claim of deliveries will be driven by it.';
+comment on column webhook_endpoint_state.in_flight is 'Posts under way.';
+comment on column webhook_endpoint_state.concurrency is 'How many may be under way at once.';
+comment on column webhook_endpoint_state.next_due_at is 'When its next delivery is due.';
+comment on column webhook_endpoint_state.breaker is 'OPEN: nothing is sent for a while; HALF_OPEN: one is tried.';
+comment on column webhook_endpoint_state.breaker_until is 'When an open breaker lets one through.';
+comment on column webhook_endpoint_state.failing_since is 'When the present row of failures began.';
+comment on column webhook_endpoint_state.consecutive_failures is 'How long that row is.';
 call protect_tenant_table('webhook_endpoint_state');
 
 create table webhook_events (
@@ -60,6 +75,8 @@ create table webhook_events (
 create index webhook_events_conversation on webhook_events (distributor_id, conversation_id) where conversation_id is not null;
 comment on table webhook_events is
     '[8 Integrations] What happened, stored in the transaction in which it happened; body is what receivers get.';
+comment on column webhook_events.type is 'Such as order.created; the catalogue of types is in /openapi.json.';
+comment on column webhook_events.body is 'What is posted, byte for byte the same for every receiver.';
 call protect_tenant_table('webhook_events');
 grant select, insert on webhook_events to waystation_app, waystation_worker;
 call allow_worker('webhook_events', array['select', 'insert']);
@@ -85,6 +102,11 @@ create table webhook_deliveries (
 ) partition by range (event_id);
 comment on table webhook_deliveries is
     '[8 Integrations] The outbox: one row per event and matching endpoint, born with the event. due_at is set while work remains.';
+comment on column webhook_deliveries.id is 'Made from endpoint and event, so that a repetition makes none twice.';
+comment on column webhook_deliveries.status is 'PENDING and RETRYING are work, the others ends.';
+comment on column webhook_deliveries.ordering_key is 'The conversation, where the endpoint asks for order.';
+comment on column webhook_deliveries.attempt_count is 'Posts begun.';
+comment on column webhook_deliveries.due_at is 'When to post next; set exactly while work remains.';
 comment on column webhook_deliveries.schedule_position is 'How many waits of the retry schedule are used up; a redelivery starts again at 0.';
 create index webhook_deliveries_id on webhook_deliveries (distributor_id, id);
 create index webhook_deliveries_event on webhook_deliveries (distributor_id, event_id);
@@ -115,6 +137,12 @@ create table webhook_delivery_attempts (
 ) partition by range (event_id);
 comment on table webhook_delivery_attempts is
     '[8 Integrations] Every post, written before it leaves and finished after; one that was interrupted stays unknown.';
+comment on column webhook_delivery_attempts.number is 'From 1.';
+comment on column webhook_delivery_attempts.started_at is 'When it left.';
+comment on column webhook_delivery_attempts.outcome is 'unknown until finished; one that was interrupted stays so.';
+comment on column webhook_delivery_attempts.duration_ms is 'Until the answer or the failure.';
+comment on column webhook_delivery_attempts.status_code is 'The receiver''s answer, if one came.';
+comment on column webhook_delivery_attempts.response_excerpt is 'The beginning of the answer, at most 4 KiB.';
 call protect_tenant_table('webhook_delivery_attempts');
 grant select on webhook_delivery_attempts to waystation_app;
 grant select, insert on webhook_delivery_attempts to waystation_worker;
@@ -137,6 +165,11 @@ create table webhook_replays (
 );
 comment on table webhook_replays is
     '[8 Integrations] A wish to send past events again, and how far it got. Coming: replay of many events will write and read it; today one request replays at once.';
+comment on column webhook_replays.request is 'What was asked for, as it was posted.';
+comment on column webhook_replays.status is 'How far it is.';
+comment on column webhook_replays.matched is 'Events that the wish covers.';
+comment on column webhook_replays.replayed is 'Those that were sent again.';
+comment on column webhook_replays.last_event_id is 'Where to go on.';
 create index webhook_replays_endpoint on webhook_replays (distributor_id, endpoint_id);
 call protect_tenant_table('webhook_replays');
 

@@ -16,6 +16,13 @@ create table data_access_audit (
 ) partition by range (id);
 comment on table data_access_audit is
     '[7 Security & privacy] Who read, exported, changed or erased personal data, and why; ids and counts, never values. Coming: the privacy layer will write it, audit reports read it.';
+comment on column data_access_audit.actor_kind is 'Who it was.';
+comment on column data_access_audit.actor_id is 'The person''s or key''s id.';
+comment on column data_access_audit.action is 'What was done.';
+comment on column data_access_audit.record_id is 'The row, where it was one; no foreign key, since rows of all tables are meant.';
+comment on column data_access_audit.record_count is 'How many rows.';
+comment on column data_access_audit.reason is 'Why.';
+comment on column data_access_audit.request_id is 'The request that did it, as in the logs.';
 create index data_access_audit_record on data_access_audit (distributor_id, table_name, record_id, id desc);
 call protect_tenant_table('data_access_audit', append_only => true);
 
@@ -33,6 +40,11 @@ create table security_audit_log (
 ) partition by range (id);
 comment on table security_audit_log is
     '[7 Security & privacy] What was refused (signatures, keys, statements) and who changed a role. A flood of one kind within a moment is one row with its number.';
+comment on column security_audit_log.type is 'What was refused, or that a role changed.';
+comment on column security_audit_log.subject_id is 'Whose door it was: a channel account, an API key, a person. No foreign key.';
+comment on column security_audit_log.occurrences is 'How many times within the moment.';
+comment on column security_audit_log.first_at is 'The first of them.';
+comment on column security_audit_log.occurred_at is 'The last of them.';
 comment on column security_audit_log.detail is 'A code or a route; never what was sent, no secret, no expected signature.';
 create index security_audit_log_type on security_audit_log (distributor_id, type, id desc);
 call protect_tenant_table('security_audit_log', append_only => true);
