@@ -43,6 +43,7 @@ create function partition_plan() returns table (place int, parent text, step tex
         (7, 'data_access_audit', 'month', interval '7 days', ''),
         (8, 'security_audit_log', 'month', interval '7 days', '')
     $$;
+comment on function partition_plan() is 'What is partitioned and how: children before the tables they refer to, which is also the order of retiring.';
 
 create function partitions_of(parent text) returns table (partition text, lower_bound timestamptz, upper_bound timestamptz)
     language sql stable
@@ -111,6 +112,7 @@ begin
     return made;
 end
 $$;
+comment on function make_partitions_at(timestamptz) is 'make_partitions() for a given moment; for tests of other days.';
 
 create function make_partitions() returns int
     language sql security definer
@@ -147,6 +149,7 @@ begin
     return retired;
 end
 $$;
+comment on function retire_partitions_at(text, timestamptz, interval) is 'retire_partitions() for a given moment; for tests of other days.';
 
 -- The oldest partition has no lower bound. It goes when it was ever written to, or when its neighbour goes, too; an
 -- empty one alone would only be made again. Its size is asked, not its rows: no policy shows those to anybody.
@@ -157,6 +160,7 @@ create function retire_first(first_partition text, before timestamptz, target te
     select pg_relation_size(to_regclass('public.' || quote_ident(first_partition))) > 0
         or (select count(*) > 1 from partitions_of(target) p where p.upper_bound <= before)
     $$;
+comment on function retire_first(text, timestamptz, text) is 'Whether the oldest partition, which has no lower bound, goes as well.';
 
 create function retire_partitions(target text, keep interval) returns int
     language plpgsql security definer

@@ -205,5 +205,6 @@ create function record_events(events jsonb) returns bigint
     )
     select count(*) from delivery
     $$;
+comment on function record_events(jsonb) is 'Stores events and one delivery for each endpoint that wants them: the only way events are made. Gives back the number of deliveries.';
 revoke execute on function record_events(jsonb) from public;
 grant execute on function record_events(jsonb) to waystation_app, waystation_worker;

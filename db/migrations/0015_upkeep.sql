@@ -36,6 +36,7 @@ begin
     return deleted;
 end
 $$;
+comment on function delete_orphans(interval, int) is 'Deletes a batch of what belonged to messages that were retired; gives back how many rows.';
 revoke execute on function delete_orphans(interval, int) from public;
 grant execute on function delete_orphans(interval, int) to waystation_worker;
 
@@ -59,6 +60,7 @@ begin
             is distinct from (f.total_orders, f.total_spent, f.last_ordered_at, f.expected_order_at, f.status);
 end
 $$;
+comment on function refresh_customers(uuid[], timestamptz) is 'Recounts customers from their orders; locks them until the transaction ends.';
 
 -- What a customer's orders come to. An order counts once the customer stands by it: CONFIRMED or DELIVERED.
 create function customer_figures(customer_ids uuid[], moment timestamptz)
@@ -94,6 +96,7 @@ create function customer_figures(customer_ids uuid[], moment timestamptz)
     ) f
     where c.distributor_id = (select get_current_distributor_id()) and c.id = any (customer_ids)
     $$;
+comment on function customer_figures(uuid[], timestamptz) is 'What customers'' orders come to: number, sum, last and next order, status. CONFIRMED and DELIVERED ones count.';
 
 -- Recounts what the tenant used in a month. The row is locked first, so that of two recounts the later one stands.
 create function refresh_usage(month date, moment timestamptz) returns void
@@ -131,6 +134,7 @@ begin
     where u.distributor_id = tenant and u.period = month;
 end
 $$;
+comment on function refresh_usage(date, timestamptz) is 'Recounts what the tenant used in the month that begins on that day.';
 
 -- Recounts the calls of the hours from `since` on, after waiting for whoever recounts this tenant's at the moment.
 create function refresh_ai_usage(since timestamptz, moment timestamptz) returns void
@@ -155,6 +159,7 @@ begin
     group by 2, 3, 4;
 end
 $$;
+comment on function refresh_ai_usage(timestamptz, timestamptz) is 'Recounts the tenant''s calls of engines by hour, from the first moment''s hour on.';
 
 revoke execute on function refresh_customers(uuid[], timestamptz), customer_figures(uuid[], timestamptz),
     refresh_usage(date, timestamptz), refresh_ai_usage(timestamptz, timestamptz) from public;
