@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 
@@ -74,11 +73,22 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index that is no key's."""
+    """An index that is no key's; ``definition`` begins with its columns."""
 
     name: str
     definition: str
     unique: bool
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it is over, without the order; an expression stays as it is."""
+        listed = self.definition.partition(" WHERE ")[0].removeprefix("btree (").partition(" NULLS")[0]
+        return tuple(name.removesuffix(" DESC") for name in listed.removesuffix(")").split(", "))
+
+    @property
+    def predicate(self) -> str:
+        """Which rows it holds; empty for all."""
+        return self.definition.partition(" WHERE ")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +151,18 @@ class Table:
 
     def reference_of(self, index: Index) -> Reference | None:
         """The foreign key that an index serves and nothing else: its columns are the key's."""
-        columns = index.definition.removeprefix("btree (").removesuffix(")").split(", ")
-        return next((each for each in self.references if list(each.columns) == columns), None)
+        if index.predicate or index.definition.endswith("DESC)"):
+            return None
+        return next((each for each in self.references if each.columns == index.columns), None)
+
+    def finds_quickly(self, reference: Reference) -> bool:
+        """Whether a key or an index leads with a foreign key's columns."""
+        keys = [key.columns for key in self.constraints if key.kind in ("p", "u")]
+        not_null = {"", *(f"({name} IS NOT NULL)" for name in reference.columns)}
+        indexes = [index.columns for index in self.indexes if index.predicate in not_null]
+        return any(
+            set(columns[: len(reference.columns)]) == set(reference.columns) for columns in (*keys, *indexes)
+        )
 
 
 @dataclass(frozen=True)
@@ -169,7 +189,7 @@ class Catalogue:
         return tuple(reference for reference in self.references if reference.parent == parent)
 
 
-Record = Mapping[str, Any]
+Record = asyncpg.Record
 
 
 async def read_catalogue(connection: "asyncpg.Connection[asyncpg.Record]") -> Catalogue:
@@ -179,7 +199,10 @@ async def read_catalogue(connection: "asyncpg.Connection[asyncpg.Record]") -> Ca
         name: _group(parts[name])
         for name in ("columns", "constraints", "indexes", "policies", "grants", "partitions")
     }
-    tables = (_table(row, {name: groups[row["name"]] for name, groups in by_table.items()}) for row in parts["tables"])
+    tables = (
+        _table(row, {name: groups[row["name"]] for name, groups in by_table.items()})
+        for row in parts["tables"]
+    )
     return Catalogue(
         tables={table.name: table for table in tables},
         functions=tuple(_function(row) for row in parts["functions"]),
@@ -257,4 +280,6 @@ def _function(row: Record) -> Function:
     if not row["comment"]:
         raise CatalogueError(f"the function {row['name']} needs a `comment on function` in its migration")
     arguments = row["arguments"].replace(*_TIME)
-    return Function(f"{row['name']}({arguments})", row["comment"], row["runs_as_owner"], tuple(row["callers"]))
+    return Function(
+        f"{row['name']}({arguments})", row["comment"], row["runs_as_owner"], tuple(row["callers"])
+    )

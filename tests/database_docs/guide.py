@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from db.migrate import read_migrations
 from handlers.upkeep import RETENTION
 from tests.database_docs.catalogue import Catalogue, Category, Index, Table
-from tests.database_docs.markdown import Value, code, codes, table as table_of
+from tests.database_docs.markdown import Value, code, codes, grid
 from tests.database_docs.notes import Notes
 from tests.database_docs.texts import (
     ROLES,
@@ -29,14 +29,16 @@ def guide_values(catalogue: Catalogue, notes: Notes) -> dict[str, Value]:
     """What the guide's template may ask for."""
     return {
         "overview": _overview(catalogue),
-        "categories": "\n\n".join(_category(*item, notes=notes, catalogue=catalogue) for item in catalogue.categories.items()),
+        "categories": "\n\n".join(
+            _category(*item, notes=notes, catalogue=catalogue) for item in catalogue.categories.items()
+        ),
         "functions": _functions(catalogue),
         "migration_list": _migrations(catalogue),
     }
 
 
 def _overview(catalogue: Catalogue) -> str:
-    return table_of(
+    return grid(
         ("category", "tables"),
         (
             (f"[{category.title}](#{_anchor(category)})", ", ".join(table_link(each.name) for each in tables))
@@ -79,7 +81,7 @@ def _columns(table: Table, notes: Notes) -> str:
         )
         for column in table.columns
     )
-    return table_of(("column", "type", "null", "default", "what it says"), rows)
+    return grid(("column", "type", "null", "default", "what it says"), rows)
 
 
 def _facts(table: Table, catalogue: Catalogue) -> Iterator[str]:
@@ -100,17 +102,24 @@ def _facts(table: Table, catalogue: Catalogue) -> Iterator[str]:
 
 def _rights(table: Table) -> str:
     lines = [
-        f"- `{role}`, {scope_text(table, role)}: {rights_text(table, role)}." for role in ROLES if rights_text(table, role)
+        f"- `{role}`, {scope_text(table, role)}: {rights_text(table, role)}."
+        for role in ROLES
+        if rights_text(table, role)
     ]
     if not lines:
-        return "**Who may.** No run-time role yet: policies are in place, rights are granted with the feature."
+        return (
+            "**Who may.** No run-time role yet: policies are in place, rights are granted with the feature."
+        )
     return "**Who may.**\n" + "\n".join(lines)
 
 
 def _performance(table: Table, notes: Notes) -> str:
     own = notes.tables[table.name]
-    rows = [(code(index.name), _index_columns(index), _index_purpose(table, index, notes)) for index in table.indexes]
-    shown = table_of(("index", "on", "which read it serves"), rows) if rows else ""
+    rows = [
+        (code(index.name), _index_columns(index), _index_purpose(table, index, notes))
+        for index in table.indexes
+    ]
+    shown = grid(("index", "on", "which read it serves"), rows) if rows else ""
     text = own.reads or ("The keys serve every read." if not rows else "")
     parts = (f"**Performance.** {text}".rstrip() if text or shown else "", shown)
     return "\n\n".join(part for part in parts if part)
@@ -137,13 +146,13 @@ def _functions(catalogue: Catalogue) -> str:
         )
         for function in catalogue.functions
     )
-    return table_of(("function", "may be called by", "runs as", "what it does"), rows)
+    return grid(("function", "may be called by", "runs as", "what it does"), rows)
 
 
 def _migrations(catalogue: Catalogue) -> str:
     """Each applied migration with the sentence that its file begins with."""
     texts = {f"{each.version:04d}_{each.name}": _first_sentence(each.sql) for each in read_migrations()}
-    return table_of(("migration", "what it brings"), ((code(name), texts[name]) for name in catalogue.migrations))
+    return grid(("migration", "what it brings"), ((code(name), texts[name]) for name in catalogue.migrations))
 
 
 def _first_sentence(sql: str) -> str:

@@ -10,7 +10,7 @@ _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 Value = str | Callable[[str], str]
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def grid(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; cells may hold anything."""
     lines = [headers, ["---"] * len(headers), *rows]
     return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)

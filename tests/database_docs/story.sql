@@ -132,10 +132,10 @@ from (values
         '2025-06-16 17:59:58Z', '2025-06-16 18:00:14Z')
 ) as c(tenant, customer, account, channel, status, handoff, language, unread, last, last_inbound, generation, due, cap);
 
-create table story.messages (
+create table story.said (
     tenant text, conversation text, name text, kind text, status text, rank int, text text, provider_id text, burst text, sent_at timestamptz
 );
-insert into story.messages values
+insert into story.said values
     ('valle', 'palma', 'palma 1', 'TEXT', 'RECEIVED', 0, 'Hola! 5 cajas de coca 600 y 2 de agua para mañana', 'SM01', null, null),
     ('valle', 'palma', 'palma 2', 'TEXT', 'READ', 6, 'Tu pedido: 5 caja Coca-Cola 600 ml, 2 caja Agua natural 1 l. Total: 1,798.50 MXN. ¿Lo confirmas?', 'SM02', 'palma 1', '2025-06-15 16:20:06Z'),
     ('valle', 'palma', 'palma 3', 'TEXT', 'RECEIVED', 0, 'Sí, confirmo', 'SM03', null, null),
@@ -159,7 +159,7 @@ select c.distributor_id, story.id(m.name), c.id, c.channel_account_id, c.custome
     -- The provider was busy three times.
     case when m.status = 'QUEUED' then timestamptz '2025-06-16 17:59:30Z' end, case when m.status = 'QUEUED' then 3 else 0 end,
     m.sent_at, story.at(m.name), coalesce(m.sent_at, story.at(m.name))
-from story.messages m
+from story.said m
 join conversations c on c.id = story.id(m.conversation || ' chat');
 
 insert into message_status_events (distributor_id, id, message_id, status, provider_status, applied, occurred_at)

@@ -32,7 +32,9 @@ def other_checks(table: Table) -> tuple[str, ...]:
     """The checks that are no list of values."""
     checks = (plain_sql(check.definition) for check in table.constraints if check.kind == "c")
     return tuple(
-        check.removeprefix("CHECK ").removeprefix("(").removesuffix(")") for check in checks if not _CHOICE.fullmatch(check)
+        check.removeprefix("CHECK ").removeprefix("(").removesuffix(")")
+        for check in checks
+        if not _CHOICE.fullmatch(check)
     )
 
 
@@ -83,6 +85,11 @@ def on_delete_text(reference: Reference) -> str:
 def table_link(name: str) -> str:
     """A table's section in the schema guide, from within it."""
     return f"[`{name}`](#{name})"
+
+
+def guide_link(name: str) -> str:
+    """A table's section in the schema guide, from another document."""
+    return f"[`{name}`](database-schema-guide.md#{name})"
 
 
 def scope_text(table: Table, role: str) -> str:
