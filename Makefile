@@ -5,7 +5,7 @@ PYTEST_ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint lock
+.PHONY: help setup demo run test lint docs lock
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,10 @@ lint: ## style, import arrows and types
 
 test: lint ## lint, then every test; PYTEST_ARGS="-k name" picks
 	$(BIN)/pytest -n 2 $(PYTEST_ARGS)
+
+docs: ## write docs/database anew from the schema; after every change of it
+	@scripts/setup dev
+	@$(BIN)/python -m tests.database_docs
 
 lock: ## write the lock files anew from pyproject.toml
 	@scripts/lock

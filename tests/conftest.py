@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import random
+import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     absent = {
         *({"only_as_root"} if os.geteuid() != 0 else ()),
         *({"only_on_linux"} if sys.platform != "linux" else ()),
+        *({"only_with_node"} if shutil.which("node") is None else ()),
     }
     left_out = [item for item in items if absent & {marker.name for marker in item.iter_markers()}]
     if left_out:

@@ -22,8 +22,8 @@ def main() -> int:
     except (CatalogueError, AssertionError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command for people
         return 1
-    for name in write_documents(documents, DOCUMENTS, datetime.now(UTC).date()):
-        print(f"written: docs/database/{name}")  # noqa: T201 - a command for people
+    changed = write_documents(documents, DOCUMENTS, datetime.now(UTC).date())
+    print(f"docs/database: {', '.join(changed) or 'nothing has'} changed")  # noqa: T201 - a command for people
     return 0
 
 

@@ -1,5 +1,6 @@
 """Builds the documents of ``docs/database`` from the catalogue, the notes, the templates and the story."""
 
+from collections import defaultdict
 from pathlib import Path
 from uuid import UUID
 
@@ -28,9 +29,17 @@ async def build_documents(admin_dsn: str, runtime_dsn: str) -> dict[str, str]:
     catalogue = await read_schema(admin_dsn)
     values = {**document_values(catalogue, read_notes(catalogue)), "id": lambda name: str(stage.ids[name])}
     return {
-        path.name: _NOTICE + await run_examples(fill(path.read_text(encoding="utf-8"), values), stage)
-        for path in sorted(TEMPLATES.glob("*.md"))
+        name: _NOTICE + await run_examples(fill(template, values), stage)
+        for name, template in read_templates().items()
     }
+
+
+def read_templates() -> dict[str, str]:
+    """The templates by document; a long one is in parts, ``name.1.md``, ``name.2.md``."""
+    templates: defaultdict[str, str] = defaultdict(str)
+    for path in sorted(TEMPLATES.glob("*.md")):
+        templates[f"{path.name.partition('.')[0]}.md"] += path.read_text(encoding="utf-8")
+    return templates
 
 
 def document_values(catalogue: Catalogue, notes: Notes) -> dict[str, Value]:
