@@ -32,7 +32,7 @@ comment on table conversations is
     '[3 Messaging] One open thread per channel account, contact and (e-mail) thread; carries the turn that its burst awaits.';
 comment on column conversations.thread_key is 'Tells threads of one e-mail address apart; empty on other channels.';
 comment on column conversations.status is 'ARCHIVED is out of the inbox; an inbound message opens it again.';
-comment on column conversations.handoff is 'Who answers. WAITING_HUMAN and HUMAN keep the engine silent.';
+comment on column conversations.handoff is 'Who answers: the bot, a person who is awaited, or a person.';
 comment on column conversations.language is 'The customer''s, as the last turn understood it.';
 comment on column conversations.unread_count is 'Inbound messages since somebody read the conversation.';
 comment on column conversations.last_message_at is 'Of the newest message in or out; what the inbox sorts by.';
