@@ -97,8 +97,8 @@ class EmbeddedPostgres:
     """The PostgreSQL of one data folder. `start` before use, `stop` at the end; both in the same event loop.
 
     `data_dir` is created when missing. `settings` are PostgreSQL settings beside or in place of the gentle
-    defaults (`{"fsync": "off"}` also makes initdb skip its flush). `on_event` is called in the event loop and
-    must not wait.
+    defaults (`{"fsync": "off"}` also makes initdb skip its flush). `major` is the version that a new cluster is
+    made with; an existing one keeps its own. `on_event` is called in the event loop and must not wait.
     Start it in the main thread where you can: there the kernel itself ties the server's life to ours (Linux).
     """
 
@@ -108,8 +108,10 @@ class EmbeddedPostgres:
         *,
         on_event: Callable[[EmbeddedEvent], None] = ignore_event,
         settings: Mapping[str, str] | None = None,
+        major: int | None = None,
     ) -> None:
         self._folder = DataFolder(data_dir.absolute())
+        self._major = major
         self._on_event = on_event
         self._settings = {**GENTLE_SETTINGS, **(settings or {})}
         self._lock: OwnerLock | None = None
@@ -201,7 +203,7 @@ class EmbeddedPostgres:
     async def _launch_owned(self, lock: OwnerLock) -> None:
         """First start as the owner: makes the cluster where there is none."""
         self.owner = True
-        cluster = await asyncio.to_thread(locate, self._folder)
+        cluster = await asyncio.to_thread(locate, self._folder, self._major)
         if not cluster.exists:
             self._tell(EventKind.INITIALISING, f"PostgreSQL {cluster.binaries.major}")
             await initialise(cluster, lock, durable=self._settings["fsync"] != "off")
@@ -287,7 +289,7 @@ class EmbeddedPostgres:
             pause = min(pause * 2, LONGEST_BACKOFF_SECONDS)
 
     async def _relaunch_once(self, lock: OwnerLock) -> None:
-        cluster = await asyncio.to_thread(locate, self._folder)
+        cluster = await asyncio.to_thread(locate, self._folder, self._major)
         if not cluster.exists:  # never made anew: that would hide the loss of all data
             raise DataFolderError(f"{cluster.path} has disappeared while its server ran.")
         if self._server and not self._server.ended:

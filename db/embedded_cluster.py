@@ -180,8 +180,9 @@ class Cluster:
         return self.path.exists()
 
 
-def locate(folder: DataFolder) -> Cluster:
-    """Decide where the cluster lies and who runs it. Call it with the lock held; it blocks.
+def locate(folder: DataFolder, major: int | None = None) -> Cluster:
+    """Decide where the cluster lies and who runs it, a new one with version `major` if given. Call it with the
+    lock held; it blocks.
 
     Raises DataFolderError when the cluster is another account's, PostgresNotFoundError when nothing runs it.
     """
@@ -189,7 +190,7 @@ def locate(folder: DataFolder) -> Cluster:
     user = _server_user(folder.path, place / "cluster")
     if user and not (place / "cluster").exists() and not _can_enter(user, place):
         place = _reachable_place(folder)
-    binaries = find_binaries(_made_by(place / "cluster"))
+    binaries = find_binaries(_made_by(place / "cluster") or major)
     if user:
         binaries = usable_by(binaries, user, machine_state_folder())
     return Cluster(folder, place, binaries, user)

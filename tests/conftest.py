@@ -1,27 +1,25 @@
 """A real PostgreSQL for the session, a migrated template in it, and a copy of the template for each test."""
 
-import asyncio
 import itertools
 import os
 import random
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
-from db.embedded import EmbeddedPostgres, remove_data_dir
-from db.migrate import find_runtime_dsn, migrate
+from db.embedded import EmbeddedPostgres
+from db.migrate import find_runtime_dsn
 from db.sealing import Sealer
 from db.tenant import Database, open_database
 from handlers.runtime import RetrySchedule, Runtime, new_uuid7
 from tests.fakes import FakeClock
+from tests.servers import MASTER_KEY, TEMPLATE, Servers, execute, majors_here, run_apart
 
-MASTER_KEY = bytes(range(32))
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "100"}
-TEMPLATE = "waystation_template"
+MAJORS = majors_here()
 PUBLIC_URL = "https://gw.example.test"
 
 _numbers = itertools.count(1)
@@ -40,6 +38,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module with the mark runs on every version of PostgreSQL that schemas are tested on."""
+    marked = metafunc.definition.get_closest_marker("every_postgres")
+    if marked and "postgres" in metafunc.fixturenames:
+        names = [f"postgresql{major}" if major else "embedded" for major in MAJORS]
+        metafunc.parametrize("postgres", MAJORS, ids=names, indirect=True, scope="module")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> None:
     """The product's settings of the machine's environment must not reach a test."""
@@ -48,42 +54,48 @@ def _no_settings_from_outside() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """The server, with a migrated template database. Runs in a loop of its own, for fixtures of the session
-    have none.
-    """
-    folder: Path = tmp_path_factory.mktemp("postgres")
-    with asyncio.Runner() as runner:
-        server = EmbeddedPostgres(folder / "data", settings=FAST)
-        runner.run(server.start())
-        try:
-            runner.run(_make_template(server))
-            yield server
-        finally:
-            runner.run(server.stop())
-            remove_data_dir(folder / "data")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with Servers(tmp_path_factory.mktemp("postgres")) as servers:
+        yield servers
 
 
-async def _make_template(server: EmbeddedPostgres) -> None:
-    await _administer(server, f"create database {TEMPLATE}")
-    await migrate(server.dsn_for(TEMPLATE), [MASTER_KEY])
-
-
-async def _administer(server: EmbeddedPostgres, statement: str) -> None:
-    connection = await asyncpg.connect(server.dsn)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
+@pytest.fixture(scope="module")
+def postgres(servers: Servers, request: pytest.FixtureRequest) -> EmbeddedPostgres:
+    """The server, with a migrated template database: the embedded one, or the parameter's version."""
+    return servers.with_template(getattr(request, "param", None))
 
 
 @pytest.fixture
 async def admin_dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """The superuser's DSN of a database of this test's own: empty, migrated."""
     name = f"test_{next(_numbers)}"
-    await _administer(postgres, f"create database {name} template {TEMPLATE} strategy file_copy")
+    await execute(postgres.dsn, _copy_of_template(name))
     yield postgres.dsn_for(name)
-    await _administer(postgres, f"drop database {name} with (force)")
+    await execute(postgres.dsn, f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="module")
+def shared_dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The superuser's DSN of a database that a module's tests share: each leaves it as it was."""
+    name = f"shared_{next(_numbers)}"
+    run_apart(execute(postgres.dsn, _copy_of_template(name)))
+    yield postgres.dsn_for(name)
+    run_apart(execute(postgres.dsn, f"drop database {name} with (force)"))
+
+
+def _copy_of_template(name: str) -> str:
+    return f"create database {name} template {TEMPLATE} strategy file_copy"
+
+
+@pytest.fixture
+async def catalogue(shared_dsn: str) -> AsyncIterator[Any]:
+    """The superuser's connection to the module's shared database; what it does is undone at the test's end."""
+    connection = await asyncpg.connect(shared_dsn)
+    transaction = connection.transaction()
+    await transaction.start()
+    yield connection
+    await transaction.rollback()
+    await connection.close()
 
 
 @pytest.fixture

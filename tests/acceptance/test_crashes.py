@@ -20,7 +20,6 @@ from handlers.inbound import accept_messages
 from handlers.runtime import Runtime, new_uuid7, utc_now
 from handlers.webhooks.signing import EndpointSecret, dump_secrets, new_secret
 from tests.acceptance.crashing_worker import build_worker, work_until_step
-from tests.conftest import MASTER_KEY
 from tests.factories import (
     TWILIO_CREDENTIALS,
     accepted_item,
@@ -30,6 +29,7 @@ from tests.factories import (
     make_endpoint,
     make_product,
 )
+from tests.servers import MASTER_KEY
 
 # Past every lease, so that what a dead worker held is claimed at once.
 LATER = timedelta(seconds=120)

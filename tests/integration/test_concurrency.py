@@ -23,12 +23,12 @@ from handlers.inbound import accept_messages, accept_statuses, status_item
 from handlers.outbound import SendResult, send_message
 from handlers.runtime import Runtime
 from handlers.turns import MAX_ATTEMPTS, TurnResult
-from tests.conftest import MASTER_KEY
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint, posted
 from tests.fakes import FakeAdapter, FakeClock, FakeEngine
 from tests.integration.test_deliveries import FakeEgress, open_outbox
 from tests.integration.test_outbound import Desk, open_desk
 from tests.integration.test_turns import Shop, add, extraction, shop
+from tests.servers import MASTER_KEY
 
 __all__ = ["shop"]  # a fixture
 

@@ -10,8 +10,8 @@ import pytest
 from db.sealing import derive_login_name
 from db.tenant import Database, open_database
 from handlers.runtime import new_uuid7
-from tests.conftest import MASTER_KEY
 from tests.seeds import insert_row, tenant_rows
+from tests.servers import MASTER_KEY
 
 TABLES = tuple(tenant_rows(UUID(int=1)))
 LOGIN = derive_login_name(MASTER_KEY)

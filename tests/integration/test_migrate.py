@@ -12,9 +12,10 @@ from db.embedded import EmbeddedPostgres
 from db.errors import DatabaseRefused, DatabaseUnavailable, SchemaOutdated
 from db.migrate import find_runtime_dsn, migrate, read_migrations
 from db.sealing import derive_login_name, derive_login_password
-from tests.conftest import MASTER_KEY
 from tests.integration.test_concurrency import blocked_by
+from tests.servers import MASTER_KEY
 
+pytestmark = pytest.mark.every_postgres
 KEYS = [MASTER_KEY]
 
 

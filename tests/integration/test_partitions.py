@@ -16,6 +16,7 @@ from handlers.upkeep import RETENTION, make_partitions, retire_old_rows
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint
 from tests.seeds import insert_row, tenant_rows
 
+pytestmark = pytest.mark.every_postgres
 PARENTS = {table for table, _ in RETENTION}
 
 
