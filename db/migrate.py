@@ -112,9 +112,9 @@ async def _apply(
         on_step(f"{migration.version:04d} {migration.name}")
         await _apply_patiently(connection, migration)
     await install_jobs(connection)
-    for later in ("jobs.sql", "identity.sql"):
-        await connection.execute(_read_sql(later))
+    await connection.execute(_read_sql("jobs.sql"))
     await connection.execute("reset role")
+    await connection.execute(_read_sql("identity.sql"))
     # ALTER ROLE takes no parameters; a verifier's characters are those of base64.
     await _change_roles(connection, f"alter role {login} password '{derive_login_verifier(master_keys[0])}'")
 

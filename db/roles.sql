@@ -8,6 +8,9 @@ do $$
 declare
     wanted text;
     login text := current_setting('waystation.login');
+    -- A CREATEROLE login cannot SET ROLE to what it made until it is granted to itself. From PostgreSQL 16 on it is a
+    -- member of it from the start, so being one says nothing.
+    may_become text := case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end;
 begin
     foreach wanted in array array['waystation_owner', 'waystation_app', 'waystation_worker', login] loop
         begin
@@ -16,8 +19,7 @@ begin
             null;  -- another process or another database of this cluster made it
         end;
         continue when wanted = login;
-        -- A CREATEROLE login cannot SET ROLE to what it made until it is granted to itself.
-        if not pg_has_role(current_user, wanted, 'member') then
+        if not pg_has_role(current_user, wanted, may_become) then
             execute format('grant %I to current_user', wanted);
         end if;
     end loop;
@@ -28,17 +30,6 @@ $$;
 
 -- The job library's tables lie apart from ours.
 create schema if not exists jobs authorization waystation_owner;
-
--- Where the host signs people in, our functions ask it who that is; identity.sql tells if this was refused.
-do $$
-begin
-    if to_regprocedure('auth.uid()') is not null then
-        grant usage on schema auth to waystation_owner;
-    end if;
-exception when insufficient_privilege then
-    null;
-end
-$$;
 
 grant usage, create on schema public to waystation_owner;
 grant usage on schema public to waystation_app, waystation_worker;
