@@ -2,7 +2,7 @@
 
 create function get_current_distributor_id() returns uuid
     language sql stable parallel safe
-    set search_path = pg_catalog
+    set search_path = pg_catalog, pg_temp
     -- After a transaction-local set the value is an empty string, hence the NULLIF. Unset: NULL, so no rows.
     as $$ select nullif(current_setting('app.current_distributor_id', true), '')::uuid $$;
 

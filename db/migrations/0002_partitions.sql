@@ -3,13 +3,13 @@
 
 create function uuid7_floor(at timestamptz) returns uuid
     language sql immutable parallel safe
-    set search_path = pg_catalog
+    set search_path = pg_catalog, pg_temp
     as $$ select rpad(lpad(to_hex(floor(extract(epoch from at) * 1000)::bigint), 12, '0'), 32, '0')::uuid $$;
 comment on function uuid7_floor(timestamptz) is 'The lowest UUIDv7 of that millisecond: a bound between earlier and later ids.';
 
 create function uuid7_time(id uuid) returns timestamptz
     language sql immutable parallel safe
-    set search_path = pg_catalog
+    set search_path = pg_catalog, pg_temp
     as $$ select to_timestamp(('x' || substr(replace(id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0) $$;
 comment on function uuid7_time(uuid) is 'When a UUIDv7 was made, to the millisecond.';
 
@@ -28,7 +28,7 @@ comment on function new_uuid7() is 'A UUIDv7 of this moment, for rows that the d
 -- that refers to a partitioned one is cut along the other's id: both lose the same time at once.
 create function partition_plan() returns table (place int, parent text, step text, ahead interval, options text)
     language sql immutable
-    set search_path = pg_catalog
+    set search_path = pg_catalog, pg_temp
     as $$
     values
         (1, 'webhook_delivery_attempts', 'day', interval '7 days', 'fillfactor = 80'),
@@ -47,7 +47,7 @@ comment on function partition_plan() is 'What is partitioned and how: children b
 
 create function partitions_of(parent text) returns table (partition text, lower_bound timestamptz, upper_bound timestamptz)
     language sql stable
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     as $$
     select c.relname::text, uuid7_time(substring(b.bound from 'FROM \(''([^'']+)''\)')::uuid),
         uuid7_time(substring(b.bound from 'TO \(''([^'']+)''\)')::uuid)
@@ -61,7 +61,7 @@ comment on function partitions_of(text) is 'A table''s partitions, oldest first;
 
 create procedure attach_partition(parent text, name text, lower_id uuid, upper_id uuid, options text)
     language plpgsql
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     as $$
 begin
     execute format(
@@ -83,7 +83,7 @@ $$;
 
 create function make_partitions_at(moment timestamptz) returns int
     language plpgsql
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     set timezone = 'UTC'  -- a month is added to a moment in the session's zone
     set lock_timeout = '2s'
     as $$
@@ -116,14 +116,14 @@ comment on function make_partitions_at(timestamptz) is 'make_partitions() for a 
 
 create function make_partitions() returns int
     language sql security definer
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     set timezone = 'UTC'
     as $$ select make_partitions_at(clock_timestamp()) $$;
 comment on function make_partitions() is 'Makes the partitions of the coming days where they are missing, by this server''s clock; gives back how many.';
 
 create function retire_partitions_at(target text, moment timestamptz, keep interval) returns int
     language plpgsql
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     set timezone = 'UTC'  -- a month is added to a moment in the session's zone
     set lock_timeout = '2s'
     as $$
@@ -155,7 +155,7 @@ comment on function retire_partitions_at(text, timestamptz, interval) is 'retire
 -- empty one alone would only be made again. Its size is asked, not its rows: no policy shows those to anybody.
 create function retire_first(first_partition text, before timestamptz, target text) returns boolean
     language sql stable
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     as $$
     select pg_relation_size(to_regclass('public.' || quote_ident(first_partition))) > 0
         or (select count(*) > 1 from partitions_of(target) p where p.upper_bound <= before)
@@ -164,7 +164,7 @@ comment on function retire_first(text, timestamptz, text) is 'Whether the oldest
 
 create function retire_partitions(target text, keep interval) returns int
     language plpgsql security definer
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     set timezone = 'UTC'
     as $$
 begin

@@ -87,7 +87,7 @@ call protect_tenant_table('role_permissions');
 -- Who asks: the signed-in identity where the host knows it, else the person whom the service names in this transaction.
 create function get_current_user_id() returns uuid
     language sql stable parallel safe
-    set search_path = pg_catalog
+    set search_path = pg_catalog, pg_temp
     as $$ select nullif(current_setting('app.current_user_id', true), '')::uuid $$;
 comment on function get_current_user_id() is
     'The person for whom this transaction works, as set by set_config(''app.current_user_id'', …, true); NULL when unset.';
@@ -96,7 +96,7 @@ comment on function get_current_user_id() is
 -- changes the own role, and a tenant keeps an OWNER.
 create function set_user_role(target_id uuid, new_role text) returns void
     language plpgsql security definer
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     as $$
 declare
     tenant uuid := get_current_distributor_id();

@@ -6,7 +6,7 @@ select make_partitions();
 -- `batch` rows of each table, whose message is gone and was made longer ago than `keep`. Gives back how many.
 create function delete_orphans(keep interval, batch int) returns bigint
     language plpgsql security definer
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     as $$
 declare
     newest uuid := uuid7_floor(clock_timestamp() - keep);
@@ -44,7 +44,7 @@ grant execute on function delete_orphans(interval, int) to waystation_worker;
 -- shows what those who held them committed: of two changes at once the second sees the first.
 create function refresh_customers(customer_ids uuid[], moment timestamptz) returns void
     language plpgsql volatile
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     as $$
 begin
     perform from customers c
@@ -69,7 +69,7 @@ create function customer_figures(customer_ids uuid[], moment timestamptz)
         expected_order_at timestamptz, status text
     )
     language sql stable
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     as $$
     select c.id, f.total_orders, f.total_spent, f.last_ordered_at, f.last_ordered_at + f.usual_wait,
         case
@@ -101,7 +101,7 @@ comment on function customer_figures(uuid[], timestamptz) is 'What customers'' o
 -- Recounts what the tenant used in a month. The row is locked first, so that of two recounts the later one stands.
 create function refresh_usage(month date, moment timestamptz) returns void
     language plpgsql volatile
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     set timezone = 'UTC'
     as $$
 declare
@@ -139,7 +139,7 @@ comment on function refresh_usage(date, timestamptz) is 'Recounts what the tenan
 -- Recounts the calls of the hours from `since` on, after waiting for whoever recounts this tenant's at the moment.
 create function refresh_ai_usage(since timestamptz, moment timestamptz) returns void
     language plpgsql volatile
-    set search_path = public, pg_catalog
+    set search_path = public, pg_catalog, pg_temp
     set timezone = 'UTC'
     as $$
 declare
