@@ -211,3 +211,12 @@ async def insert_row(connection: Any, table: str, row: dict[str, Any]) -> None:
     """Inserts one row whatever the connection may."""
     places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
     await connection.execute(f"insert into {table} ({', '.join(row)}) values ({places})", *row.values())
+
+
+TABLES = tuple(tenant_rows(UUID(int=1)))
+# Only ever added to; see protect_tenant_table().
+APPEND_ONLY = {"data_access_audit", "security_audit_log", "order_session_events"}
+
+
+def tenant_column(table: str) -> str:
+    return "id" if table == "distributors" else "distributor_id"

@@ -16,12 +16,10 @@ from db.migrate import find_runtime_dsn
 from db.tenant import open_database
 from handlers.runtime import new_uuid7
 from tests.catalogue import read_comments, read_references
-from tests.seeds import insert_row, tenant_rows
+from tests.seeds import APPEND_ONLY, TABLES, insert_row, tenant_column, tenant_rows
 from tests.servers import MASTER_KEY, run_apart
 
 pytestmark = pytest.mark.every_postgres
-TABLES = tuple(tenant_rows(UUID(int=1)))
-APPEND_ONLY = {"data_access_audit", "security_audit_log", "order_session_events"}
 Tenants = tuple[UUID, UUID]
 
 
@@ -53,10 +51,6 @@ async def app(catalogue: Any, tenants: Tenants) -> Any:
 
 async def choose(connection: Any, tenant: str) -> None:
     await connection.execute("select set_config('app.current_distributor_id', $1, true)", tenant)
-
-
-def tenant_column(table: str) -> str:
-    return "id" if table == "distributors" else "distributor_id"
 
 
 async def refuse(
