@@ -15,7 +15,7 @@ comment on function uuid7_time(uuid) is 'When a UUIDv7 was made, to the millisec
 
 create function new_uuid7() returns uuid
     language sql volatile parallel safe
-    set search_path = pg_catalog
+    set search_path = pg_catalog, pg_temp
     as $$
     select overlay(
         overlay(gen_random_uuid()::text placing substr(public.uuid7_floor(clock_timestamp())::text, 1, 13) from 1 for 13)

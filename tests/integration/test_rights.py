@@ -46,6 +46,7 @@ CALLERS = {
     "get_current_user_id": {"PUBLIC"},
     "uuid7_floor": {"PUBLIC"},
     "uuid7_time": {"PUBLIC"},
+    "new_uuid7": {"PUBLIC"},
     "partition_plan": {"PUBLIC"},
     "partitions_of": {"PUBLIC"},
     "record_events": {APP, WORKER},
