@@ -89,6 +89,8 @@ create table messages (
     primary key (distributor_id, id),
     check ((direction = 'INBOUND') = (status = 'RECEIVED')),
     check (direction = 'INBOUND' or ai_processed),
+    check (ai_processed or ai_skip_reason is null),
+    check ((direction = 'OUTBOUND') = (ai_skip_reason is not distinct from 'outbound')),
     foreign key (distributor_id, conversation_id) references conversations (distributor_id, id) on delete cascade,
     foreign key (distributor_id, channel_account_id) references channel_accounts (distributor_id, id) on delete cascade,
     foreign key (distributor_id, customer_id) references customers (distributor_id, id) on delete set null (customer_id)
@@ -114,7 +116,7 @@ comment on column messages.send_lease_token is 'Who is sending: a worker that lo
 comment on column messages.turn_message_id is 'On a reply: the last inbound message of the burst it answers; one reply per burst, held by external_message_mappings.';
 comment on column messages.sent_at is 'When the provider was first known to have taken the message; message.sent is told once.';
 comment on column messages.send_started_at is 'When the running attempt left; still set on a later claim means its outcome is unknown.';
-create index messages_provider_id on messages (distributor_id, channel_account_id, provider_message_id) where provider_message_id is not null;
+create index messages_provider_id on messages (distributor_id, channel_account_id, provider_message_id);
 create index messages_thread on messages (distributor_id, conversation_id, id desc);
 create index messages_customer on messages (distributor_id, customer_id);
 create index messages_awaiting_turn on messages (distributor_id, conversation_id, id) where not ai_processed;

@@ -26,6 +26,7 @@ create table pii_detection_results (
     record_id uuid not null,
     field_name text not null,
     pii_type text not null,
+    -- NULL: found by what the code recognises, so a finding goes with its rule.
     rule_id uuid,
     span_start int not null check (span_start >= 0),
     span_end int not null,
@@ -37,7 +38,7 @@ create table pii_detection_results (
     primary key (distributor_id, id),
     check (span_end > span_start),
     unique nulls not distinct (distributor_id, record_id, field_name, rule_id, span_start),
-    foreign key (distributor_id, rule_id) references pii_detection_rules (distributor_id, id) on delete set null (rule_id),
+    foreign key (distributor_id, rule_id) references pii_detection_rules (distributor_id, id) on delete cascade,
     foreign key (distributor_id, reviewed_by) references user_profiles (distributor_id, id) on delete set null (reviewed_by)
 );
 comment on table pii_detection_results is

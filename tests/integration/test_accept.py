@@ -174,8 +174,8 @@ async def sent_message(runtime: Runtime):
     async with runtime.database.tenant(tenant) as connection:
         await connection.execute(
             "insert into messages (distributor_id, id, conversation_id, channel_account_id, channel, direction, type, status,"
-            " status_rank, text, provider_message_id, ai_processed, created_at, updated_at)"
-            " select $1, $2, id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'SENDING', 2, 'ok', 'SM9', true, $3, $3"
+            " status_rank, text, provider_message_id, ai_processed, ai_skip_reason, created_at, updated_at)"
+            " select $1, $2, id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'SENDING', 2, 'ok', 'SM9', true, 'outbound', $3, $3"
             " from conversations",
             tenant,
             message_id,

@@ -217,8 +217,8 @@ async def test_a_status_callback_moves_the_message_up(gateway: Gateway, runtime:
     async with runtime.database.tenant(gateway.account.distributor_id) as connection:
         await connection.execute(
             "insert into messages (distributor_id, id, conversation_id, channel_account_id, channel, direction, type, status,"
-            " status_rank, text, ai_processed, created_at, updated_at)"
-            " select distributor_id, $1, id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'SENT', 3, 'ok', true, now(), now()"
+            " status_rank, text, ai_processed, ai_skip_reason, created_at, updated_at)"
+            " select distributor_id, $1, id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'SENT', 3, 'ok', true, 'outbound', now(), now()"
             " from conversations",
             message_id,
         )

@@ -53,8 +53,8 @@ async def test_every_permutation_with_repetitions_ends_in_one_row(runtime: Runti
     async with runtime.database.tenant(tenant) as connection:
         await connection.execute(
             "insert into messages (distributor_id, id, conversation_id, channel_account_id, channel, direction, type, status,"
-            " status_rank, text, provider_message_id, ai_processed, created_at, updated_at)"
-            " select c.distributor_id, i.id, c.id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'QUEUED', 1, 'x', i.id::text, true, now(), now()"
+            " status_rank, text, provider_message_id, ai_processed, ai_skip_reason, created_at, updated_at)"
+            " select c.distributor_id, i.id, c.id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'QUEUED', 1, 'x', i.id::text, true, 'outbound', now(), now()"
             " from conversations c cross join unnest($1::uuid[]) as i(id)",
             ids,
         )
