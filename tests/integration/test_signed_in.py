@@ -190,7 +190,7 @@ async def test_the_owner_alone_may_ask_the_host_who_is_signed_in(hosted: Hosted,
 
 
 async def test_the_service_works_by_the_setting_with_a_login_that_a_plain_owner_made(hosted: Hosted):
-    database = await open_database(await find_runtime_dsn(hosted.owner_dsn, KEYS), size=1)
+    database = await open_database(await find_runtime_dsn(hosted.owner_dsn, KEYS), app=1, worker=1)
     async with database.tenant(hosted.theirs) as connection:
         assert await tenants_seen(connection) == {hosted.theirs}
     async with database.worker() as connection:
