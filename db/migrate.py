@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
-from db.errors import DatabaseRefused, DatabaseUnavailable, SchemaOutdated
+from db.connecting import connected, with_login
+from db.errors import DatabaseRefused, SchemaOutdated
 from db.jobs import install_jobs
 from db.sealing import derive_login_name, derive_login_password, derive_login_verifier
 
@@ -80,19 +80,18 @@ async def migrate(
     apply, for the schema of an older release. Raises DatabaseUnavailable, DatabaseRefused (missing rights),
     SchemaOutdated (an edited migration).
     """
-    connection = await _connect(dsn)
-    try:
+    async with connected(dsn) as connection:
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
         missing = _pending(await _applied(connection))
         pending = tuple(step for step in missing if through is None or step.version <= through)
-        if not dry_run:
+        if dry_run:
+            return pending
+        try:
             await _apply(connection, pending, master_keys, on_step)
-    except asyncpg.InsufficientPrivilegeError as error:
-        raise DatabaseRefused(
-            f"this login may not migrate: {error}; use a superuser's DSN, or the owner's with CREATEROLE"
-        ) from error
-    finally:
-        await connection.close()
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise DatabaseRefused(
+                f"this login may not migrate: {error}; use a superuser's DSN, or the owner's with CREATEROLE"
+            ) from error
     return pending
 
 
@@ -184,67 +183,47 @@ def _pending(applied: dict[int, str]) -> tuple[Migration, ...]:
     return tuple(migration for migration in migrations if migration.version not in applied)
 
 
-async def _connect(dsn: str) -> Any:
-    try:
-        return await asyncpg.connect(dsn, timeout=10)
-    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-        raise DatabaseRefused(f"{error}") from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise DatabaseUnavailable from error
-
-
 async def find_runtime_dsn(dsn: str, master_keys: Sequence[bytes]) -> str:
     """The DSN to run with: ``dsn`` itself if its login has no more rights than it needs, else the run-time
     login's.
 
     Raises SchemaOutdated when migrations are missing, DatabaseRefused when no master key opens the login.
     """
-    connection = await _connect(dsn)
-    try:
+    async with connected(dsn) as connection:
         if await connection.fetchval("select to_regclass('public.schema_migrations')") is None:
             raise SchemaOutdated
         privileged = await connection.fetchval(
             "select rolsuper or rolbypassrls or pg_has_role(current_user, 'waystation_owner', 'member')"
             " from pg_roles where rolname = current_user"
         )
-    finally:
-        await connection.close()
     return await _check_schema(await _login_dsn(dsn, master_keys) if privileged else dsn)
 
 
 async def _login_dsn(dsn: str, master_keys: Sequence[bytes]) -> str:
     for key in master_keys:
-        candidate = _with_login(dsn, derive_login_name(key), derive_login_password(key))
+        candidate = with_login(dsn, derive_login_name(key), derive_login_password(key))
         try:
-            await (await _connect(candidate)).close()
+            async with connected(candidate):
+                return candidate
         except DatabaseRefused:
             continue
-        return candidate
     raise DatabaseRefused(
         "no configured master key opens the run-time login; run `waystation migrate` with the current keys"
     )
 
 
 async def _check_schema(dsn: str) -> str:
-    try:
-        connection = await asyncpg.connect(dsn, timeout=10, server_settings={"role": "waystation_app"})
-    except asyncpg.InsufficientPrivilegeError as error:
-        raise DatabaseRefused(
-            "this login may not work as waystation_app; use the login that `waystation migrate` made, or the"
-            " owner's DSN"
-        ) from error
-    try:
-        missing = _pending(await _applied(connection))
-    finally:
-        await connection.close()
+    async with connected(dsn) as connection:
+        try:
+            await connection.execute("set role waystation_app")
+            missing = _pending(await _applied(connection))
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise DatabaseRefused(
+                "this login may not work as waystation_app; use the login that `waystation migrate` made, or the"
+                " owner's DSN"
+            ) from error
     if missing:
         raise SchemaOutdated(
             f"{len(missing)} migration(s) missing from {missing[0].version:04d} on; run `waystation migrate`"
         )
     return dsn
-
-
-def _with_login(dsn: str, user: str, password: str) -> str:
-    parts = urlsplit(dsn)
-    hosts = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{quote(user)}:{quote(password)}@{hosts}"))

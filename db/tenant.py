@@ -12,6 +12,7 @@ import asyncpg
 import orjson
 from pgqueuer.adapters.persistence.queries import Queries
 
+from db.connecting import CONNECT_ERRORS, CONNECT_SECONDS, connect_error
 from db.errors import DatabaseUnavailable
 from db.jobs import pool_jobs
 from db.named_sql import load_statements
@@ -19,7 +20,6 @@ from db.named_sql import load_statements
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
-_CONNECT_SECONDS = 10.0
 _SQL = load_statements("audit")
 APP_ROLE = "waystation_app"
 WORKER_ROLE = "waystation_worker"
@@ -106,13 +106,13 @@ class Database:
 
 async def open_database(dsn: str, *, app: int = 8, worker: int = 8) -> Database:
     """Opens both pools with a run-time login's DSN; ``app`` and ``worker`` are the most connections that each
-    role's may have. Raises DatabaseUnavailable.
+    role's may have. Raises DatabaseUnavailable or DatabaseRefused.
     """
     try:
         app_pool = await _open_pool(dsn, APP_ROLE, app)
         worker_pool = await _open_pool(dsn, WORKER_ROLE, worker)
-    except _AWAY as error:
-        raise DatabaseUnavailable from error
+    except CONNECT_ERRORS as error:
+        raise connect_error(dsn, error) from None
     return Database(app_pool, worker_pool)
 
 
@@ -121,7 +121,7 @@ async def _open_pool(dsn: str, role: str, size: int) -> Pool:
         dsn,
         min_size=1,
         max_size=size,
-        timeout=_CONNECT_SECONDS,
+        timeout=CONNECT_SECONDS,
         init=_set_up_connection,
         reset=_keep_session,
         server_settings={

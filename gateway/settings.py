@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from channels.base import Channel
+from db.connecting import check_dsn
 from db.sealing import decode_master_key
 from handlers.runtime import RetrySchedule
 
@@ -39,6 +40,8 @@ RESERVED_NAMES = frozenset(
     )
 )
 _LONGEST_WAIT = 30 * 86_400.0  # seconds between two tries of a webhook
+_PYDANTICS_OWN_WORDS = "Value error, "
+_PREDICATES = ("is ", "must ", "has ")  # how a message begins that reads on from the setting's name
 
 
 class SettingsError(Exception):
@@ -93,6 +96,13 @@ class Settings(BaseModel):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_dsn(value.get_secret_value())
+        return value
 
     @field_validator("master_keys")
     @classmethod
@@ -199,7 +209,8 @@ def _describe(problem: Mapping[str, Any]) -> str:
     name = plain if plain in _UNPREFIXED else f"{PREFIX}{plain}"
     if problem["type"] == "extra_forbidden":
         return f"{name} is not a setting of Waystation; see the README's table"
-    return f"{name}: {problem['msg']}"
+    message = problem["msg"].removeprefix(_PYDANTICS_OWN_WORDS)
+    return f"{name} {message}" if message.startswith(_PREDICATES) else f"{name}: {message}"
 
 
 def reserved_names_set(environ: Mapping[str, str], env_file: Path | None = Path(".env")) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ async def test_a_taken_port_is_one_clear_line(folder: Path):
                 "WAYSTATION_DATABASE_URL": "postgresql://x@127.0.0.1:9/x",
                 "WAYSTATION_MASTER_KEYS": "A" * 43 + "=",
             },
-            b"The database cannot be reached",
+            b"The database at 127.0.0.1:9 cannot be reached: the connection was refused",
         ),
         (["work"], {"WAYSTATION_AI_ENGINE": "openai"}, b"OPENAI_API_KEY is needed"),
         (["tenants", "create", "--name", " "], {}, b"A tenant needs a name"),

@@ -1,6 +1,7 @@
 """Settings: typed, complete, and errors that name the setting and never a secret."""
 
 import base64
+import re
 
 import pytest
 
@@ -54,9 +55,13 @@ def test_one_debounce_counts_for_all_channels():
         ("WAYSTATION_EGRESS_ALLOW", "10.0.0.0/40", "WAYSTATION_EGRESS_ALLOW"),
         ("WAYSTATION_RETRY_SCHEDULE", "", "WAYSTATION_RETRY_SCHEDULE"),
         ("WAYSTATION_RETRY_SCHEDULE", "0,-1", "WAYSTATION_RETRY_SCHEDULE"),
-        ("WAYSTATION_PUBLIC_URL", "gw.example.test", "WAYSTATION_PUBLIC_URL: .*http"),
-        ("WAYSTATION_PUBLIC_URL", "https://", "WAYSTATION_PUBLIC_URL: .*host"),
-        ("WAYSTATION_PUBLIC_URL", "https://gw.example.test/a?x=1#f", "WAYSTATION_PUBLIC_URL: .*no query"),
+        ("WAYSTATION_PUBLIC_URL", "gw.example.test", "WAYSTATION_PUBLIC_URL must begin with http"),
+        ("WAYSTATION_PUBLIC_URL", "https://", "WAYSTATION_PUBLIC_URL must .*host"),
+        (
+            "WAYSTATION_PUBLIC_URL",
+            "https://gw.example.test/a?x=1#f",
+            "WAYSTATION_PUBLIC_URL must have .*no query",
+        ),
         ("WAYSTATION_RETRY_SCHEDULE", "0,inf", "WAYSTATION_RETRY_SCHEDULE"),
         ("WAYSTATION_RETRY_SCHEDULE", "0,1e300", "WAYSTATION_RETRY_SCHEDULE"),
         ("WAYSTATION_AI_ENGINE", "oracle", "WAYSTATION_AI_ENGINE"),
@@ -69,6 +74,77 @@ def test_a_bad_value_names_its_setting(name: str, value: str, message: str):
 
     assert "c2VjcmV0" not in str(caught.value)
     assert "not base64!" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "postgresql://u:S3CR3T#rest@127.0.0.1:1/d",
+        "postgresql://u:S3CR3T/rest@127.0.0.1:1/d",
+        "postgresql://u:S3CR3T?rest@127.0.0.1:1/d",
+        "postgresql://u:S3CR3T@rest@127.0.0.1:1/d",
+        "postgresql://u:S3CR3T[rest@127.0.0.1:1/d",
+        "postgresql://u:1/S3CR3T@127.0.0.1:1/d",
+        "postgresql://u:1?x=S3CR3T@127.0.0.1:1/d",
+        "postgresql://u:S3CR3T@127.0.0.1:port/d",
+        "postgresql://u:S3CR3T@127.0.0.1:70000/d",
+        "postgresql://u:S3CR3T@127.0.0.1:0/d",
+        "postgresql://u:S3CR3T@a,,b/d",
+        "postgresql://u:S3CR3T@[::1/d",
+        "postgresql://u:S3CR3T@127.0.0.1/d?sslmode",
+        "postgresql://u:S3CR3T@127.0.0.1/d?port=x",
+    ],
+)
+def test_a_dsn_that_would_be_misread_is_told_without_any_part_of_it(value: str):
+    with pytest.raises(SettingsError) as caught:
+        read(WAYSTATION_DATABASE_URL=value)
+
+    assert str(caught.value).startswith("WAYSTATION_DATABASE_URL is not a usable URL; percent-encode")
+    assert not {"S3CR3T", "rest", "127.0.0.1"} & set(re.findall(r"[\w.]+", str(caught.value)))
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "value", ["mysql://u:S3CR3T@h/d", "S3CR3T", "postgresql:S3CR3T", "host=h password=S3CR3T"]
+)
+def test_a_dsn_of_another_scheme_is_told_so(value: str):
+    with pytest.raises(
+        SettingsError, match="WAYSTATION_DATABASE_URL must begin with postgresql://"
+    ) as caught:
+        read(WAYSTATION_DATABASE_URL=value)
+
+    assert "S3CR3T" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("sslmode=bogus", "WAYSTATION_DATABASE_URL has a wrong sslmode; .*verify-full"),
+        ("target_session_attrs=bogus", "wrong target_session_attrs; .*read-write"),
+    ],
+)
+def test_a_dsn_with_a_wrong_choice_is_told_the_right_ones(parameter: str, message: str):
+    with pytest.raises(SettingsError, match=message):
+        read(WAYSTATION_DATABASE_URL=f"postgresql://u:p@h/d?{parameter}")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "postgres://u@h",
+        "postgresql://u:p%23%2F%3F%40@h:5432/d?sslmode=require&application_name=x",
+        "postgresql://u:p:q@one:1,two:2/d?target_session_attrs=read-write",
+        "postgresql://u:p@[::1]:5432/d",
+        "postgresql:///d?host=/var/run/postgresql",
+        "postgresql://u:p@%2Fvar%2Frun%2Fpostgresql/d",
+    ],
+)
+def test_a_usable_dsn_is_taken_as_it_is(value: str):
+    settings = read(WAYSTATION_DATABASE_URL=value)
+
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == value
 
 
 def test_secrets_come_from_files_and_do_not_print(tmp_path):
