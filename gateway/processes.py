@@ -17,6 +17,7 @@ from aiohttp import web
 from db.embedded import EmbeddedEvent
 from db.wake import listening
 from gateway.app import build_app
+from gateway.ports import free_port
 from gateway.schedules import keeping_schedules
 from gateway.services import HOME, Services, open_services
 from gateway.settings import PREFIX, Settings, SettingsError
@@ -73,8 +74,19 @@ async def listening_app(app: web.Application, host: str, port: int) -> AsyncIter
         await runner.cleanup()
 
 
+def with_known_port(settings: Settings) -> Settings:
+    """Port 0 replaced by a free one: the URLs that providers get have it in them, before anything listens."""
+    if settings.port:
+        return settings
+    try:
+        return settings.model_copy(update={"port": free_port(settings.host)})
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {settings.host}: {error.strerror}") from error
+
+
 async def serve(settings: Settings, workers: int, home: Path = HOME) -> None:
     """The HTTP side until a signal; one worker shares this process, more of them run as child processes."""
+    settings = with_known_port(settings)
     async with AsyncExitStack() as stack:
         stop = await stack.enter_async_context(stop_signals())
         services = await stack.enter_async_context(open_services(settings, home, on_event=log_database_event))
@@ -93,6 +105,8 @@ async def serve(settings: Settings, workers: int, home: Path = HOME) -> None:
 
 async def work(settings: Settings, home: Path = HOME, *, until_stdin_ends: bool = False) -> None:
     """One worker until a signal, or until standard input ends; what it has begun is finished first."""
+    if not settings.port and settings.public_url is None:
+        raise SettingsError(f"{PREFIX}PUBLIC_URL is needed with {PREFIX}PORT=0: a worker names it to providers")
     async with (
         stop_signals() as stop,
         _ending_with(sys.stdin.fileno(), stop) if until_stdin_ends else contextlib.nullcontext(),

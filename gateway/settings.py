@@ -2,6 +2,7 @@
 error.
 """
 
+import io
 import os
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -109,6 +110,8 @@ class Settings(BaseModel):
     def _check_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for key in value:
             decode_master_key(key.get_secret_value())
+        if not value:
+            raise ValueError("must hold at least one key")
         return value
 
     @field_validator("public_url", "twilio_api_url", "openai_base_url")
@@ -122,6 +125,15 @@ class Settings(BaseModel):
         if parts.query or parts.fragment or parts.username is not None:
             raise ValueError("must have no user, no query and no fragment")
         return value.rstrip("/")
+
+    # The last of the validators "before" is the first to run.
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_empty(cls, value: Any) -> Any:
+        # A variable that a template left empty: for a host it would mean every interface, for a DSN another database.
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("is empty; give it a value, or remove it for its default")
+        return value
 
     @property
     def base_url(self) -> str:
@@ -170,9 +182,19 @@ def read_settings(
 
 
 def _file_values(env_file: Path | None) -> dict[str, str]:
-    if env_file is None or not env_file.is_file():
+    """What the file sets, if there is one; raises SettingsError where it cannot be read."""
+    if env_file is None:
         return {}
-    return {name: value for name, value in dotenv_values(env_file).items() if value is not None}
+    try:
+        text = env_file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{env_file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{env_file} cannot be read: it is not UTF-8") from None
+    values = dotenv_values(stream=io.StringIO(text))
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _plain_name(name: str) -> str:
@@ -196,10 +218,14 @@ def _with_secret_files(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _read_secret(name: str, path: str) -> str:
+    if not path.strip():
+        raise SettingsError(f"{name} is empty; give it a file's name, or remove it")
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SettingsError(f"{name}: {error.strerror}: {path}") from None
+    except ValueError:  # another encoding, or a NUL in the name
+        raise SettingsError(f"{name} does not name a text file in UTF-8") from None
 
 
 def _describe(problem: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ import base64
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,12 +21,12 @@ from gateway.dev.demo_sandbox import DemoProvider
 from gateway.dev.management import ProviderLogin
 from gateway.dev.receiver import serve_receiver
 from gateway.dev.sandbox import running_sandbox
+from gateway.ports import LOOPBACK, free_port
 
 # Waits of webhook deliveries: three tries, so far apart that their timestamps (whole seconds) must differ.
 RETRY_SCHEDULE = "0,1.5,1.5"
 _DEBOUNCE_SECONDS = "1"
 _CALL_SECONDS = 15.0
-_HOST = "127.0.0.1"
 
 
 @dataclass(slots=True)
@@ -51,7 +50,7 @@ class Stage:
 
     @property
     def gateway_url(self) -> str:
-        return f"http://{_HOST}:{self.gateway_port}"
+        return f"http://{LOOPBACK}:{self.gateway_port}"
 
     @property
     def surroundings(self) -> Surroundings:
@@ -59,7 +58,7 @@ class Stage:
         settings = {
             "DATABASE_URL": self.admin_dsn,
             "MASTER_KEYS": self.master_key,
-            "HOST": _HOST,
+            "HOST": LOOPBACK,
             "PORT": str(self.gateway_port),
             "PUBLIC_URL": self.gateway_url,
             "TWILIO_API_URL": self.sandbox_url,
@@ -137,14 +136,6 @@ async def _set_up(folder: Path, stack: AsyncExitStack, broken: Break | None) -> 
 async def _open_receiver(stack: AsyncExitStack, broken: Break | None) -> str:
     """The integrator's receiver; where it is to be down, an address at which nobody listens."""
     if broken is Break.RECEIVER:
-        return f"http://{_HOST}:{free_port()}"
+        return f"http://{LOOPBACK}:{free_port()}"
     url, _ = await stack.enter_async_context(serve_receiver())
     return url
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port

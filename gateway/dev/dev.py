@@ -14,7 +14,7 @@ import structlog
 
 from channels.base import Channel
 from gateway.app import build_app
-from gateway.dev.dev_state import DevState, begin_state, only_one, usable_port, write_state
+from gateway.dev.dev_state import DevState, begin_state, only_one, write_state
 from gateway.dev.management import (
     NUMBERS,
     SMS_NUMBER,
@@ -26,7 +26,13 @@ from gateway.dev.management import (
 )
 from gateway.dev.receiver import Receiver, serve_receiver
 from gateway.dev.sandbox import build_sandbox, running_sandbox
-from gateway.processes import listening_app, log_database_event, stop_signals, working
+from gateway.processes import (
+    listening_app,
+    log_database_event,
+    stop_signals,
+    with_known_port,
+    working,
+)
 from gateway.services import HOME, Services, open_services
 from gateway.settings import Settings
 from handlers.runtime import new_uuid7, utc_now
@@ -44,7 +50,7 @@ async def dev(settings: Settings, home: Path = HOME) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(only_one(home))
         stop = await stack.enter_async_context(stop_signals())
-        settings = settings.model_copy(update={"port": settings.port or usable_port(None)})
+        settings = with_known_port(settings)
         state = begin_state(home, settings.base_url)
         receiver = await _open_stand_ins(stack, state)
         settings = _with_stand_ins(settings, state)

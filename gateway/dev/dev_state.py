@@ -3,20 +3,20 @@
 import fcntl
 import os
 import secrets
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from channels.errors import GatewayError
 from gateway.dev.management import ProviderLogin
+from gateway.ports import LOOPBACK, usable_port
 
 _FILE_NAME = "dev.json"
 _LOCK_NAME = "dev.lock"
-_HOST = "127.0.0.1"
 
 
 class NotPossibleHere(GatewayError):
@@ -44,11 +44,11 @@ class DevState(BaseModel):
 
     @property
     def sandbox_url(self) -> str:
-        return f"http://{_HOST}:{self.sandbox_port}"
+        return f"http://{LOOPBACK}:{self.sandbox_port}"
 
     @property
     def receiver_url(self) -> str:
-        return f"http://{_HOST}:{self.receiver_port}"
+        return f"http://{LOOPBACK}:{self.receiver_port}"
 
 
 def read_state(home: Path) -> DevState | None:
@@ -65,10 +65,9 @@ def read_state(home: Path) -> DevState | None:
 @contextmanager
 def only_one(home: Path) -> Iterator[None]:
     """Held while `waystation dev` runs in a folder; raises NotPossibleHere for a second one, whose ports and
-    endpoint would take the place of the first one's.
+    endpoint would take the place of the first one's, and where the folder cannot be written.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / _LOCK_NAME).open("w") as lock:
+    with _open_lock(home) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -76,6 +75,16 @@ def only_one(home: Path) -> Iterator[None]:
                 "`waystation dev` runs in this folder already; use that one or another folder"
             ) from None
         yield
+
+
+def _open_lock(home: Path) -> IO[str]:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        return (home / _LOCK_NAME).open("w")
+    except OSError as error:
+        raise NotPossibleHere(
+            f"{home} cannot be written ({error.strerror}); go to a folder of your own"
+        ) from None
 
 
 def begin_state(home: Path, gateway_url: str) -> DevState:
@@ -92,21 +101,12 @@ def begin_state(home: Path, gateway_url: str) -> DevState:
 
 
 def write_state(home: Path, state: DevState) -> None:
-    """Stores the state whole, readable by its owner only."""
-    home.mkdir(parents=True, exist_ok=True)
+    """Stores the state whole, readable by its owner only; raises NotPossibleHere where it cannot be written."""
     draft = home / f"{_FILE_NAME}.{os.getpid()}"
-    draft.touch(mode=0o600)
-    draft.write_text(state.model_dump_json(), encoding="utf-8")
-    draft.replace(home / _FILE_NAME)
-
-
-def usable_port(wanted: int | None) -> int:
-    """The wanted port of loopback if it is free, else any free one."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
-        try:
-            probe.bind((_HOST, wanted or 0))
-        except OSError:
-            return usable_port(None)
-        port: int = probe.getsockname()[1]
-        return port
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        draft.touch(mode=0o600)
+        draft.write_text(state.model_dump_json(), encoding="utf-8")
+        draft.replace(home / _FILE_NAME)
+    except OSError as error:
+        raise NotPossibleHere(f"{home / _FILE_NAME} cannot be written: {error.strerror}") from None

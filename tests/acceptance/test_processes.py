@@ -79,7 +79,9 @@ async def test_serve_and_work_share_the_embedded_database_and_drain(folder: Path
         running(folder, "serve", "--workers", "1", WAYSTATION_PORT="0") as gateway,
         aiohttp.ClientSession() as session,
     ):
-        port = (await gateway.wait_for("serving"))["port"]
+        serving = await gateway.wait_for("serving")
+        port = serving["port"]
+        assert serving["public_url"] == f"http://127.0.0.1:{port}"
         async with running(folder, "work") as worker:
             await worker.wait_for("working")
             async with session.get(f"http://127.0.0.1:{port}/ready") as answer:
@@ -123,6 +125,8 @@ async def test_a_taken_port_is_one_clear_line(folder: Path):
             b"The database at 127.0.0.1:9 cannot be reached: the connection was refused",
         ),
         (["work"], {"WAYSTATION_AI_ENGINE": "openai"}, b"OPENAI_API_KEY is needed"),
+        (["work"], {"WAYSTATION_PORT": "0"}, b"WAYSTATION_PUBLIC_URL is needed"),
+        (["serve"], {"WAYSTATION_PORT": "0", "WAYSTATION_HOST": "203.0.113.1"}, b"cannot listen on 203.0.113.1"),
         (["tenants", "create", "--name", " "], {}, b"A tenant needs a name"),
         (["tenants", "create", "--name", "A", "--currency", "PESO"], {}, b"The currency must be"),
         (["extract", "--catalogue", "no.json", "--messages", "no.jsonl", "--out", "o"], {}, b"no.json"),
@@ -132,6 +136,8 @@ async def test_a_taken_port_is_one_clear_line(folder: Path):
         "no-keys",
         "database-away",
         "no-openai-key",
+        "no-port",
+        "not-our-host",
         "no-name",
         "no-currency",
         "no-catalogue",

@@ -16,8 +16,8 @@ import aiohttp
 import pytest
 
 from db.embedded import remove_data_dir
-from gateway.dev.demo_stage import free_port
 from gateway.dev.observing import observe
+from gateway.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 WHATSAPP, SMS, CUSTOMER = "+525555550100", "+12025550100", "+525555550277"

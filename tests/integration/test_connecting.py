@@ -13,7 +13,7 @@ from db.embedded import EmbeddedPostgres
 from db.errors import DatabaseError, DatabaseRefused, DatabaseUnavailable
 from db.migrate import find_runtime_dsn, migrate
 from db.tenant import open_database
-from gateway.dev.demo_stage import free_port
+from gateway.ports import free_port
 from tests.conftest import MASTER_KEY
 
 LOGIN = "somebody:S3CR3T"

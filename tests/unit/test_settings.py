@@ -176,5 +176,45 @@ def test_names_of_later_channels_are_accepted_and_told():
     assert set(reserved_names_set(environ, env_file=None)) == RESERVED_NAMES
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["HOST", "PORT", "DATABASE_URL", "PUBLIC_URL", "MASTER_KEYS", "EGRESS_ALLOW", "AI_ENGINE", "RETRY_SCHEDULE", "DEBOUNCE_SECONDS"],
+)
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_value_is_an_error_for_every_setting(name: str, value: str):
+    with pytest.raises(SettingsError, match=f"^WAYSTATION_{name} is empty"):
+        read(**{f"WAYSTATION_{name}": value})
+
+
+def test_an_empty_file_or_name_of_a_file_is_an_error_too(tmp_path):
+    empty = tmp_path / "empty"
+    empty.touch()
+
+    with pytest.raises(SettingsError, match="WAYSTATION_MASTER_KEYS is empty"):
+        read(WAYSTATION_MASTER_KEYS_FILE=str(empty))
+    with pytest.raises(SettingsError, match="WAYSTATION_MASTER_KEYS_FILE is empty"):
+        read(WAYSTATION_MASTER_KEYS_FILE="")
+    with pytest.raises(SettingsError, match="WAYSTATION_MASTER_KEYS must hold at least one key"):
+        read(WAYSTATION_MASTER_KEYS=",")
+
+
+def test_an_option_that_is_empty_is_an_error_too():
+    with pytest.raises(SettingsError, match="WAYSTATION_HOST is empty"):
+        read_settings({}, env_file=None, host="")
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    latin = tmp_path / "latin"
+    latin.write_bytes("WAYSTATION_HOST=año".encode("latin-1"))
+
+    with pytest.raises(SettingsError, match="latin cannot be read: it is not UTF-8"):
+        read_settings({}, env_file=latin)
+    with pytest.raises(SettingsError, match=f"{tmp_path.name} cannot be read: Is a directory"):
+        read_settings({}, env_file=tmp_path)
+    with pytest.raises(SettingsError, match="WAYSTATION_MASTER_KEYS_FILE does not name a text file"):
+        read(WAYSTATION_MASTER_KEYS_FILE=str(latin))
+    assert read_settings({}, env_file=tmp_path / "absent") == Settings()
+
+
 def test_an_address_of_version_6_is_bracketed():
     assert read(WAYSTATION_HOST="::1").base_url == "http://[::1]:8080"

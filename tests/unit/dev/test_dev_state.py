@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from gateway.dev.dev_state import NotPossibleHere, begin_state, read_state, usable_port, write_state
+from gateway.dev.dev_state import NotPossibleHere, begin_state, only_one, read_state, write_state
+from gateway.ports import usable_port
 
 URL = "http://127.0.0.1:8080"
 
@@ -46,3 +47,13 @@ def test_a_file_that_is_not_ours_is_named(tmp_path, content):
     (tmp_path / "dev.json").write_bytes(content)
     with pytest.raises(NotPossibleHere, match=r"dev\.json cannot be read; delete it"):
         begin_state(tmp_path, URL)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    home = tmp_path / "file" / ".waystation"
+    home.parent.touch()  # root may write everywhere but below a file
+
+    with pytest.raises(NotPossibleHere, match=".waystation cannot be written"), only_one(home):
+        pass
+    with pytest.raises(NotPossibleHere, match="dev.json cannot be written"):
+        write_state(home, begin_state(tmp_path, URL))
