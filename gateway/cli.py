@@ -35,6 +35,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 _errors = Console(stderr=True, highlight=False)
 
 
+def _text(value: str) -> str:
+    """An argument in UTF-8; bytes of another encoding could not be signed, posted or stored."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("this is not UTF-8") from None
+    return value
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(product_version())
@@ -127,7 +136,7 @@ def migrate(
 
 @tenants.command("create")
 def create_tenant(
-    name: Annotated[str, typer.Option(help="The distributor's name.")],
+    name: Annotated[str, typer.Option(callback=_text, help="The distributor's name.")],
     time_zone: Annotated[str, typer.Option(help="IANA time zone that its customers' days count in.")] = "UTC",
     locale: Annotated[str, typer.Option(help="Language of its customers: es, en or pt.")] = "es",
     currency: Annotated[str, typer.Option(help="ISO 4217 code of its prices.")] = "USD",
@@ -177,9 +186,11 @@ def dev(
 @app.command()
 def simulate(
     channel: Annotated[SimulatedChannel, typer.Argument(help="The channel that the message comes by.")],
-    text: Annotated[str, typer.Argument(help="What the customer writes.")],
-    recipient: Annotated[str, typer.Option("--to", help="The tenant's address, a channel account's.")],
-    sender: Annotated[str, typer.Option("--from", help="The customer's address.")],
+    text: Annotated[str, typer.Argument(callback=_text, help="What the customer writes.")],
+    recipient: Annotated[
+        str, typer.Option("--to", callback=_text, help="The tenant's address, a channel account's.")
+    ],
+    sender: Annotated[str, typer.Option("--from", callback=_text, help="The customer's address.")],
     media: Annotated[
         Path | None, typer.Option(help="A file that goes with it; needs `waystation dev`.")
     ] = None,

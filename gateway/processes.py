@@ -106,7 +106,9 @@ async def serve(settings: Settings, workers: int, home: Path = HOME) -> None:
 async def work(settings: Settings, home: Path = HOME, *, until_stdin_ends: bool = False) -> None:
     """One worker until a signal, or until standard input ends; what it has begun is finished first."""
     if not settings.port and settings.public_url is None:
-        raise SettingsError(f"{PREFIX}PUBLIC_URL is needed with {PREFIX}PORT=0: a worker names it to providers")
+        raise SettingsError(
+            f"{PREFIX}PUBLIC_URL is needed with {PREFIX}PORT=0: a worker names it to providers"
+        )
     async with (
         stop_signals() as stop,
         _ending_with(sys.stdin.fileno(), stop) if until_stdin_ends else contextlib.nullcontext(),

@@ -126,7 +126,11 @@ async def test_a_taken_port_is_one_clear_line(folder: Path):
         ),
         (["work"], {"WAYSTATION_AI_ENGINE": "openai"}, b"OPENAI_API_KEY is needed"),
         (["work"], {"WAYSTATION_PORT": "0"}, b"WAYSTATION_PUBLIC_URL is needed"),
-        (["serve"], {"WAYSTATION_PORT": "0", "WAYSTATION_HOST": "203.0.113.1"}, b"cannot listen on 203.0.113.1"),
+        (
+            ["serve"],
+            {"WAYSTATION_PORT": "0", "WAYSTATION_HOST": "203.0.113.1"},
+            b"cannot listen on 203.0.113.1",
+        ),
         (["tenants", "create", "--name", " "], {}, b"A tenant needs a name"),
         (["tenants", "create", "--name", "A", "--currency", "PESO"], {}, b"The currency must be"),
         (["extract", "--catalogue", "no.json", "--messages", "no.jsonl", "--out", "o"], {}, b"no.json"),

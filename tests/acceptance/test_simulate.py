@@ -32,7 +32,7 @@ class Desk:
         self.shown = ""
         self._dev: asyncio.subprocess.Process | None = None
 
-    async def spawn(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    async def spawn(self, *arguments: str | bytes, **environment: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *arguments,
             cwd=self.folder,
@@ -45,7 +45,7 @@ class Desk:
         """A `waystation` command: exit code, and all that it printed."""
         return await self.run_line([sys.executable, "-m", "gateway", *arguments], **environment)
 
-    async def run_line(self, command: list[str], **environment: str) -> tuple[int | None, str]:
+    async def run_line(self, command: list[str | bytes], **environment: str) -> tuple[int | None, str]:
         process = await self.spawn(*command, **environment)
         output, errors = await asyncio.wait_for(process.communicate(), 30)
         return process.returncode, output.decode() + errors.decode()
@@ -170,6 +170,24 @@ async def test_two_tenants_with_one_address_are_told_apart(desk):
     (desk.folder / ".waystation" / "dev.json").unlink()
     code, printed = await desk.run(*arguments, WAYSTATION_PORT=str(desk.port))
     assert (code, "--distributor" in printed) == (1, True), printed
+
+
+async def test_an_argument_of_another_encoding_is_bad_usage(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "gateway",
+        "simulate",
+        "sms",
+        "--to",
+        SMS,
+        "--from",
+        CUSTOMER,
+        b"ma\xf1ana",
+    ]
+    code, printed = await Desk(tmp_path).run_line(command)
+    assert (code, "this is not UTF-8" in printed) == (2, True), printed
+    assert "Traceback" not in printed
 
 
 async def test_outside_a_gateways_folder_simulate_makes_no_database(tmp_path):

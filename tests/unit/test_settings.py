@@ -178,7 +178,17 @@ def test_names_of_later_channels_are_accepted_and_told():
 
 @pytest.mark.parametrize(
     "name",
-    ["HOST", "PORT", "DATABASE_URL", "PUBLIC_URL", "MASTER_KEYS", "EGRESS_ALLOW", "AI_ENGINE", "RETRY_SCHEDULE", "DEBOUNCE_SECONDS"],
+    [
+        "HOST",
+        "PORT",
+        "DATABASE_URL",
+        "PUBLIC_URL",
+        "MASTER_KEYS",
+        "EGRESS_ALLOW",
+        "AI_ENGINE",
+        "RETRY_SCHEDULE",
+        "DEBOUNCE_SECONDS",
+    ],
 )
 @pytest.mark.parametrize("value", ["", "  "])
 def test_an_empty_value_is_an_error_for_every_setting(name: str, value: str):

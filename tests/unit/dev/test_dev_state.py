@@ -53,7 +53,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     home = tmp_path / "file" / ".waystation"
     home.parent.touch()  # root may write everywhere but below a file
 
-    with pytest.raises(NotPossibleHere, match=".waystation cannot be written"), only_one(home):
+    with pytest.raises(NotPossibleHere, match="waystation cannot be written"), only_one(home):
         pass
-    with pytest.raises(NotPossibleHere, match="dev.json cannot be written"):
+    with pytest.raises(NotPossibleHere, match="json cannot be written"):
         write_state(home, begin_state(tmp_path, URL))
