@@ -5,6 +5,7 @@ DatabaseError
 ├── DatabaseRefused             the server refuses what an operator configured
 ├── SchemaOutdated              migrations are missing
 ├── PartitionMissing            nobody has made partitions for this time; make them and try again
+├── MigrationFailed             a file of migrations is missing, misnamed, or fails
 ├── Conflict                    a rule of the schema refuses the row
 ├── SealBroken                  a sealed value cannot be opened with the configured keys
 └── EmbeddedDatabaseError       the PostgreSQL that Waystation starts for one machine
@@ -35,6 +36,10 @@ class SchemaOutdated(DatabaseError):
 
 class PartitionMissing(DatabaseError):
     """No partition takes a row of this time."""
+
+
+class MigrationFailed(DatabaseError):
+    """A migration cannot be applied."""
 
 
 class Conflict(DatabaseError):

@@ -3,10 +3,11 @@ afterwards.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from db.connecting import connected, with_login
-from db.errors import DatabaseRefused, SchemaOutdated
+from db.errors import DatabaseRefused, MigrationFailed, SchemaOutdated
 from db.jobs import install_jobs
 from db.sealing import derive_login_name, derive_login_password, derive_login_verifier
 
@@ -22,6 +23,7 @@ _LOCK = 0x57617973  # any constant; one program of this name migrates a database
 _LOCK_TRIES = 30
 _FILE = re.compile(r"^(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.sql$")
 _ROLE_TRIES = 100  # each failure is another migration's success
+_FOLDER = "db/migrations"
 _LEDGER = """
 create table if not exists schema_migrations (
     version int primary key, name text not null, checksum text not null,
@@ -39,29 +41,42 @@ class Migration:
     sql: str
     checksum: str
 
+    @property
+    def file(self) -> str:
+        """Its path in the source."""
+        return f"{_FOLDER}/{self.version:04d}_{self.name}.sql"
+
 
 def read_migrations() -> tuple[Migration, ...]:
-    """All migrations in order; raises ValueError for a file name that does not fit or a gap in the
-    numbers.
-    """
+    """All migrations in order; raises MigrationFailed for a name that does not fit, a gap or a double number."""
     folder = resources.files("db").joinpath("migrations")
-    found = sorted(
-        (
-            _read_migration(entry.name, entry.read_text(encoding="utf-8"))
-            for entry in folder.iterdir()
-            if entry.name.endswith(".sql")
-        ),
-        key=lambda migration: migration.version,
+    return in_order(
+        read_migration(entry.name, entry.read_text(encoding="utf-8"))
+        for entry in folder.iterdir()
+        if entry.name.endswith(".sql")
     )
-    if [migration.version for migration in found] != list(range(1, len(found) + 1)):
-        raise ValueError("migrations are not numbered 1, 2, 3, …")
+
+
+def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
+    """The migrations by number; raises MigrationFailed, which names the first number that is wrong."""
+    found = sorted(migrations, key=lambda migration: migration.version)
+    for wanted, migration in enumerate(found, 1):
+        if migration.version > wanted:
+            raise MigrationFailed(
+                f"migration {wanted:04d} is missing in {_FOLDER}: this installation is incomplete; install it anew"
+            )
+        if migration.version < wanted:
+            raise MigrationFailed(f"two migrations in {_FOLDER} have the number {migration.version:04d}")
     return tuple(found)
 
 
-def _read_migration(file_name: str, sql: str) -> Migration:
+def read_migration(file_name: str, sql: str) -> Migration:
+    """A file as a migration; raises MigrationFailed for a name of another form."""
     match = _FILE.match(file_name)
     if match is None:
-        raise ValueError(f"{file_name} is no migration's name; it must look like 0001_what.sql")
+        raise MigrationFailed(
+            f"{_FOLDER}/{file_name} is no migration's name; it must look like 0001_what.sql"
+        )
     return Migration(int(match["version"]), match["name"], sql, hashlib.sha256(sql.encode()).hexdigest())
 
 
@@ -78,7 +93,7 @@ async def migrate(
     ``dsn`` is a superuser's, the database owner's or a member of waystation_owner's. Safe to run from many
     places at once. ``through`` is the last version to
     apply, for the schema of an older release. Raises DatabaseUnavailable, DatabaseRefused (missing rights),
-    SchemaOutdated (an edited migration).
+    SchemaOutdated (an edited migration), MigrationFailed (an incomplete installation, or SQL that fails).
     """
     async with connected(dsn) as connection:
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
@@ -140,23 +155,42 @@ def _came_second(error: asyncpg.PostgresError) -> bool:
 async def _apply_patiently(connection: Any, migration: Migration) -> None:
     """A migration waits a moment for a lock and gives up, so that nobody queues behind it; then it tries again."""
     for _ in range(_LOCK_TRIES):
-        try:
+        with contextlib.suppress(asyncpg.LockNotAvailableError):  # the next try, or the end of them
             return await _apply_whole(connection, migration)
-        except asyncpg.LockNotAvailableError:
-            await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter, nothing secret
-    return await _apply_whole(connection, migration)
+        await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter, nothing secret
+    raise MigrationFailed(
+        f"{migration.file} waited too long for tables that others use; nothing of it was applied, try again"
+    )
 
 
 async def _apply_whole(connection: Any, migration: Migration) -> None:
     async with connection.transaction():
         await connection.execute("set local lock_timeout = '200ms'; set local statement_timeout = '5s'")
-        await connection.execute(migration.sql)
+        await _run_file(connection, migration)
         await connection.execute(
             "insert into schema_migrations (version, name, checksum) values ($1, $2, $3)",
             migration.version,
             migration.name,
             migration.checksum,
         )
+
+
+async def _run_file(connection: Any, migration: Migration) -> None:
+    try:
+        await connection.execute(migration.sql)
+    except (asyncpg.LockNotAvailableError, asyncpg.InsufficientPrivilegeError):
+        raise  # waited for, and told in words of its own
+    except asyncpg.PostgresError as error:
+        # The message without its details: those hold the values of rows.
+        raise MigrationFailed(
+            f"{migration.file}{_line_of(error, migration.sql)}: {error.args[0]}; nothing of it was applied"
+        ) from error
+
+
+def _line_of(error: asyncpg.PostgresError, sql: str) -> str:
+    """Where in a file the server found a mistake; it says so for those of syntax and names only."""
+    position = getattr(error, "position", None)
+    return f", line {sql.count(chr(10), 0, int(position) - 1) + 1}" if position else ""
 
 
 def _read_sql(name: str) -> str:

@@ -8,7 +8,7 @@ import shlex
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Desk:
         """A `waystation` command: exit code, and all that it printed."""
         return await self.run_line([sys.executable, "-m", "gateway", *arguments], **environment)
 
-    async def run_line(self, command: list[str | bytes], **environment: str) -> tuple[int | None, str]:
+    async def run_line(self, command: Sequence[str | bytes], **environment: str) -> tuple[int | None, str]:
         process = await self.spawn(*command, **environment)
         output, errors = await asyncio.wait_for(process.communicate(), 30)
         return process.returncode, output.decode() + errors.decode()
@@ -173,7 +173,7 @@ async def test_two_tenants_with_one_address_are_told_apart(desk):
 
 
 async def test_an_argument_of_another_encoding_is_bad_usage(tmp_path):
-    command = [
+    command: list[str | bytes] = [
         sys.executable,
         "-m",
         "gateway",

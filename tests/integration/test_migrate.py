@@ -9,8 +9,8 @@ import pytest
 
 import db.migrate
 from db.embedded import EmbeddedPostgres
-from db.errors import DatabaseRefused, DatabaseUnavailable, SchemaOutdated
-from db.migrate import find_runtime_dsn, migrate, read_migrations
+from db.errors import DatabaseRefused, DatabaseUnavailable, MigrationFailed, SchemaOutdated
+from db.migrate import Migration, find_runtime_dsn, in_order, migrate, read_migration, read_migrations
 from db.sealing import derive_login_name, derive_login_password
 from tests.integration.test_concurrency import blocked_by
 from tests.servers import MASTER_KEY
@@ -118,6 +118,43 @@ async def test_an_edited_migration_is_refused(admin_dsn: str, monkeypatch: pytes
 
     with pytest.raises(SchemaOutdated, match="never edited"):
         await migrate(admin_dsn, KEYS)
+
+
+def test_a_missing_a_double_and_a_misnamed_file_are_told_by_number():
+    first, second, third, *_ = read_migrations()
+
+    with pytest.raises(MigrationFailed, match="migration 0002 is missing"):
+        in_order([first, third])
+    with pytest.raises(MigrationFailed, match="migration 0001 is missing"):
+        in_order([third, second])
+    with pytest.raises(MigrationFailed, match=r"two migrations .* number 0002"):
+        in_order([first, second, second, third])
+    with pytest.raises(MigrationFailed, match=r"7_x.sql is no migration's name"):
+        read_migration("7_x.sql", "")
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("select 1;\n\ncrate table t ();", r"db/migrations/0002_broken.sql, line 3: syntax error .*crate"),
+        (
+            "create table t (a int);\nselect 1 / a from generate_series(0, 2) a;",
+            r"0002_broken.sql: division by zero",
+        ),
+    ],
+)
+async def test_a_file_that_fails_is_named_and_undone(
+    empty_dsn: str, monkeypatch: pytest.MonkeyPatch, sql: str, told: str
+):
+    broken = (read_migrations()[0], Migration(2, "broken", sql, "checksum"))
+    monkeypatch.setattr(db.migrate, "read_migrations", lambda: broken)
+
+    with pytest.raises(MigrationFailed, match=told):
+        await migrate(empty_dsn, KEYS)
+    connection = await asyncpg.connect(empty_dsn)
+    assert await connection.fetchval("select max(version) from schema_migrations") == 1
+    assert await connection.fetchval("select to_regclass('t')") is None
+    await connection.close()
 
 
 async def test_an_administrators_dsn_is_never_run_with(admin_dsn: str):
