@@ -4,6 +4,7 @@ answer.
 
 import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
 from uuid import UUID
 
 import structlog
@@ -22,7 +23,9 @@ from channels.errors import MalformedPayload, VerificationFailed
 from db.errors import DatabaseUnavailable
 from gateway import keys
 from gateway.acceptor import Acceptor
+from gateway.api.problems import ApiError
 from gateway.batching import QueueFullError
+from gateway.bodies import read_body, watch_reads
 from gateway.metrics import INBOUND, UNMATCHED
 from handlers.denials import Denial, DenialType
 from handlers.inbound import Posted, message_item, status_item
@@ -34,6 +37,7 @@ _log = structlog.get_logger("waystation.inbound")
 
 def add_inbound_routes(app: web.Application) -> None:
     """The routes that providers post to; GET too, since Twilio may be configured for it."""
+    watch_reads(app)
     for path in ("/in/{provider}/{account}", "/in/{provider}/{account}/status"):
         app.router.add_route("POST", path, receive)
         app.router.add_route("GET", path, receive)
@@ -46,7 +50,9 @@ async def receive(request: web.Request) -> web.Response:
         response = await _receive(request, provider)
     except (DatabaseUnavailable, QueueFullError, TimeoutError) as error:
         _log.warning("not accepted", provider=provider, error=type(error).__name__)
-        response = _plain(503, "Not available, try again.", {"Retry-After": "5"})
+        response = _unavailable()
+    except ApiError as error:  # of reading the body; a provider gets words of its own
+        response = _REFUSED_BODIES.get(error.status, _unavailable)()
     INBOUND.labels(provider=provider if response.status != 404 else "unknown", status=response.status).inc()  # noqa: PLR2004 - a path that names no account must not make labels
     return response
 
@@ -55,9 +61,7 @@ async def _receive(request: web.Request, provider: str) -> web.Response:
     account = await _find_account(request, provider)
     if account is None:
         return _plain(404, "Unknown account.")
-    body = await _read_capped(request)
-    if body is None:
-        return _plain(413, "Too large.")
+    body = await read_body(request, BODY_CAP)
     adapter = request.app[keys.ADAPTERS][provider]
     posted = Posted(account, _as_posted(request, body), request.app[keys.RUNTIME].clock())
     try:
@@ -70,7 +74,7 @@ async def _receive(request: web.Request, provider: str) -> web.Response:
         return _plain(403, "Forbidden.")
     except MalformedPayload as error:
         _log.warning("malformed", provider=provider, account=str(account.id), reason=str(error))
-        return _plain(400, "Malformed.")
+        return _malformed()
     async with asyncio.timeout(DURABLE_WITHIN):
         await asyncio.gather(*(_accept(request, posted, item) for item in items))
     return _acknowledged(adapter)
@@ -84,18 +88,6 @@ async def _find_account(request: web.Request, provider: str) -> ChannelAccount |
         return None
     account = await request.app[keys.ACCOUNTS].find(account_id) if provider in adapters else None
     return account if account and account.provider == provider else None
-
-
-async def _read_capped(request: web.Request) -> bytes | None:
-    """The raw body, or None once it is over the cap; what follows is not read."""
-    if (request.content_length or 0) > BODY_CAP:
-        return None
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > BODY_CAP:
-            return None
-    return bytes(body)
 
 
 def _as_posted(request: web.Request, body: bytes) -> InboundRequest:
@@ -154,3 +146,18 @@ def _acknowledged(adapter: ChannelAdapter) -> web.Response:
 
 def _plain(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
     return web.Response(status=status, text=text, headers=headers)
+
+
+def _malformed() -> web.Response:
+    return _plain(400, "Malformed.")
+
+
+def _too_large() -> web.Response:
+    return _plain(413, "Too large.")
+
+
+def _unavailable() -> web.Response:
+    return _plain(503, "Not available, try again.", {"Retry-After": "5"})
+
+
+_REFUSED_BODIES = {HTTPStatus.BAD_REQUEST: _malformed, HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _too_large}

@@ -5,11 +5,13 @@ The routes of providers (``/in/…``) answer in their own words; here only what 
 
 import traceback
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 import structlog
 from aiohttp import web
 
 from gateway.api.problems import http_error, known_error, problem_response, unexpected
+from gateway.bodies import ClientLeft
 from gateway.keys import RUNTIME
 
 REQUEST_ID_HEADER = "X-Request-Id"
@@ -40,6 +42,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         if request.path.startswith(PROVIDER_PATHS):
             raise
         return problem_response(http_error(error), request[REQUEST_ID])
+    except ClientLeft:
+        _log.info("client left", request_id=request[REQUEST_ID], method=request.method)
+        return web.Response(status=HTTPStatus.BAD_REQUEST)  # read by nobody
     except Exception as error:  # noqa: BLE001 - the last resort: logged, and answered without details
         foreseen = known_error(error)
         if foreseen is None:

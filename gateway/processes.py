@@ -25,6 +25,9 @@ from gateway.settings import PREFIX, Settings, SettingsError
 Result = TypeVar("Result")
 
 _CHILD_GRACE_SECONDS = 30.0
+_LINGER_SECONDS = (
+    2.0  # after an early answer, such as 401: what the client still sends is read, so that it reads ours
+)
 _LONGEST_LINE = 32_768  # bytes of a request line
 _log = structlog.get_logger("waystation")
 
@@ -59,6 +62,7 @@ async def listening_app(app: web.Application, host: str, port: int) -> AsyncIter
         access_log=None,
         handler_cancellation=False,
         shutdown_timeout=20,
+        lingering_time=_LINGER_SECONDS,
         # A message posted over GET is in the request line: 1,600 characters of emoji are 19,200 bytes there.
         max_line_size=_LONGEST_LINE,
         logger=logging.getLogger("waystation.http"),

@@ -72,6 +72,11 @@ def too_large(cap: int) -> ApiError:
     return ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail, headers={"Connection": "close"})
 
 
+def malformed_body() -> ApiError:
+    detail = "The body is not what its Content-Encoding or Transfer-Encoding says."
+    return ApiError(HTTPStatus.BAD_REQUEST, "malformed_body", detail, headers={"Connection": "close"})
+
+
 def invalid(location: str, field: str, message: str, code: str = InvalidInput.code) -> ApiError:
     """422 for one field."""
     problem = FieldProblem(location=location, field=field, code=code, message=message)
@@ -103,7 +108,7 @@ def known_error(error: Exception) -> ApiError | None:
     if isinstance(error, Conflict):
         return ApiError(HTTPStatus.CONFLICT, "already_exists", str(error))
     if isinstance(error, DatabaseUnavailable):
-        return _unavailable()
+        return unavailable("The database cannot be reached; try again.")
     for kind, status in _STATUSES:
         if isinstance(error, kind):
             return ApiError(status, error.code, str(error))
@@ -144,10 +149,7 @@ def problem_response(error: ApiError, request_id: str | None) -> web.Response:
     )
 
 
-def _unavailable() -> ApiError:
+def unavailable(detail: str) -> ApiError:
     return ApiError(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "unavailable",
-        "The database cannot be reached; try again.",
-        headers={"Retry-After": str(RETRY_SECONDS)},
+        HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)}
     )

@@ -15,13 +15,12 @@ from pydantic import BaseModel, ValidationError
 from channels.errors import InvalidInput, NotFound
 from db.rows import KeyOwner
 from gateway.api.operations import NO_ID, Call, Operation
-from gateway.api.problems import ApiError, invalid, invalid_fields, too_large
+from gateway.api.problems import ApiError, invalid, invalid_fields
 from gateway.keys import ACCOUNTS, ADAPTERS, EGRESS, RUNTIME
 from handlers.webhooks.events import parse_event_id
 
 EVENT_ID = "event_id"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_CHUNK = 65_536
 _MALFORMED = "The body is not JSON, or has a number or a nesting out of range."
 MAX_JSON_DEPTH = 32  # arrays and objects in one another; the deepest filter that we take needs 22
 _HOLDERS = (dict, list)
@@ -42,18 +41,6 @@ async def read_call(
         query=_read_query(operation, request),
         body=await _read_body(operation, raw, request.content_type),
     )
-
-
-async def read_raw_body(request: web.Request, cap: int) -> bytes:
-    """The body's bytes; raises ApiError 413 beyond ``cap``, without reading on."""
-    if (request.content_length or 0) > cap:
-        raise too_large(cap)
-    raw = bytearray()
-    async for chunk in request.content.iter_chunked(_CHUNK):
-        raw += chunk
-        if len(raw) > cap:
-            raise too_large(cap)
-    return bytes(raw)
 
 
 def read_json(raw: bytes) -> Any:

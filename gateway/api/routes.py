@@ -21,6 +21,7 @@ from gateway.api import (
 from gateway.api.openapi import build_document
 from gateway.api.operations import JSON
 from gateway.api.routing import make_handler
+from gateway.bodies import watch_reads
 from gateway.middleware import Handler
 
 OPERATIONS = (
@@ -54,6 +55,7 @@ def add_api_routes(app: web.Application) -> None:
     The application must have `gateway.middleware.MIDDLEWARES`, and RUNTIME, ADAPTERS, EGRESS, ACCOUNTS
     and NOTIFIER of `gateway.keys` before its first request.
     """
+    watch_reads(app)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, make_handler(operation))
     document = orjson.dumps(build_document(OPERATIONS))
