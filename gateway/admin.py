@@ -5,9 +5,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from channels.errors import InvalidInput
 from db.migrate import migrate
 from gateway.services import HOME, build_configured_engine, open_database_access, open_services
 from gateway.settings import Settings
+from gateway.time_zones import named_by_region
 from handlers.ai.files import extract_file
 from handlers.tenants import create_tenant
 
@@ -23,6 +25,10 @@ async def create_distributor(
     settings: Settings, *, name: str, time_zone: str, locale: str, currency: str, home: Path = HOME
 ) -> dict[str, str]:
     """A tenant and its first API key; raises InvalidInput or DatabaseError."""
+    try:
+        named_by_region(time_zone)
+    except ValueError as error:
+        raise InvalidInput(f"The time zone {error}.", field="time_zone") from None
     async with open_services(settings, home) as services:
         created = await create_tenant(
             services.runtime, name=name, time_zone=time_zone, locale=locale, currency=currency

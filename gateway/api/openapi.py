@@ -187,7 +187,11 @@ def _error_statuses(operation: Operation) -> list[HTTPStatus]:
     if operation.id_name:
         statuses.add(HTTPStatus.NOT_FOUND)
     if operation.body:
-        statuses |= {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+        statuses |= {
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        }
     if operation.method is HTTPMethod.POST:
         statuses.add(HTTPStatus.CONFLICT)
     return sorted(statuses)

@@ -63,8 +63,8 @@ class Operation:
 
     ``handle`` gives back what is answered, of type ``response``. ``prepare`` runs before it, outside of any
     transaction: the place to wait for others. ``read_body`` (content, content type) replaces the reading of
-    JSON into ``body``. ``errors`` names what is special to the operation: 400, 401, 404, 413 and 422 follow
-    from its form.
+    JSON into ``body``. ``errors`` names what is special to the operation: 400, 401, 404, 413, 415 and 422
+    follow from its form.
     """
 
     method: HTTPMethod

@@ -90,7 +90,7 @@ def invalid_fields(location: str, error: ValidationError) -> ApiError:
             location=location,
             field=".".join(str(part) for part in found["loc"]),
             code=found["type"],
-            message=found["msg"],
+            message=found["msg"].removeprefix("Value error, "),
         )
         for found in error.errors(include_url=False, include_context=False, include_input=False)
     ]

@@ -22,6 +22,8 @@ from handlers.webhooks.events import parse_event_id
 EVENT_ID = "event_id"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MALFORMED = "The body is not JSON, or has a number or a nesting out of range."
+# What clients send of themselves when nobody told them what they post: it is read as JSON.
+_UNTOLD = frozenset({"application/octet-stream", "application/x-www-form-urlencoded", "text/plain"})
 MAX_JSON_DEPTH = 32  # arrays and objects in one another; the deepest filter that we take needs 22
 _HOLDERS = (dict, list)
 
@@ -41,6 +43,15 @@ async def read_call(
         query=_read_query(operation, request),
         body=await _read_body(operation, raw, request.content_type),
     )
+
+
+def check_content_type(operation: Operation, request: web.Request) -> None:
+    """Raises ApiError 415 where the body is said to be of a form that the operation does not take."""
+    said = request.content_type
+    if operation.body is None or said in operation.body_types or said in _UNTOLD or said.endswith("+json"):
+        return
+    taken = " or ".join(operation.body_types)
+    raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", f"The body must be {taken}.")
 
 
 def read_json(raw: bytes) -> Any:

@@ -8,7 +8,7 @@ from aiohttp import web
 from gateway.api.auth import authenticate
 from gateway.api.operations import JSON, Call, Operation
 from gateway.api.replays import REPLAYED_HEADER, Result, read_identity, run_once
-from gateway.api.requests import read_call
+from gateway.api.requests import check_content_type, read_call
 from gateway.bodies import read_body
 from gateway.keys import NOTIFIER
 from gateway.middleware import Handler
@@ -19,6 +19,7 @@ def make_handler(operation: Operation) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         owner = await authenticate(request)
+        check_content_type(operation, request)
         raw = await read_body(request, operation.body_cap)
         call = await read_call(operation, request, owner, raw)
         identity = read_identity(request, call, raw) if operation.method is HTTPMethod.POST else None

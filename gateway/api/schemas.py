@@ -1,5 +1,6 @@
 """What all requests and answers share: strict bodies, numbers, times, pages, problems."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar
@@ -8,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 _MAX_PAGE = 200
 _DEFAULT_PAGE = 50
+# Controls, separators of lines, and what embeds or overrides a direction: a name that holds them is shown as another.
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 ItemT = TypeVar("ItemT")
 
 
@@ -111,7 +114,17 @@ def _restore_plus(value: Any) -> Any:
     return value.replace(" ", "+") if isinstance(value, str) else value
 
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+def _one_plain_line(text: str) -> str:
+    if _UNSHOWN.search(text):
+        raise ValueError("may hold no control characters, and none that turn the direction of text")
+    return text
+
+
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_one_plain_line),
+]
 SearchText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Money = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=4), BeforeValidator(no_boolean)]
 Quantity = Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=3), BeforeValidator(no_boolean)]

@@ -6,14 +6,16 @@ from http import HTTPMethod
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from db import distributors
 from gateway.api.operations import Call, Operation
 from gateway.api.schemas import Answer, Line, NoQuery, Patch, absent, no_boolean
+from gateway.time_zones import named_by_region
 from handlers.tenants import patch_tenant
 from handlers.webhooks.payloads import Number
 
+TimeZone = Annotated[Line, AfterValidator(named_by_region)]
 AutoReply = Literal["off", "safe", "all"]
 Locale = Literal["es", "en", "pt"]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["MXN"])]
@@ -43,7 +45,7 @@ class TenantPatch(Patch):
     """What may change of a tenant."""
 
     name: Line = absent()
-    time_zone: Line = absent(examples=["America/Mexico_City"])
+    time_zone: TimeZone = absent(examples=["America/Mexico_City"])
     locale: Locale = absent()
     currency: Currency = absent()
     auto_reply: AutoReply = absent()

@@ -61,6 +61,33 @@ class TestBodies:
         async with http.post("/v1/products", data=body, headers=api.headers()) as response:
             assert (response.status, (await problem_of(response))["code"]) == (400, "malformed_json")
 
+    @pytest.mark.parametrize("path", ["/v1/products", "/v1/products/import", "/v1/channel-accounts"])
+    @pytest.mark.parametrize(
+        "content_type", ["application/xml", "text/xml", "text/html", "multipart/form-data"]
+    )
+    async def test_a_body_of_another_form_is_415(self, api, http, path, content_type) -> None:
+        headers = api.headers({"Content-Type": content_type})
+        async with http.post(path, data=b"{}", headers=headers) as response:
+            assert (response.status, (await problem_of(response))["code"]) == (415, "unsupported_media_type")
+
+    async def test_csv_is_taken_where_it_is_declared_and_there_it_must_be_csv(self, api, http) -> None:
+        body, headers = json.dumps(PRODUCT), api.headers({"Content-Type": "text/csv; charset=utf-8"})
+        for path, status in (("/v1/products", 415), ("/v1/products/import", 422)):
+            async with http.post(path, data=body, headers=headers) as response:
+                assert response.status == status
+
+    @pytest.mark.parametrize(
+        "content_type",
+        [
+            *("application/json; charset=utf-8", "application/merge-patch+json", "text/plain"),
+            *("application/x-www-form-urlencoded", "application/octet-stream"),
+        ],
+    )
+    async def test_json_is_taken_whatever_a_tool_says_by_itself(self, api, http, content_type) -> None:
+        headers = api.headers({"Content-Type": content_type})
+        async with http.post("/v1/products", data=json.dumps(PRODUCT).encode(), headers=headers) as response:
+            assert response.status == 201
+
     @pytest.mark.parametrize("body", ["[]", "null", "1", '"x"', '{"sku":"a\\u0000","name":"b","unit":"c"}'])
     async def test_json_of_another_form_is_422(self, api, http, body) -> None:
         async with http.post("/v1/products", data=body, headers=api.headers()) as response:

@@ -58,6 +58,14 @@ class TestProducts:
         assert (await api.patch(f"/v1/products/{product['id']}", body))[0] == 422
         assert (await api.get(f"/v1/products/{product['id']}"))[1] == product
 
+    @pytest.mark.parametrize("field", ["sku", "name"])
+    @pytest.mark.parametrize("text", ["AGUA\x1b[31m", "AGUA\u202e006", "AGUA\n600"])
+    async def test_a_name_that_would_be_shown_as_another_is_422(self, api, field, text) -> None:
+        status, problem = await api.post("/v1/products", {**PRODUCT, field: text})
+        assert (status, [error["field"] for error in problem["errors"]]) == (422, [field])
+        status, result = await api.post(IMPORT, {"products": [{**PRODUCT, field: text}, PRODUCT]})
+        assert (status, result["created"], [error["row"] for error in result["errors"]]) == (200, 1, [1])
+
     async def test_a_taken_sku_is_409_on_patch_too(self, api) -> None:
         _, product = await api.post("/v1/products", PRODUCT)
         await api.post("/v1/products", {**PRODUCT, "sku": "B"})

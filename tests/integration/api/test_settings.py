@@ -57,6 +57,9 @@ class TestTenant:
         [
             {"time_zone": "Mars/Olympus"},
             {"time_zone": "America"},
+            {"time_zone": "localtime"},
+            {"time_zone": "EST"},
+            {"time_zone": "posix/America/Lima"},
             {"time_zone": "../../etc/passwd"},
             {"locale": "fr"},
             {"currency": "pesos"},

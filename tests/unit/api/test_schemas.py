@@ -1,6 +1,7 @@
 """Values at the door: numbers, times, JSON that can be given back."""
 
 import json
+import zoneinfo
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.api.problems import ApiError
 from gateway.api.product_rows import read_import
 from gateway.api.requests import MAX_JSON_DEPTH, read_json
-from gateway.api.schemas import Moment, Money, Quantity
+from gateway.api.schemas import Line, Moment, Money, Quantity
+from gateway.time_zones import named_by_region
 
 
 class TestNumbers:
@@ -35,6 +37,36 @@ class TestNumbers:
     def test_a_quantity_is_above_zero(self, value) -> None:
         with pytest.raises(ValidationError):
             TypeAdapter(Quantity).validate_python(value)
+
+
+class TestLines:
+    @pytest.mark.parametrize(
+        "text",
+        ["a\nb", "a\tb", "a\x1bb", "a\x7fb", "a\x85b", "a\u2028b", "a\u202eb", "\u202aa", "a\u2066b\u2069"],
+    )
+    def test_what_would_be_shown_as_another_name_is_refused(self, text) -> None:
+        with pytest.raises(ValidationError, match="may hold no control characters"):
+            TypeAdapter(Line).validate_python(text)
+
+    @pytest.mark.parametrize(
+        "text", ["Agua Mineral 600 ml", "Ñandú «1» 50%", "عصير", "👩\u200d🌾 fruta", "a\u200eb"]
+    )
+    def test_every_script_is_taken(self, text) -> None:
+        assert TypeAdapter(Line).validate_python(f" {text}\n") == text
+
+
+class TestTimeZones:
+    def test_every_zone_with_a_region_is_taken_and_utc(self) -> None:
+        names = {name for name in zoneinfo.available_timezones() if "/" in name} | {"UTC"}
+        assert {named_by_region(name) for name in names} == names
+
+    @pytest.mark.parametrize(
+        "name",
+        ["localtime", "EST", "GMT", "Mexico", "posix/UTC", "right/America/Lima", "utc", "/UTC", "UTC/"],
+    )
+    def test_what_means_something_else_elsewhere_is_refused(self, name) -> None:
+        with pytest.raises(ValueError, match="IANA name with a region"):
+            named_by_region(name)
 
 
 class TestMoments:
