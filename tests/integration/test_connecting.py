@@ -14,7 +14,7 @@ from db.errors import DatabaseError, DatabaseRefused, DatabaseUnavailable
 from db.migrate import find_runtime_dsn, migrate
 from db.tenant import open_database
 from gateway.ports import free_port
-from tests.conftest import MASTER_KEY
+from tests.servers import MASTER_KEY
 
 LOGIN = "somebody:S3CR3T"
 

@@ -11,13 +11,13 @@ import pytest
 
 from db.embedded import EmbeddedPostgres
 from db.migrate import find_runtime_dsn, read_migrations
-from tests.conftest import MASTER_KEY, TEMPLATE
 from tests.database_docs.build import DOCUMENTS, build_documents, read_schema
 from tests.database_docs.catalogue import Catalogue, CatalogueError, Column
 from tests.database_docs.diagrams import references_drawn
 from tests.database_docs.index import DATE, undated
 from tests.database_docs.markdown import anchors
 from tests.database_docs.notes import read_notes
+from tests.servers import MASTER_KEY, TEMPLATE
 
 GUIDE = "database-schema-guide.md"
 DIAGRAMS = "database-relationships-diagram.md"
