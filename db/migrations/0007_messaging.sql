@@ -27,7 +27,7 @@ create table conversations (
     foreign key (distributor_id, channel_account_id) references channel_accounts (distributor_id, id) on delete cascade,
     foreign key (distributor_id, contact_id) references customer_contacts (distributor_id, id) on delete cascade,
     foreign key (distributor_id, customer_id) references customers (distributor_id, id) on delete set null (customer_id)
-);
+) with (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 comment on table conversations is
     '[3 Messaging] One open thread per channel account, contact and (e-mail) thread; carries the turn that its burst awaits.';
 comment on column conversations.thread_key is 'Tells threads of one e-mail address apart; empty on other channels.';
