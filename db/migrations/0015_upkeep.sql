@@ -151,7 +151,7 @@ begin
     insert into ai_usage_metrics
         (distributor_id, hour, engine, model, requests, failures, input_tokens, cached_tokens, output_tokens, cost_micro_usd,
          processing_ms, confidence_sum, confidence_count, counted_at)
-    select tenant, date_trunc('hour', r.created_at), r.engine, r.model, count(*), count(*) filter (where r.status = 'FAILED'),
+    select tenant, date_trunc('hour', r.created_at), r.engine, r.model, count(*), count(*) filter (where r.status = 'FAILED' and r.error_class is distinct from 'superseded'),
         sum(r.input_tokens), sum(r.cached_tokens), sum(r.output_tokens), sum(r.cost_micro_usd), sum(r.processing_ms),
         coalesce(sum(r.confidence), 0), count(r.confidence), moment
     from ai_responses r
