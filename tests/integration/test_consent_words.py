@@ -58,8 +58,9 @@ class Line:
         async with self.runtime.database.tenant(self.account.distributor_id) as connection:
             await connection.execute(
                 "insert into messages (distributor_id, id, conversation_id, channel_account_id, channel, direction, type,"
-                " status, status_rank, text, provider_message_id, ai_processed, created_at, updated_at)"
-                " select distributor_id, $1, id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'SENT', 3, 'ok', $2, true, $3, $3"
+                " status, status_rank, text, provider_message_id, ai_processed, ai_skip_reason, created_at, updated_at)"
+                " select distributor_id, $1, id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'SENT', 3, 'ok', $2, true,"
+                " 'outbound', $3, $3"
                 " from conversations",
                 message_id,
                 f"SM-{message_id}",

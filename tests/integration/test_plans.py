@@ -45,9 +45,9 @@ async def explain(runtime: Runtime, source: str, name: str, *arguments: Any) -> 
     return plan
 
 
-async def administer(admin_dsn: str, statements: str) -> None:
+async def administer(admin_dsn: str, statements: str, *arguments: Any) -> None:
     admin = await asyncpg.connect(admin_dsn)
-    await admin.execute(statements)
+    await admin.execute(statements, *arguments)
     await admin.execute("analyze")
     await admin.close()
 
@@ -59,9 +59,10 @@ async def test_a_status_reads_its_message_alone(runtime: Runtime, admin_dsn: str
     await administer(
         admin_dsn,
         "insert into messages (distributor_id, id, conversation_id, channel_account_id, channel, direction, type, status,"
-        " status_rank, text, provider_message_id, ai_processed, created_at, updated_at)"
-        " select distributor_id, gen_random_uuid(), id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'SENT', 3, 'x',"
-        f" 'SM' || g, true, now(), now() from conversations, generate_series(1, {MANY}) g",
+        " status_rank, text, provider_message_id, ai_processed, ai_skip_reason, created_at, updated_at)"
+        " select distributor_id, i.id, c.id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'SENT', 3, 'x', 'SM' || i.n, true,"
+        " 'outbound', now(), now() from conversations c, unnest($1::uuid[]) with ordinality as i(id, n)",
+        [runtime.new_id() for _ in range(MANY)],
     )
     async with runtime.database.tenant(account.distributor_id) as connection:
         meant = await connection.fetchval("select id from messages where provider_message_id = 'SM7'")
