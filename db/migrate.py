@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -80,6 +80,11 @@ def read_migration(file_name: str, sql: str) -> Migration:
     return Migration(int(match["version"]), match["name"], sql, hashlib.sha256(sql.encode()).hexdigest())
 
 
+async def _pause() -> None:
+    """Of uneven length, so that two programs that want the same lock do not meet again."""
+    await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter, nothing secret
+
+
 async def migrate(
     dsn: str,
     master_keys: Sequence[bytes],
@@ -87,13 +92,15 @@ async def migrate(
     dry_run: bool = False,
     through: int | None = None,
     on_step: Callable[[str], None] = lambda _: None,
+    pause: Callable[[], Awaitable[None]] = _pause,
 ) -> tuple[Migration, ...]:
     """Brings the schema up to date and gives back what was (or, on a dry run, would be) applied.
 
     ``dsn`` is a superuser's, the database owner's or a member of waystation_owner's. Safe to run from many
     places at once. ``through`` is the last version to
-    apply, for the schema of an older release. Raises DatabaseUnavailable, DatabaseRefused (missing rights),
-    SchemaOutdated (an edited migration), MigrationFailed (an incomplete installation, or SQL that fails).
+    apply, for the schema of an older release; ``pause`` is awaited between two tries for a lock. Raises
+    DatabaseUnavailable, DatabaseRefused (missing rights), SchemaOutdated (an edited migration), MigrationFailed
+    (an incomplete installation, SQL that fails, or a lock that nobody gives up).
     """
     async with connected(dsn) as connection:
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
@@ -102,7 +109,7 @@ async def migrate(
         if dry_run:
             return pending
         try:
-            await _apply(connection, pending, master_keys, on_step)
+            await _apply(connection, pending, master_keys, on_step, pause)
         except asyncpg.InsufficientPrivilegeError as error:
             raise DatabaseRefused(
                 f"this login may not migrate: {error}; use a superuser's DSN, or the owner's with CREATEROLE"
@@ -115,6 +122,7 @@ async def _apply(
     pending: Sequence[Migration],
     master_keys: Sequence[bytes],
     on_step: Callable[[str], None],
+    pause: Callable[[], Awaitable[None]],
 ) -> None:
     login = derive_login_name(master_keys[0])
     await connection.execute("select set_config('waystation.login', $1, false)", login)
@@ -124,7 +132,7 @@ async def _apply(
     await connection.execute("grant select on schema_migrations to waystation_app, waystation_worker")
     for migration in pending:
         on_step(f"{migration.version:04d} {migration.name}")
-        await _apply_patiently(connection, migration)
+        await _apply_patiently(connection, migration, pause)
     await install_jobs(connection)
     await connection.execute(_read_sql("jobs.sql"))
     await connection.execute("reset role")
@@ -152,12 +160,14 @@ def _came_second(error: asyncpg.PostgresError) -> bool:
     return isinstance(error, asyncpg.UniqueViolationError) or "tuple concurrently" in str(error)
 
 
-async def _apply_patiently(connection: Any, migration: Migration) -> None:
+async def _apply_patiently(
+    connection: Any, migration: Migration, pause: Callable[[], Awaitable[None]]
+) -> None:
     """A migration waits a moment for a lock and gives up, so that nobody queues behind it; then it tries again."""
     for _ in range(_LOCK_TRIES):
         with contextlib.suppress(asyncpg.LockNotAvailableError):  # the next try, or the end of them
             return await _apply_whole(connection, migration)
-        await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter, nothing secret
+        await pause()
     raise MigrationFailed(
         f"{migration.file} waited too long for tables that others use; nothing of it was applied, try again"
     )

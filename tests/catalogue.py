@@ -42,6 +42,25 @@ _INDEXES = """
     where c.relnamespace = 'public'::regnamespace and not c.relispartition and c.relname <> all ($1)
     order by c.relname, x.relname
 """
+_EVERYTHING = """
+    with ours as (
+        select c.oid, c.relname, c.relkind, c.relacl, c.reloptions, c.relrowsecurity, c.relforcerowsecurity from pg_class c
+        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'S') and not c.relispartition
+    )
+    select format('%s %s %s', relname, obj_description(oid, 'pg_class'), row(relkind, relacl, reloptions, relrowsecurity, relforcerowsecurity))
+        from ours
+    union all select format('%s.%s %s', o.relname, a.attname, row(format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated,
+            a.attacl, col_description(o.oid, a.attnum), pg_get_expr(d.adbin, d.adrelid)))
+        from ours o join pg_attribute a on a.attrelid = o.oid and a.attnum > 0
+        left join pg_attrdef d on d.adrelid = o.oid and d.adnum = a.attnum
+    union all select format('%s %s', o.relname, pg_get_constraintdef(k.oid)) from ours o join pg_constraint k on k.conrelid = o.oid
+        where k.conparentid = 0
+    union all select pg_get_indexdef(i.indexrelid) from ours o join pg_index i on i.indrelid = o.oid
+    union all select format('%s %s', o.relname, row(p.polname, p.polcmd, p.polroles, pg_get_expr(p.polqual, p.polrelid),
+            pg_get_expr(p.polwithcheck, p.polrelid))) from ours o join pg_policy p on p.polrelid = o.oid
+    union all select format('%s %s %s', pg_get_functiondef(oid), proacl, obj_description(oid, 'pg_proc'))
+        from pg_proc where pronamespace = 'public'::regnamespace
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +120,8 @@ async def read_references(connection: Any) -> list[Reference]:
 async def read_indexes(connection: Any) -> list[Index]:
     rows = await connection.fetch(_INDEXES, NOT_A_TENANTS)
     return [Index(**{**row, "columns": tuple(row["columns"])}) for row in rows]
+
+
+async def read_everything(connection: Any) -> list[str]:
+    """Tables, columns, constraints, indexes, policies, functions, grants and comments, each as a line, sorted."""
+    return sorted(row[0] for row in await connection.fetch(_EVERYTHING))

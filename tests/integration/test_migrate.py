@@ -1,8 +1,11 @@
 """Migrations: from nothing, once, from many places; roles with least rights; an old schema is refused."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -12,11 +15,18 @@ from db.embedded import EmbeddedPostgres
 from db.errors import DatabaseRefused, DatabaseUnavailable, MigrationFailed, SchemaOutdated
 from db.migrate import Migration, find_runtime_dsn, in_order, migrate, read_migration, read_migrations
 from db.sealing import derive_login_name, derive_login_password
+from tests.catalogue import read_everything
 from tests.integration.test_concurrency import blocked_by
 from tests.servers import MASTER_KEY
 
 pytestmark = pytest.mark.every_postgres
 KEYS = [MASTER_KEY]
+ROOT = Path(db.migrate.__file__).parent.parent
+MIGRATE = """
+import asyncio, sys
+from db.migrate import migrate
+print(len(asyncio.run(migrate(sys.argv[1], [bytes.fromhex(sys.argv[2])]))))
+"""
 
 
 @pytest.fixture
@@ -38,6 +48,69 @@ async def test_from_nothing_once_and_again(empty_dsn: str):
     assert [migration.version for migration in first] == list(range(1, len(read_migrations()) + 1))
     assert len(steps) == len(first)
     assert second == ()
+
+
+@pytest.mark.parametrize("version", range(len(read_migrations())))
+async def test_from_every_earlier_version_to_the_same_schema(empty_dsn: str, catalogue: Any, version: int):
+    await migrate(empty_dsn, KEYS, through=version)
+    applied = await migrate(empty_dsn, KEYS)
+
+    assert [migration.version for migration in applied] == list(
+        range(version + 1, len(read_migrations()) + 1)
+    )
+    connection = await asyncpg.connect(empty_dsn)
+    assert await read_everything(connection) == await read_everything(catalogue)
+    await connection.close()
+
+
+async def test_from_four_processes_at_once(empty_dsn: str):
+    command = [sys.executable, "-c", MIGRATE, empty_dsn, MASTER_KEY.hex()]
+    processes = [
+        await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+        for _ in range(4)
+    ]
+    outputs = [(await process.communicate())[0] for process in processes]
+
+    assert [process.returncode for process in processes] == [0] * 4
+    assert sorted(int(output) for output in outputs) == [0, 0, 0, len(read_migrations())]
+
+
+@pytest.fixture
+async def holder(empty_dsn: str) -> AsyncIterator[Any]:
+    """Somebody who works long with a table that the migration after the sixth refers to."""
+    await migrate(empty_dsn, KEYS, through=6)
+    connection = await asyncpg.connect(empty_dsn)
+    await connection.execute("begin; lock table channel_accounts in access exclusive mode")
+    yield connection
+    await connection.close()
+
+
+async def test_a_migration_keeps_nobody_waiting_for_a_lock_and_tries_again(empty_dsn: str, holder: Any):
+    pauses = []
+
+    async def pause() -> None:
+        pauses.append(await holder.fetchval("select count(*) from pg_locks where not granted"))
+        if len(pauses) == 3:
+            await holder.execute("commit")
+
+    applied = await migrate(empty_dsn, KEYS, pause=pause)
+
+    assert pauses == [0, 0, 0]
+    assert [migration.version for migration in applied] == list(range(7, len(read_migrations()) + 1))
+
+
+async def test_a_lock_that_nobody_gives_up_ends_it_with_the_migrations_name(
+    empty_dsn: str, holder: Any, monkeypatch: pytest.MonkeyPatch
+):
+    async def pause() -> None:
+        """Does not wait."""
+
+    monkeypatch.setattr(db.migrate, "_LOCK_TRIES", 2)
+    with pytest.raises(MigrationFailed, match="0007_messaging.sql waited too long"):
+        await migrate(empty_dsn, KEYS, pause=pause)
+    await holder.execute("rollback")
+
+    assert next(migration.version for migration in await migrate(empty_dsn, KEYS)) == 7
 
 
 async def test_from_many_places_at_once(empty_dsn: str):
