@@ -106,7 +106,7 @@ async def test_a_lock_that_nobody_gives_up_ends_it_with_the_migrations_name(
         """Does not wait."""
 
     monkeypatch.setattr(db.migrate, "_LOCK_TRIES", 2)
-    with pytest.raises(MigrationFailed, match="0007_messaging.sql waited too long"):
+    with pytest.raises(MigrationFailed, match=r"0007_messaging\.sql waited too long"):
         await migrate(empty_dsn, KEYS, pause=pause)
     await holder.execute("rollback")
 
