@@ -180,6 +180,12 @@ class Cluster:
         return self.path.exists()
 
 
+def has_cluster(data_dir: Path) -> bool:
+    """Whether a database was made there; makes nothing. Raises DataFolderError for another account's folder."""
+    folder = DataFolder(data_dir.absolute())
+    return ((folder.place() or folder.path) / "cluster").exists()
+
+
 def locate(folder: DataFolder, major: int | None = None) -> Cluster:
     """Decide where the cluster lies and who runs it, a new one with version `major` if given. Call it with the
     lock held; it blocks.

@@ -8,11 +8,14 @@ DatabaseError
 ├── MigrationFailed             a file of migrations is missing, misnamed, or fails
 ├── Conflict                    a rule of the schema refuses the row
 ├── SealBroken                  a sealed value cannot be opened with the configured keys
+│   └── KeysMissing             a key that seals something is not among the configured ones
 └── EmbeddedDatabaseError       the PostgreSQL that Waystation starts for one machine
     ├── PostgresNotFoundError   no usable PostgreSQL program on this machine
     ├── DataFolderError         the data folder cannot be used as it is
     └── ServerStartError        the server did not come up
 """
+
+from collections.abc import Sequence
 
 
 class DatabaseError(Exception):
@@ -48,6 +51,17 @@ class Conflict(DatabaseError):
 
 class SealBroken(DatabaseError):
     """A sealed value cannot be opened with the configured master keys."""
+
+
+class KeysMissing(SealBroken):
+    """The configured master keys do not open what this database holds; ``key_ids`` are those that are missing."""
+
+    def __init__(self, key_ids: Sequence[str]) -> None:
+        self.key_ids = tuple(key_ids)
+        super().__init__(
+            "WAYSTATION_MASTER_KEYS does not open what this database holds; add what is missing to the list:"
+            f" {', '.join(f'the key with the id {shown}' for shown in self.key_ids)}"
+        )
 
 
 class EmbeddedDatabaseError(DatabaseError):

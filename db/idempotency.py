@@ -15,6 +15,11 @@ from db.tenant import Connection, Database
 _SQL = load_statements("idempotency")
 
 
+def answer_context(distributor_id: UUID, route: str, key: str) -> str:
+    """What a stored answer's seal is bound to."""
+    return f"idempotency_keys:{distributor_id}:{route}:{key}"
+
+
 async def read_answer(connection: Connection, route: str, key: str, oldest: datetime) -> StoredAnswer | None:
     """What stands under the key since ``oldest``; None if nothing does."""
     row = await connection.fetchrow(_SQL["read_answer"], route, key, oldest)

@@ -15,15 +15,37 @@ from typing import Any
 import asyncpg
 
 from db.connecting import connected, with_login
-from db.errors import DatabaseRefused, MigrationFailed, SchemaOutdated
+from db.errors import DatabaseRefused, KeysMissing, MigrationFailed, SchemaOutdated
 from db.jobs import install_jobs
-from db.sealing import derive_login_name, derive_login_password, derive_login_verifier
+from db.logins import change_roles, mark_logins, retire_logins
+from db.resealing import SealedCount, count_by_key
+from db.sealing import (
+    derive_login_name,
+    derive_login_password,
+    derive_login_verifier,
+    key_id,
+    shown_key_id,
+)
 
 _LOCK = 0x57617973  # any constant; one program of this name migrates a database at a time
 _LOCK_TRIES = 30
 _FILE = re.compile(r"^(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.sql$")
-_ROLE_TRIES = 100  # each failure is another migration's success
 _FOLDER = "db/migrations"
+_HOLDS_SEALED = """
+select bool_and(to_regclass(name) is not null)
+from unnest(array['public.channel_accounts', 'public.webhook_endpoints', 'public.idempotency_keys']) name
+"""
+# Who may make roles, and has not made these, must first let itself in.
+_BECOME_OWNER = """
+do $$
+begin
+    if not pg_has_role(current_user, 'waystation_owner', 'member') then
+        grant waystation_owner to current_user;
+    end if;
+end
+$$;
+set local role waystation_owner;
+"""
 _LEDGER = """
 create table if not exists schema_migrations (
     version int primary key, name text not null, checksum text not null,
@@ -93,6 +115,7 @@ async def migrate(
     through: int | None = None,
     on_step: Callable[[str], None] = lambda _: None,
     pause: Callable[[], Awaitable[None]] = _pause,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> tuple[Migration, ...]:
     """Brings the schema up to date and gives back what was (or, on a dry run, would be) applied.
 
@@ -100,21 +123,50 @@ async def migrate(
     places at once. ``through`` is the last version to
     apply, for the schema of an older release; ``pause`` is awaited between two tries for a lock. Raises
     DatabaseUnavailable, DatabaseRefused (missing rights), SchemaOutdated (an edited migration), MigrationFailed
-    (an incomplete installation, SQL that fails, or a lock that nobody gives up).
+    (an incomplete installation, SQL that fails, or a lock that nobody gives up) and KeysMissing (the database
+    holds what these keys do not open). ``on_note`` hears what became of old logins.
     """
     async with connected(dsn) as connection:
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
         missing = _pending(await _applied(connection))
         pending = tuple(step for step in missing if through is None or step.version <= through)
-        if dry_run:
-            return pending
         try:
-            await _apply(connection, pending, master_keys, on_step, pause)
+            await _refuse_missing_keys(connection, master_keys)
+            if not dry_run:
+                await _apply(connection, pending, master_keys, on_step, pause)
+                await mark_logins(connection, master_keys)
+                await retire_logins(connection, master_keys, on_note)
         except asyncpg.InsufficientPrivilegeError as error:
             raise DatabaseRefused(
                 f"this login may not migrate: {error}; use a superuser's DSN, or the owner's with CREATEROLE"
             ) from error
     return pending
+
+
+async def _refuse_missing_keys(connection: Any, master_keys: Sequence[bytes]) -> None:
+    """Before a login is made: with a wrong key it would be one more way in, and of no use."""
+    known = {key_id(key) for key in master_keys}
+    missing = [counted for counted in await _count_sealed(connection) if counted.key_id not in known]
+    if any(counted.needed for counted in missing):
+        raise KeysMissing(sorted(shown_key_id(counted.key_id) for counted in missing if counted.needed))
+
+
+async def count_sealed(dsn: str) -> list[SealedCount]:
+    """What each master key seals, over all tenants; ``dsn`` as for ``migrate``."""
+    async with connected(dsn) as connection:
+        return await _count_sealed(connection)
+
+
+async def _count_sealed(connection: Any) -> list[SealedCount]:
+    if not await connection.fetchval(_HOLDS_SEALED):
+        return []
+    look = connection.transaction()
+    await look.start()
+    try:
+        await connection.execute(_BECOME_OWNER)
+        return await count_by_key(connection)
+    finally:
+        await look.rollback()  # and with it the role
 
 
 async def _apply(
@@ -126,7 +178,7 @@ async def _apply(
 ) -> None:
     login = derive_login_name(master_keys[0])
     await connection.execute("select set_config('waystation.login', $1, false)", login)
-    await _change_roles(connection, _read_sql("roles.sql"))
+    await change_roles(connection, _read_sql("roles.sql"))
     await connection.execute("set role waystation_owner")
     await connection.execute(_LEDGER)
     await connection.execute("grant select on schema_migrations to waystation_app, waystation_worker")
@@ -138,26 +190,7 @@ async def _apply(
     await connection.execute("reset role")
     await connection.execute(_read_sql("identity.sql"))
     # ALTER ROLE takes no parameters; a verifier's characters are those of base64.
-    await _change_roles(connection, f"alter role {login} password '{derive_login_verifier(master_keys[0])}'")
-
-
-async def _change_roles(connection: Any, statements: str) -> None:
-    """Roles are the cluster's and our lock is one database's: where another database is migrated at the same
-    time, the second change of a role is refused. By then the first one is committed, so it is tried at once.
-    """
-    for tries_left in reversed(range(_ROLE_TRIES)):
-        try:
-            await connection.execute(statements)
-        except (asyncpg.InternalServerError, asyncpg.UniqueViolationError) as error:
-            if not tries_left or not _came_second(error):
-                raise
-        else:
-            return
-
-
-def _came_second(error: asyncpg.PostgresError) -> bool:
-    """PostgreSQL has no code of its own for it: "tuple concurrently updated", or a grant that exists by now."""
-    return isinstance(error, asyncpg.UniqueViolationError) or "tuple concurrently" in str(error)
+    await change_roles(connection, f"alter role {login} password '{derive_login_verifier(master_keys[0])}'")
 
 
 async def _apply_patiently(

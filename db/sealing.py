@@ -26,6 +26,7 @@ _SEALED_KEY = slice(21, 69)
 _NONCE = slice(69, 81)
 _CIPHERTEXT = slice(81, None)
 _KEY_BYTES = 32
+_SHOWN_DIGITS = 12
 _NONCE_BYTES = 12
 _SALT_BYTES = 16
 _SCRAM_ITERATIONS = (
@@ -44,7 +45,8 @@ def decode_master_key(text: str) -> bytes:
     return key
 
 
-def _key_id(key: bytes) -> bytes:
+def key_id(key: bytes) -> bytes:
+    """What tells keys apart and nothing of a key; every sealed value begins with its key's."""
     return hashlib.sha256(b"waystation master key id" + key).digest()[:8]
 
 
@@ -56,8 +58,8 @@ class Sealer:
     ) -> None:
         if not master_keys:
             raise ValueError("at least one master key is needed")
-        self._keys = {_key_id(key): AESGCM(key) for key in master_keys}
-        self._first = _key_id(master_keys[0])
+        self._keys = {key_id(key): AESGCM(key) for key in master_keys}
+        self._first = key_id(master_keys[0])
         self._random_bytes = random_bytes
 
     def seal(self, plain: bytes, context: str) -> bytes:
@@ -88,6 +90,25 @@ class Sealer:
         except (InvalidTag, ValueError):
             raise SealBroken from None
 
+    @property
+    def older_ids(self) -> list[bytes]:
+        """The ids of all keys but the first."""
+        return [known for known in self._keys if known != self._first]
+
+    def reseal(self, sealed: bytes, context: str) -> bytes:
+        """The same value sealed with the first key; as it is where it is that already, or where its key is unknown.
+
+        Raises SealBroken for a value that its own key does not open.
+        """
+        if sealed[_KEY_ID] not in self.older_ids:
+            return sealed
+        try:
+            return self.seal(self.open(sealed, context), context)
+        except SealBroken:
+            raise SealBroken(
+                f"{context} was changed or moved: its key is listed and does not open it"
+            ) from None
+
     def seal_json(self, value: Any, context: str) -> bytes:
         return self.seal(orjson.dumps(value), context)
 
@@ -98,9 +119,14 @@ class Sealer:
         return self._random_bytes(_NONCE_BYTES)
 
 
+def shown_key_id(identity: bytes) -> str:
+    """A key's id as people see it, in messages and in the name of its login."""
+    return identity.hex()[:_SHOWN_DIGITS]
+
+
 def derive_login_name(master_key: bytes) -> str:
     """The run-time login of a key; the name tells keys apart and nothing of a key."""
-    return f"waystation_login_{_key_id(master_key).hex()[:12]}"
+    return f"waystation_login_{shown_key_id(key_id(master_key))}"
 
 
 def derive_login_password(master_key: bytes) -> str:

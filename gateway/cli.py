@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -30,6 +31,8 @@ app = typer.Typer(
 )
 tenants = typer.Typer(help="Distributors: the tenants.", no_args_is_help=True)
 app.add_typer(tenants, name="tenants")
+keys = typer.Typer(help="Master keys: what seals credentials and secrets.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 _errors = Console(stderr=True, highlight=False)
@@ -125,13 +128,45 @@ def migrate(
     """Bring the database's schema up to date. Safe to run from many places at once."""
     from gateway.admin import migrate_database  # noqa: PLC0415 - see the module's docstring
 
-    applied = run_loop(migrate_database(_settings(), dry_run=dry_run))
+    done = run_loop(migrate_database(_settings(), dry_run=dry_run))
+    uses = [use.as_json() for use in done.uses]
     if as_json:
-        print(json.dumps({"applied": applied, "dry_run": dry_run}))
-    elif not applied:
-        print("The schema is up to date.")
+        print(json.dumps({"applied": done.applied, "dry_run": dry_run, "keys": uses, "notes": done.notes}))
+        return
+    if done.applied:
+        print(f"{'Would apply' if dry_run else 'Applied'}: {', '.join(done.applied)}")
     else:
-        print(f"{'Would apply' if dry_run else 'Applied'}: {', '.join(applied)}")
+        print("The schema is up to date.")
+    _tell(done.notes)
+    if len(done.uses) > 1:
+        _tell(use.told() for use in done.uses)
+
+
+@keys.command("rotate")
+def rotate_keys(as_json: AsJson = False) -> None:
+    """Seal with the first master key what the others of the list seal. May be stopped and run again."""
+    from rich.progress import Progress  # noqa: PLC0415 - see the module's docstring
+
+    from gateway.admin import rotate_keys as rotate_all  # noqa: PLC0415 - see the module's docstring
+
+    with Progress(console=_errors, transient=True) as progress:
+        task = progress.add_task("sealing", total=None)
+        done = run_loop(
+            rotate_all(
+                _settings(),
+                lambda now, total: progress.update(task, completed=now, total=total),
+            )
+        )
+    if as_json:
+        print(json.dumps({"resealed": done.resealed, "keys": [use.as_json() for use in done.uses]}))
+        return
+    print(f"Sealed {done.resealed} values with the first key.")
+    _tell(use.told() for use in done.uses)
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 @tenants.command("create")

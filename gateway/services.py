@@ -1,8 +1,5 @@
 """The composition root: settings in, everything that runs out. The only place that builds objects."""
 
-import base64
-import contextlib
-import os
 import random
 import secrets
 import time
@@ -18,10 +15,11 @@ from db.accounts import check_keys
 from db.embedded import EmbeddedEvent, embedded_postgres
 from db.errors import SealBroken
 from db.migrate import find_runtime_dsn, migrate
-from db.sealing import Sealer, decode_master_key
+from db.sealing import Sealer
 from db.tenant import Database, open_database
 from db.wake import Notifier
 from gateway.clock import DatabaseClock, open_clock, staying_in_step
+from gateway.master_keys import own_master_key
 from gateway.settings import EngineName, Settings, SettingsError
 from gateway.worker import Worker, WorkerTools
 from handlers.ai.engine import build_engine, model_factories
@@ -34,6 +32,7 @@ from handlers.turns import TurnTools
 from handlers.upkeep import make_partitions
 
 HOME = Path(".waystation")
+EMBEDDED = "postgres"  # the embedded database's folder in it
 # What one process opens at most. Tenants' transactions are those of the API, of four turns and of twenty sends, and short: a
 # model or a provider is never asked in one. Across tenants there are one flush of messages, one of statuses and one of
 # attempts at a time, three claims, and look-ups of a moment. A worker listens on one connection more.
@@ -107,7 +106,7 @@ async def open_database_access(
     """The configured database, or the embedded one under ``home`` for as long as the block runs.
 
     Raises SettingsError where a DSN comes without master keys: two machines could not open each other's
-    seals.
+    seals. Raises SettingsError, too, for a folder's own key that is not the one.
     """
     if settings.database_url is not None:
         if not settings.master_keys:
@@ -118,25 +117,12 @@ async def open_database_access(
             settings.database_url.get_secret_value(), settings.opened_master_keys, embedded=False
         )
         return
-    async with embedded_postgres(home / "postgres", on_event=on_event) as server:
-        yield DatabaseAccess(
-            server.dsn, settings.opened_master_keys or (_own_master_key(home),), embedded=True
-        )
-
-
-def _own_master_key(home: Path) -> bytes:
-    """The key of this folder, made once: the file appears whole, and whoever comes second reads the first
-    one's.
-    """
-    path = home / "master.key"
-    if not path.exists():
-        draft = home / f"master.key.{os.getpid()}"
-        draft.touch(mode=0o600)
-        draft.write_text(base64.b64encode(os.urandom(32)).decode(), encoding="ascii")
-        with contextlib.suppress(FileExistsError):  # another process was quicker
-            path.hardlink_to(draft)
-        draft.unlink()
-    return decode_master_key(path.read_text(encoding="ascii"))
+    async with embedded_postgres(home / EMBEDDED, on_event=on_event) as server:
+        if settings.master_keys:
+            yield DatabaseAccess(server.dsn, settings.opened_master_keys, embedded=True)
+            return
+        with own_master_key(home) as key:
+            yield DatabaseAccess(server.dsn, (key,), embedded=True)
 
 
 @asynccontextmanager

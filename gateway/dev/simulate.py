@@ -15,13 +15,14 @@ from channels.addresses import normalise
 from channels.base import Channel, ChannelAccount
 from channels.errors import InvalidInput, UnknownAccount
 from db.accounts import AccountRow, list_accounts_at
+from db.embedded_cluster import has_cluster
 from db.inbox import find_accepted
 from gateway.accounts import AccountDirectory
 from gateway.dev.dev_state import DevState, NotPossibleHere, read_state
 from gateway.dev.sandbox_calls import Caller
 from gateway.dev.sandbox_inbound import InboundOrder, receive
 from gateway.dev.sandbox_state import SandboxState
-from gateway.services import HOME, Services, open_services
+from gateway.services import EMBEDDED, HOME, Services, open_services
 from gateway.settings import Settings
 from handlers.runtime import new_uuid7, utc_now
 
@@ -63,7 +64,7 @@ class Simulated:
 
 async def simulate(settings: Settings, wanted: Wanted, home: Path = HOME) -> Simulated:
     """Posts the message. Raises GatewayError, SettingsError or DatabaseError."""
-    if settings.database_url is None and not (home / "postgres").exists():
+    if settings.database_url is None and not has_cluster(home / EMBEDDED):
         raise NotPossibleHere(_NO_DATABASE)
     recipient = normalise(wanted.channel, wanted.recipient)
     sender = normalise(wanted.channel, wanted.sender)

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from db.embedded import remove_data_dir
+from db.migrate import read_migrations
 
 ROOT = Path(__file__).parents[2]
 STARTS_WITHIN = 30.0
@@ -195,3 +196,38 @@ async def test_keys_that_open_nothing_are_told_at_the_start(folder: Path):
 
     assert gateway.process.returncode == 1
     assert b"WAYSTATION_MASTER_KEYS does not open" in error
+
+    output, errors = await once(folder, "migrate")  # with the folder's own key, which is made for it
+    assert b".waystation/master.key is missing" in errors
+    assert not (folder / ".waystation" / "master.key").exists()
+
+    output, _ = await once(folder, "migrate", WAYSTATION_MASTER_KEYS=f"{wrong},{right}")
+    assert b"seals 1 value; keep it, and run `waystation keys rotate`" in output
+    output, _ = await once(folder, "keys", "rotate", WAYSTATION_MASTER_KEYS=f"{wrong},{right}")
+    assert b"Sealed 1 values with the first key." in output
+    assert b"seals nothing; it may go" in output
+    output, _ = await once(folder, "migrate", WAYSTATION_MASTER_KEYS=wrong)
+    assert b"the login of a key that is no longer listed, was dropped" in output
+    _, errors = await once(folder, "migrate", "--json", WAYSTATION_MASTER_KEYS=right)
+    assert b"WAYSTATION_MASTER_KEYS does not open" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["migrate", "--dry-run", "--json"], 0), (["keys", "rotate"], 1)], ids=str
+)
+async def test_a_look_makes_no_database(folder: Path, arguments: list[str], code: int):
+    async with running(folder, *arguments) as command:
+        output, errors = await command.process.communicate()
+
+    assert command.process.returncode == code
+    assert list(folder.iterdir()) == []
+    assert b"Traceback" not in errors
+    if code == 0:
+        assert len(json.loads(output)["applied"]) == len(read_migrations())
+
+
+async def once(folder: Path, *arguments: str, **settings: str) -> tuple[bytes, bytes]:
+    async with running(folder, *arguments, **settings) as command:
+        output, errors = await command.process.communicate()
+    assert b"Traceback" not in errors
+    return output, errors

@@ -8,7 +8,9 @@ import pytest
 
 from db.idempotency import JoinedDatabase
 from gateway.api.routes import OPERATIONS
+from gateway.master_keys import rotate
 from tests.integration.api.seeds import ENDPOINT, PRODUCT
+from tests.servers import MASTER_KEY
 
 KEY = {"Idempotency-Key": "order-4711"}
 
@@ -66,6 +68,17 @@ class TestRepetition:
         clock.advance(24 * 3600 + 1)
         await api.post("/v1/api-keys", {"name": "k"}, headers=KEY)
         assert await count(admin, "idempotency_keys") == 1
+
+
+class TestRotation:
+    async def test_an_answer_that_was_sealed_again_is_given_again(self, api, runtime, admin) -> None:
+        """There and back, since this gateway knows the old key alone; what an answer is bound to must be known to both."""
+        _, first = await api.post("/v1/api-keys", {"name": "k"}, headers=KEY)
+        await admin.execute("update idempotency_keys set created_at = now()")
+        for keys in ([bytes(32), MASTER_KEY], [MASTER_KEY, bytes(32)]):
+            assert (await rotate(runtime.database, keys, lambda *_: None)).resealed == 1
+        await admin.execute("update idempotency_keys set created_at = $1", runtime.clock())
+        assert (await api.post("/v1/api-keys", {"name": "k"}, headers=KEY))[1] == first
 
 
 class TestFailures:
