@@ -26,6 +26,7 @@ comment on column customers.last_ordered_at is 'When the newest order that count
 comment on column customers.total_orders is 'Orders that the customer stands by: CONFIRMED or DELIVERED. Recounted with every change of one.';
 comment on column customers.total_spent is 'Sum of those orders in the tenant''s present currency.';
 comment on column customers.expected_order_at is 'The last order plus the median wait between the last ten; NULL with fewer than three.';
+create index customers_last_order on customers (distributor_id, last_ordered_at, id) where last_ordered_at is not null;
 create index customers_status on customers (distributor_id, status, last_ordered_at);
 call protect_tenant_table('customers');
 grant select, insert on customers to waystation_app, waystation_worker;
@@ -60,7 +61,7 @@ create index customer_contacts_customer on customer_contacts (distributor_id, cu
 create index customer_contacts_address on customer_contacts (distributor_id, address);
 call protect_tenant_table('customer_contacts');
 grant select, insert on customer_contacts to waystation_app, waystation_worker;
-grant update (display_name, opted_out_at, consent_changed_at) on customer_contacts to waystation_app;
+grant update (customer_id, display_name, opted_out_at, consent_changed_at) on customer_contacts to waystation_app;
 grant update (customer_id, display_name, opted_out_at, consent_changed_at, last_inbound_at) on customer_contacts to waystation_worker;
 call allow_worker('customer_contacts', array['select', 'insert', 'update']);
 

@@ -46,12 +46,14 @@ comment on column conversations.last_inbound_at is 'When the customer last wrote
 create index conversations_inbox on conversations (distributor_id, last_message_at desc, id desc);
 create index conversations_customer on conversations (distributor_id, customer_id);
 create index conversations_contact on conversations (distributor_id, contact_id);
+create index conversations_unread on conversations (distributor_id, channel) where unread_count > 0;
+create index conversations_waiting on conversations (distributor_id, id) where handoff = 'WAITING_HUMAN';
 create index conversations_turn_leased on conversations (distributor_id, turn_lease_until) where turn_lease_until is not null;
 create index conversations_turn_due on conversations (distributor_id, turn_due_at) where turn_due_at is not null;
 call protect_tenant_table('conversations');
 grant select on conversations to waystation_app, waystation_worker;
 grant insert on conversations to waystation_worker;
-grant update (status, handoff, language, unread_count, last_message_at, turn_due_at, turn_cap_at, turn_attempts, turn_lease_until, turn_lease_token)
+grant update (status, handoff, customer_id, language, unread_count, last_message_at, turn_due_at, turn_cap_at, turn_attempts, turn_lease_until, turn_lease_token)
     on conversations to waystation_app;
 grant update (status, unread_count, last_message_at, last_inbound_at, customer_id, turn_generation, turn_due_at, turn_cap_at, turn_attempts, turn_lease_until, turn_lease_token)
     on conversations to waystation_worker;

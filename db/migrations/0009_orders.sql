@@ -34,6 +34,7 @@ comment on column orders.total_amount is 'Sum of the lines, written in the same 
 comment on column orders.source_message_id is 'The message that began it; no foreign key, since the order outlives it.';
 comment on column orders.confirmed_at is 'When the customer or a person agreed.';
 create unique index orders_open_draft on orders (distributor_id, conversation_id) where status in ('PENDING', 'REVIEW');
+create index orders_time on orders (distributor_id, created_at desc);
 create index orders_conversation on orders (distributor_id, conversation_id);
 create index orders_customer on orders (distributor_id, customer_id, created_at desc);
 create index orders_review on orders (distributor_id, id desc) where requires_review;

@@ -37,6 +37,7 @@ comment on column ai_responses.confidence is 'How sure the engine is of the whol
 comment on column ai_responses.extracted_data is 'What was understood: lines, words that fit nothing, delivery day.';
 comment on column ai_responses.request_id is 'The model server''s id of the call.';
 create index ai_responses_conversation on ai_responses (distributor_id, conversation_id, id desc);
+create index ai_responses_failed on ai_responses (distributor_id, id desc) where status = 'FAILED';
 create index ai_responses_time on ai_responses (distributor_id, created_at);
 call protect_tenant_table('ai_responses');
 grant select, insert on ai_responses to waystation_app;
