@@ -1,4 +1,4 @@
-"""What people see in the inbox: conversations, messages, customers."""
+"""What people see in the inbox: conversations and messages."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,9 +8,7 @@ from db.named_sql import load_statements
 from db.rows import (
     AnalysisRecord,
     AttachmentRecord,
-    ContactRecord,
     ConversationRecord,
-    CustomerRecord,
     MessageRecord,
     StatusRecord,
 )
@@ -85,24 +83,6 @@ async def read_analysis(connection: Connection, message_id: UUID) -> AnalysisRec
     """What an engine made of the burst that ended with this message; None if none did."""
     row = await connection.fetchrow(_SQL["read_analysis"], message_id)
     return AnalysisRecord(**row) if row else None
-
-
-async def list_customers(
-    connection: Connection, before: UUID, *, status: str | None, text: str | None, limit: int
-) -> Sequence[CustomerRecord]:
-    """Newest first; ``text`` is looked for in name, code and addresses."""
-    rows = await connection.fetch(_SQL["list_customers"], before, status, text, limit)
-    return [CustomerRecord(**row) for row in rows]
-
-
-async def read_customer(connection: Connection, customer_id: UUID) -> CustomerRecord | None:
-    row = await connection.fetchrow(_SQL["read_customer"], customer_id)
-    return CustomerRecord(**row) if row else None
-
-
-async def list_contacts(connection: Connection, customer_ids: Sequence[UUID]) -> Sequence[ContactRecord]:
-    """The addresses of these customers, the oldest first."""
-    return [ContactRecord(**row) for row in await connection.fetch(_SQL["list_contacts"], list(customer_ids))]
 
 
 async def find_accepted(

@@ -15,10 +15,16 @@ _SKU_TAKEN = "A product with this sku exists already."
 
 
 async def list_products(
-    connection: Connection, before: UUID, *, active: bool | None, text: str | None, limit: int
+    connection: Connection,
+    before: UUID,
+    *,
+    active: bool | None,
+    text: str | None,
+    category_id: UUID | None,
+    limit: int,
 ) -> Sequence[Product]:
-    """Newest first; ``text`` is looked for in sku, name, brand and aliases."""
-    rows = await connection.fetch(_SQL["list_products"], before, active, text, limit)
+    """Newest first; ``text`` is looked for in sku, name, brand and aliases, a category with those below it."""
+    rows = await connection.fetch(_SQL["list_products"], before, active, text, category_id, limit)
     return [Product(**row) for row in rows]
 
 
@@ -66,4 +72,5 @@ def _values(product: Product) -> tuple[Any, ...]:
         product.pack_size,
         product.max_quantity,
         product.active,
+        product.category_id,
     )

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+LAST_ID = UUID(int=2**128 - 1)  # after every id: where a list begins that shows the newest first
+
 
 @dataclass(frozen=True, slots=True)
 class KeyOwner:
@@ -67,6 +69,7 @@ class Product:
     pack_size: int | None
     max_quantity: Decimal | None
     active: bool
+    category_id: UUID | None
     created_at: datetime
     updated_at: datetime
 
@@ -256,6 +259,10 @@ class CustomerRecord:
     business_name: str
     customer_code: str
     status: str
+    total_orders: int
+    total_spent: Decimal
+    last_ordered_at: datetime | None
+    expected_order_at: datetime | None
     created_at: datetime
     updated_at: datetime
 

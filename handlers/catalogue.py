@@ -11,6 +11,7 @@ from uuid import UUID
 from channels.errors import NotFound
 from db import distributors, products
 from db.rows import ImportCounts, Product
+from handlers.categories import check_category
 from handlers.runtime import Runtime
 
 
@@ -41,11 +42,12 @@ class ImportResult:
 
 
 async def create_product(runtime: Runtime, distributor_id: UUID, values: Mapping[str, Any]) -> Product:
-    """Stores a product of these fields; raises Conflict where its sku is taken."""
+    """Stores a product of these fields. Raises InvalidInput for an unknown category, Conflict where its sku is taken."""
     now = runtime.clock()
     product = Product(id=runtime.new_id(), **values, created_at=now, updated_at=now)
     async with runtime.database.tenant(distributor_id) as connection:
         await distributors.bump_catalogue_version(connection, now)
+        await check_category(connection, product.category_id)
         await products.insert_product(connection, product)
     return product
 
@@ -53,7 +55,9 @@ async def create_product(runtime: Runtime, distributor_id: UUID, values: Mapping
 async def patch_product(
     runtime: Runtime, distributor_id: UUID, product_id: UUID, changes: Mapping[str, Any]
 ) -> Product:
-    """The product with ``changes``; raises NotFound, and Conflict where the new sku is taken."""
+    """The product with ``changes``. Raises NotFound, InvalidInput for an unknown category, and Conflict where the new
+    sku is taken.
+    """
     now = runtime.clock()
     async with runtime.database.tenant(distributor_id) as connection:
         await distributors.bump_catalogue_version(connection, now)
@@ -61,6 +65,7 @@ async def patch_product(
         if product is None:
             raise NotFound
         changed = replace(product, **changes, updated_at=now)
+        await check_category(connection, changes.get("category_id"))
         await products.update_product(connection, changed)
     return changed
 

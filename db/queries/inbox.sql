@@ -39,64 +39,45 @@ where c.distributor_id = (select get_current_distributor_id()) and c.id = before
 returning before.handoff;
 
 -- name: mark_read
-update conversations set unread_count = 0 where id = $1 and unread_count > 0;
+update conversations set unread_count = 0
+where distributor_id = (select get_current_distributor_id()) and id = $1 and unread_count > 0;
 
 -- name: list_messages
 select id, conversation_id, channel, direction, type, status, text, metadata, provider_message_id,
     reply_to_provider_id, error_code, customer_id, ai_processed, created_at, updated_at
 from messages
-where conversation_id = $1 and id < $2
+where distributor_id = (select get_current_distributor_id()) and conversation_id = $1 and id < $2
 order by id desc
 limit $3;
 
 -- name: read_message
 select id, conversation_id, channel, direction, type, status, text, metadata, provider_message_id,
     reply_to_provider_id, error_code, customer_id, ai_processed, created_at, updated_at
-from messages where id = $1;
+from messages
+where distributor_id = (select get_current_distributor_id()) and id = $1;
 
 -- name: list_attachments
 select message_id, id, url, content_type, filename
 from attachments
-where message_id = any($1::uuid[])
+where distributor_id = (select get_current_distributor_id()) and message_id = any($1::uuid[])
 order by position, id;
 
 -- name: list_statuses
 select status, provider_status, error_code, applied, occurred_at
 from message_status_events
-where message_id = $1
+where distributor_id = (select get_current_distributor_id()) and message_id = $1
 order by id;
 
 -- name: read_analysis
 -- A result that was not used (see add_bill) is nobody's analysis.
 select id, status, engine, engine_version, model, intent, language, confidence, extracted_data, error_class,
     input_tokens, cached_tokens, output_tokens, cost_micro_usd, request_id, processing_ms, created_at
-from ai_responses where message_id = $1 and error_class is distinct from 'superseded';
-
--- name: list_customers
-select c.id, c.business_name, c.customer_code, c.status, c.created_at, c.updated_at
-from customers c
-where c.distributor_id = (select get_current_distributor_id()) and c.id < $1
-    and ($2::text is null or c.status = $2)
-    and ($3::text is null
-        or position(lower($3) in lower(concat_ws(' ', c.business_name, c.customer_code))) > 0
-        or exists (
-            select from customer_contacts contact
-            where contact.distributor_id = c.distributor_id and contact.customer_id = c.id
-                and position(lower($3) in lower(concat_ws(' ', contact.address, contact.display_name))) > 0))
-order by c.id desc
-limit $4;
-
--- name: read_customer
-select id, business_name, customer_code, status, created_at, updated_at from customers where id = $1;
-
--- name: list_contacts
-select customer_id, id, channel, address, display_name, opted_out_at, last_inbound_at, created_at
-from customer_contacts
-where customer_id = any($1::uuid[])
-order by id;
+from ai_responses
+where distributor_id = (select get_current_distributor_id()) and message_id = $1
+    and error_class is distinct from 'superseded';
 
 -- name: find_accepted
 select m.id, m.conversation_id
 from external_message_mappings x
 join messages m on m.distributor_id = x.distributor_id and m.id = x.message_id
-where x.channel_account_id = $1 and x.provider_key = $2;
+where x.distributor_id = (select get_current_distributor_id()) and x.channel_account_id = $1 and x.provider_key = $2;

@@ -1,30 +1,43 @@
 -- name: list_products
-select id, sku, name, unit, unit_price, brand, aliases, pack_size, max_quantity, active, created_at, updated_at
+select id, sku, name, unit, unit_price, brand, aliases, pack_size, max_quantity, active, category_id, created_at,
+    updated_at
 from products
-where id < $1
+where distributor_id = (select get_current_distributor_id()) and id < $1
     and ($2::boolean is null or active = $2)
     and ($3::text is null
         or position(lower($3) in lower(concat_ws(' ', sku, name, brand, array_to_string(aliases, ' ')))) > 0)
+    -- A shelf and those on it; union, so that it would end in a circle, too.
+    and ($4::uuid is null or category_id in (
+        with recursive shelf as (
+            select $4::uuid as id
+            union
+            select c.id from shelf s
+            join product_categories c on c.distributor_id = (select get_current_distributor_id()) and c.parent_id = s.id
+        )
+        select id from shelf))
 order by id desc
-limit $4;
+limit $5;
 
 -- name: read_product
-select id, sku, name, unit, unit_price, brand, aliases, pack_size, max_quantity, active, created_at, updated_at
-from products where id = $1;
+select id, sku, name, unit, unit_price, brand, aliases, pack_size, max_quantity, active, category_id, created_at,
+    updated_at
+from products
+where distributor_id = (select get_current_distributor_id()) and id = $1;
 
 -- name: insert_product
 insert into products
-    (distributor_id, id, sku, name, unit, unit_price, brand, aliases, pack_size, max_quantity, active, created_at, updated_at)
-values (get_current_distributor_id(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+    (distributor_id, id, sku, name, unit, unit_price, brand, aliases, pack_size, max_quantity, active, category_id, created_at,
+     updated_at)
+values (get_current_distributor_id(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: update_product
 update products
 set sku = $2, name = $3, unit = $4, unit_price = $5, brand = $6, aliases = $7, pack_size = $8, max_quantity = $9,
-    active = $10, updated_at = $11
-where id = $1;
+    active = $10, category_id = $11, updated_at = $12
+where distributor_id = (select get_current_distributor_id()) and id = $1;
 
 -- name: delete_product
-delete from products where id = $1 returning id;
+delete from products where distributor_id = (select get_current_distributor_id()) and id = $1 returning id;
 
 -- name: upsert_products
 -- A field that a row does not name keeps its stored value. The caller holds the tenant's row, so that no parallel

@@ -1,23 +1,30 @@
-"""``/v1/customers``: who buys, and the addresses they write from."""
+"""``/v1/customers``: who buys, what they come to, their addresses and labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from http import HTTPMethod
-from typing import Literal
+from http import HTTPMethod, HTTPStatus
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field
 
 from channels.base import Channel
 from channels.errors import NotFound
-from db import inbox
-from db.rows import ContactRecord, CustomerRecord
+from db import customers as rows_of
+from db import labels
+from db.rows import CustomerRecord
+from db.tenant import Connection
 from gateway.api.operations import Call, Operation
 from gateway.api.paging import BY_ID, grouped, make_page, read_position
-from gateway.api.schemas import Answer, NoQuery, Page, PageQuery, SearchText
+from gateway.api.schemas import Answer, Body, Line, NoQuery, Page, PageQuery, Patch, SearchText, absent
+from handlers import customers
+from handlers.customers import NewContact
+from handlers.webhooks.payloads import Number
 
 _PATH = "/v1/customers"
+_ONE = f"{_PATH}/{{id}}"
 _TAG = "customers"
+_MAX_CONTACTS = 20
 CustomerStatus = Literal["ORDERING", "AT_RISK", "STOPPED_ORDERING", "NO_ORDERS_YET"]
 
 
@@ -33,6 +40,14 @@ class Contact(Answer):
     created_at: datetime
 
 
+class CustomerLabel(Answer):
+    """A label that a customer bears."""
+
+    id: UUID
+    name: str
+    color: str
+
+
 class Customer(Answer):
     """A business that buys from the tenant."""
 
@@ -40,15 +55,63 @@ class Customer(Answer):
     business_name: str
     customer_code: str
     status: CustomerStatus
+    total_orders: int = Field(description="Orders that the customer stands by: CONFIRMED or DELIVERED.")
+    total_spent: Number = Field(description="What those in the tenant's currency come to.")
+    last_ordered_at: datetime | None
+    expected_order_at: datetime | None = Field(
+        description="The last order plus the usual wait between orders; null with fewer than three."
+    )
     contacts: Sequence[Contact]
+    labels: Sequence[CustomerLabel]
     created_at: datetime
     updated_at: datetime
+
+
+class Statistics(Answer):
+    """What a customer did lately."""
+
+    orders_30_days: int = Field(description="CONFIRMED or DELIVERED.")
+    average_order: Number | None = Field(description="Of all orders in the tenant's currency.")
+    active_conversations_7_days: int
+
+
+class CustomerDetail(Customer):
+    """A customer with its statistics."""
+
+    statistics: Statistics
+
+
+class ContactCreate(Body):
+    """An address to be a customer's."""
+
+    channel: Channel
+    address: Line = Field(examples=["+5215512345678"])
+    display_name: Line | None = None
+
+    def as_new(self) -> NewContact:
+        return NewContact(self.channel, self.address, self.display_name)
+
+
+class CustomerCreate(Body):
+    """A customer to be made."""
+
+    business_name: Line = Field(examples=["Abarrotes Lupita"])
+    customer_code: Line | None = Field(default=None, description="Absent or null: one is made.")
+    contacts: Annotated[list[ContactCreate], Field(min_length=1, max_length=_MAX_CONTACTS)]
+
+
+class CustomerPatch(Patch):
+    """What may change of a customer."""
+
+    business_name: Line = absent()
+    customer_code: Line = absent()
 
 
 class CustomerQuery(PageQuery):
     """Filters of the list."""
 
     status: CustomerStatus | None = None
+    label_id: UUID | None = None
     q: SearchText | None = Field(default=None, description="A part of name, code or an address.")
 
 
@@ -56,35 +119,87 @@ async def list_customers(call: Call[None, CustomerQuery]) -> Page[Customer]:
     (before,) = read_position(call, BY_ID)
     query = call.query
     async with call.transaction() as connection:
-        rows = await inbox.list_customers(
-            connection, before, status=query.status, text=query.q, limit=query.limit + 1
+        rows = await rows_of.list_customers(
+            connection,
+            before,
+            status=query.status,
+            label_id=query.label_id,
+            text=query.q,
+            limit=query.limit + 1,
         )
-        contacts = await inbox.list_contacts(connection, [row.id for row in rows])
-    groups = grouped(contacts, "customer_id")
-    items = (_customer(row, groups.get(row.id, ())) for row in rows)
+        items = [Customer.model_validate(fields) for fields in await _with_parts(connection, rows)]
     return make_page(call, BY_ID, rows, items, Page[Customer])
 
 
-async def read_customer(call: Call[None, NoQuery]) -> Customer:
+async def create_customer(call: Call[CustomerCreate, NoQuery]) -> CustomerDetail:
+    customer_id = await customers.create_customer(
+        call.runtime,
+        call.distributor_id,
+        business_name=call.body.business_name,
+        customer_code=call.body.customer_code,
+        contacts=[contact.as_new() for contact in call.body.contacts],
+    )
+    return await _load(call, customer_id)
+
+
+async def read_customer(call: Call[None, NoQuery]) -> CustomerDetail:
+    return await _load(call, call.id)
+
+
+async def update_customer(call: Call[CustomerPatch, NoQuery]) -> CustomerDetail:
+    await customers.patch_customer(call.runtime, call.distributor_id, call.id, **call.body.changes())
+    return await _load(call, call.id)
+
+
+async def list_contacts(call: Call[None, PageQuery]) -> Page[Contact]:
+    (before,) = read_position(call, BY_ID)
     async with call.transaction() as connection:
-        row = await inbox.read_customer(connection, call.id)
+        if await rows_of.read_customer(connection, call.id) is None:
+            raise NotFound
+        rows = await rows_of.list_contacts_of(connection, call.id, before, call.query.limit + 1)
+    return make_page(call, BY_ID, rows, map(Contact.model_validate, rows), Page[Contact])
+
+
+async def add_contact(call: Call[ContactCreate, NoQuery]) -> Contact:
+    added = await customers.add_contact(call.runtime, call.distributor_id, call.id, call.body.as_new())
+    return Contact.model_validate(added)
+
+
+async def remove_contact(call: Call[None, NoQuery]) -> None:
+    await customers.remove_contact(call.runtime, call.distributor_id, call.id, call.part_id)
+
+
+async def assign_label(call: Call[None, NoQuery]) -> None:
+    await customers.assign_label(call.runtime, call.distributor_id, call.id, call.part_id)
+
+
+async def unassign_label(call: Call[None, NoQuery]) -> None:
+    await customers.unassign_label(call.runtime, call.distributor_id, call.id, call.part_id)
+
+
+async def _load(call: Call[Any, Any], customer_id: UUID) -> CustomerDetail:
+    async with call.transaction() as connection:
+        row = await rows_of.read_customer(connection, customer_id)
         if row is None:
             raise NotFound
-        return _customer(row, await inbox.list_contacts(connection, [row.id]))
+        (fields,) = await _with_parts(connection, [row])
+        figures = await rows_of.read_statistics(connection, customer_id, call.runtime.clock())
+    return CustomerDetail.model_validate({**fields, "statistics": Statistics.model_validate(figures)})
 
 
-def _customer(row: CustomerRecord, contacts: Sequence[ContactRecord]) -> Customer:
-    return Customer.model_validate(
+async def _with_parts(connection: Connection, rows: Sequence[CustomerRecord]) -> Sequence[Mapping[str, Any]]:
+    """The fields of customers, each with its addresses and labels."""
+    ids = [row.id for row in rows]
+    contacts = grouped(await rows_of.list_contacts(connection, ids), "customer_id")
+    borne = grouped(await labels.list_labels_of(connection, ids), "customer_id")
+    return [
         {
-            "id": row.id,
-            "business_name": row.business_name,
-            "customer_code": row.customer_code,
-            "status": row.status,
-            "contacts": [Contact.model_validate(contact) for contact in contacts],
-            "created_at": row.created_at,
-            "updated_at": row.updated_at,
+            **{name: getattr(row, name) for name in CustomerRecord.__slots__},
+            "contacts": [Contact.model_validate(contact) for contact in contacts.get(row.id, ())],
+            "labels": [CustomerLabel.model_validate(label) for label in borne.get(row.id, ())],
         }
-    )
+        for row in rows
+    ]
 
 
 OPERATIONS = (
@@ -98,11 +213,80 @@ OPERATIONS = (
         response=Page[Customer],
     ),
     Operation(
-        method=HTTPMethod.GET,
-        path=f"{_PATH}/{{id}}",
+        method=HTTPMethod.POST,
+        path=_PATH,
         tag=_TAG,
-        summary="Read a customer with its addresses",
+        summary="Create a customer with its addresses",
+        description="409 where the code or an address is a customer's already.",
+        handle=create_customer,
+        body=CustomerCreate,
+        response=CustomerDetail,
+        status=HTTPStatus.CREATED,
+    ),
+    Operation(
+        method=HTTPMethod.GET,
+        path=_ONE,
+        tag=_TAG,
+        summary="Read a customer with its addresses and statistics",
         handle=read_customer,
-        response=Customer,
+        response=CustomerDetail,
+    ),
+    Operation(
+        method=HTTPMethod.PATCH,
+        path=_ONE,
+        tag=_TAG,
+        summary="Rename a customer",
+        handle=update_customer,
+        body=CustomerPatch,
+        response=CustomerDetail,
+        errors=(HTTPStatus.CONFLICT,),
+    ),
+    Operation(
+        method=HTTPMethod.GET,
+        path=f"{_ONE}/contacts",
+        tag=_TAG,
+        summary="List a customer's addresses",
+        handle=list_contacts,
+        query=PageQuery,
+        response=Page[Contact],
+    ),
+    Operation(
+        method=HTTPMethod.POST,
+        path=f"{_ONE}/contacts",
+        tag=_TAG,
+        summary="Give a customer an address",
+        description=(
+            "An address that wrote before or was taken from a customer comes with its conversations and its"
+            " consent. 409 where it is a customer's."
+        ),
+        handle=add_contact,
+        body=ContactCreate,
+        response=Contact,
+        status=HTTPStatus.CREATED,
+    ),
+    Operation(
+        method=HTTPMethod.DELETE,
+        path=f"{_ONE}/contacts/{{contact_id}}",
+        tag=_TAG,
+        summary="Take an address from a customer",
+        description="Its messages and its consent stay with the address.",
+        handle=remove_contact,
+        status=HTTPStatus.NO_CONTENT,
+    ),
+    Operation(
+        method=HTTPMethod.PUT,
+        path=f"{_ONE}/labels/{{label_id}}",
+        tag=_TAG,
+        summary="Give a customer a label",
+        handle=assign_label,
+        status=HTTPStatus.NO_CONTENT,
+    ),
+    Operation(
+        method=HTTPMethod.DELETE,
+        path=f"{_ONE}/labels/{{label_id}}",
+        tag=_TAG,
+        summary="Take a label from a customer",
+        handle=unassign_label,
+        status=HTTPStatus.NO_CONTENT,
     ),
 )

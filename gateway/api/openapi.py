@@ -129,7 +129,7 @@ def _request_body(operation: Operation, schema: Json) -> Json:
 
 
 def _parameters(operation: Operation, references: _References) -> list[Json]:
-    parameters = [_path_parameter(operation.id_name)] if operation.id_name else []
+    parameters = [_path_parameter(name) for name in operation.id_names]
     for name, schema in references.queries[operation.query].get("properties", {}).items():
         parameters.append(_query_parameter(name, dict(schema)))
     if operation.method is HTTPMethod.POST:
@@ -184,7 +184,7 @@ def _problem(description: str, schema: Json) -> Json:
 def _error_statuses(operation: Operation) -> list[HTTPStatus]:
     """What follows from an operation's form, and what it declares."""
     statuses = {HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY, *operation.errors}
-    if operation.id_name:
+    if operation.id_names:
         statuses.add(HTTPStatus.NOT_FOUND)
     if operation.body:
         statuses |= {

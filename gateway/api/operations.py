@@ -1,5 +1,6 @@
 """What an operation is: declared once, it becomes a route and its page in the OpenAPI document."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from handlers.runtime import Runtime
 BODY_CAP = 1024 * 1024
 JSON = "application/json"
 NO_ID = UUID(int=0)
+_ID_NAMES = re.compile(r"\{(\w+)\}")
 
 BodyT = TypeVar("BodyT")
 QueryT = TypeVar("QueryT")
@@ -27,7 +29,10 @@ QueryT = TypeVar("QueryT")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[BodyT, QueryT]):
-    """One valid request of a known tenant. ``id`` is the path's (NO_ID where it has none)."""
+    """One valid request of a known tenant.
+
+    ``id`` is the path's, ``part_id`` its second one, of a part of the first (NO_ID where it has none).
+    """
 
     operation: "Operation"
     runtime: Runtime
@@ -38,6 +43,7 @@ class Call(Generic[BodyT, QueryT]):
     id: UUID
     body: BodyT
     query: QueryT
+    part_id: UUID = NO_ID
     prepared: Any = None  # what the operation's ``prepare`` gave
 
     @property
@@ -89,7 +95,6 @@ class Operation:
         return getattr(self.handle, "__name__", self.summary)
 
     @property
-    def id_name(self) -> str | None:
-        """The name of the path's id, if it has one."""
-        _, opened, rest = self.path.partition("{")
-        return rest.partition("}")[0] if opened else None
+    def id_names(self) -> tuple[str, ...]:
+        """The names of the path's ids: none, one, or one and a part's."""
+        return tuple(_ID_NAMES.findall(self.path))

@@ -13,19 +13,21 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from db.errors import SealBroken
+from db.rows import LAST_ID
 from gateway.api.operations import Call
 from gateway.api.problems import invalid
 from gateway.api.schemas import Page, PageQuery
 
 ItemT = TypeVar("ItemT")
-LAST_ID = UUID(int=2**128 - 1)
+FIRST_ID = UUID(int=0)
+FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 INVALID_CURSOR = "invalid_cursor"
 
 
 @dataclass(frozen=True, slots=True)
 class Keyset:
-    """What a list is ordered by, descending: a row's fields, how each is read, where a list begins."""
+    """What a list is ordered by: a row's fields, how each is read, where a list begins."""
 
     fields: tuple[str, ...]
     readers: tuple[Callable[[str], Any], ...]
@@ -36,6 +38,8 @@ class Keyset:
 
 
 BY_ID = Keyset(("id",), (UUID,), (LAST_ID,))
+FROM_OLDEST = Keyset(("id",), (UUID,), (FIRST_ID,))
+BY_LAST_ORDER = Keyset(("last_ordered_at", "id"), (datetime.fromisoformat, UUID), (FIRST_MOMENT, FIRST_ID))
 BY_LAST_MESSAGE = Keyset(("last_message_at", "id"), (datetime.fromisoformat, UUID), (LAST_MOMENT, LAST_ID))
 BY_EVENT = Keyset(("event_id", "id"), (UUID, UUID), (LAST_ID, LAST_ID))
 

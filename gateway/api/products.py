@@ -54,8 +54,15 @@ class Product(Answer):
     pack_size: int | None
     max_quantity: Number | None
     active: bool
+    category_id: UUID | None
     created_at: datetime
     updated_at: datetime
+
+
+class ProductCreate(ProductFields):
+    """A product to be made; an import leaves categories as they are."""
+
+    category_id: UUID | None = None
 
 
 class ProductPatch(Patch):
@@ -70,6 +77,7 @@ class ProductPatch(Patch):
     pack_size: PackSize | None = None
     max_quantity: Quantity | None = None
     active: bool = absent()
+    category_id: UUID | None = None
 
 
 class ProductQuery(PageQuery):
@@ -77,6 +85,7 @@ class ProductQuery(PageQuery):
 
     q: SearchText | None = Field(default=None, description="A part of sku, name, brand or an alias.")
     active: bool | None = None
+    category_id: UUID | None = Field(default=None, description="In the category, or in one below it.")
 
 
 class ImportRowError(Answer):
@@ -101,12 +110,17 @@ async def list_products(call: Call[None, ProductQuery]) -> Page[Product]:
     query = call.query
     async with call.transaction() as connection:
         rows = await products.list_products(
-            connection, before, active=query.active, text=query.q, limit=query.limit + 1
+            connection,
+            before,
+            active=query.active,
+            text=query.q,
+            category_id=query.category_id,
+            limit=query.limit + 1,
         )
     return make_page(call, BY_ID, rows, map(Product.model_validate, rows), Page[Product])
 
 
-async def create_product(call: Call[ProductFields, NoQuery]) -> Product:
+async def create_product(call: Call[ProductCreate, NoQuery]) -> Product:
     created = await catalogue.create_product(call.runtime, call.distributor_id, call.body.model_dump())
     return Product.model_validate(created)
 
@@ -156,7 +170,7 @@ OPERATIONS = (
         tag=_TAG,
         summary="Create a product",
         handle=create_product,
-        body=ProductFields,
+        body=ProductCreate,
         response=Product,
         status=HTTPStatus.CREATED,
         errors=(HTTPStatus.CONFLICT,),

@@ -32,6 +32,7 @@ async def read_call(
     operation: Operation, request: web.Request, owner: KeyOwner, raw: bytes
 ) -> Call[Any, Any]:
     """The request as its operation takes it; raises NotFound, or ApiError 400 or 422."""
+    identity, part_id = _path_ids(operation, request)
     return Call(
         operation=operation,
         runtime=request.app[RUNTIME],
@@ -39,7 +40,8 @@ async def read_call(
         egress=request.app[EGRESS],
         accounts=request.app[ACCOUNTS],
         owner=owner,
-        id=_path_id(operation, request),
+        id=identity,
+        part_id=part_id,
         query=_read_query(operation, request),
         body=await _read_body(operation, raw, request.content_type),
     )
@@ -80,11 +82,14 @@ def read_model(model: type[BaseModel], raw: bytes) -> BaseModel:
         raise invalid_fields("body", error) from None
 
 
-def _path_id(operation: Operation, request: web.Request) -> UUID:
-    if operation.id_name is None:
-        return NO_ID
-    text = request.match_info[operation.id_name]
-    if operation.id_name == EVENT_ID:
+def _path_ids(operation: Operation, request: web.Request) -> tuple[UUID, UUID]:
+    ids = [_path_id(name, request.match_info[name]) for name in operation.id_names]
+    first, second, *_ = (*ids, NO_ID, NO_ID)
+    return first, second
+
+
+def _path_id(name: str, text: str) -> UUID:
+    if name == EVENT_ID:
         return _event_id(text)
     if not _UUID.fullmatch(text):
         raise NotFound

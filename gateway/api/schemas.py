@@ -68,7 +68,7 @@ class PageQuery(NoQuery):
 
 
 class Page(Answer, Generic[ItemT]):
-    """One page of a list, newest first."""
+    """One page of a list, newest first unless it says otherwise."""
 
     data: list[ItemT]
     next_cursor: str | None = Field(description="For the next page; null on the last one.")

@@ -82,6 +82,7 @@ class Seeds:
         last_message_at: datetime | None = None,
         unread: int = 0,
         status: str = "ACTIVE",
+        **columns: Any,
     ) -> UUID:
         customer_id = await self.customer(name)
         return await self._insert(
@@ -95,27 +96,28 @@ class Seeds:
             last_message_at=last_message_at or self.runtime.clock(),
             last_inbound_at=self.runtime.clock(),
             created_at=self.runtime.clock(),
+            **columns,
         )
 
-    async def message(self, conversation_id: UUID, text: str = "hola") -> UUID:
+    async def message(self, conversation_id: UUID, text: str = "hola", **columns: Any) -> UUID:
         now = self.runtime.clock()
         account_id = await self.admin.fetchval(
             "select channel_account_id from conversations where id = $1", conversation_id
         )
-        return await self._insert(
-            "messages",
-            conversation_id=conversation_id,
-            channel_account_id=account_id,
-            channel="SMS",
-            direction="INBOUND",
-            type="TEXT",
-            status="RECEIVED",
-            text=text,
-            ai_processed=False,
-            reply_to_provider_id="SM-quoted",
-            created_at=now,
-            updated_at=now,
-        )
+        values = {
+            "conversation_id": conversation_id,
+            "channel_account_id": account_id,
+            "channel": "SMS",
+            "direction": "INBOUND",
+            "type": "TEXT",
+            "status": "RECEIVED",
+            "text": text,
+            "ai_processed": False,
+            "reply_to_provider_id": "SM-quoted",
+            "created_at": now,
+            "updated_at": now,
+        }
+        return await self._insert("messages", **{**values, **columns})
 
     async def order(
         self,
@@ -123,19 +125,20 @@ class Seeds:
         status: str = "PENDING",
         *,
         source_message_id: UUID | None = None,
+        **columns: Any,
     ) -> UUID:
         now = self.runtime.clock()
-        order_id = await self._insert(
-            "orders",
-            conversation_id=conversation_id,
-            channel="SMS",
-            status=status,
-            currency="MXN",
-            total_amount=241,
-            source_message_id=source_message_id,
-            created_at=now,
-            updated_at=now,
-        )
+        values = {
+            "conversation_id": conversation_id,
+            "channel": "SMS",
+            "status": status,
+            "currency": "MXN",
+            "total_amount": 241,
+            "source_message_id": source_message_id,
+            "created_at": now,
+            "updated_at": now,
+        }
+        order_id = await self._insert("orders", **{**values, **columns})
         await self._insert(
             "order_products",
             order_id=order_id,
@@ -151,25 +154,25 @@ class Seeds:
         )
         return order_id
 
-    async def analysis(self, message_id: UUID, conversation_id: UUID) -> UUID:
-        return await self._insert(
-            "ai_responses",
-            message_id=message_id,
-            conversation_id=conversation_id,
-            status="COMPLETED",
-            engine="rules",
-            engine_version="1",
-            intent="BUY",
-            language="es",
-            confidence=0.95,
-            extracted_data="{}",
-            processing_ms=3,
-            input_tokens=900,
-            cached_tokens=800,
-            output_tokens=70,
-            request_id="req_1",
-            created_at=self.runtime.clock(),
-        )
+    async def analysis(self, message_id: UUID, conversation_id: UUID, **columns: Any) -> UUID:
+        values = {
+            "message_id": message_id,
+            "conversation_id": conversation_id,
+            "status": "COMPLETED",
+            "engine": "rules",
+            "engine_version": "1",
+            "intent": "BUY",
+            "language": "es",
+            "confidence": 0.95,
+            "extracted_data": "{}",
+            "processing_ms": 3,
+            "input_tokens": 900,
+            "cached_tokens": 800,
+            "output_tokens": 70,
+            "request_id": "req_1",
+            "created_at": self.runtime.clock(),
+        }
+        return await self._insert("ai_responses", **{**values, **columns})
 
     async def event(self, event_type: str = "order.created", *, minutes: int = 0) -> UUID:
         """With a delivery for each endpoint that asks for it."""

@@ -1,6 +1,7 @@
 """Who may see what: generated from the operations, so that no later route escapes."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPMethod
 from uuid import uuid4
@@ -9,6 +10,7 @@ import pytest
 
 from gateway.api.operations import Operation
 from gateway.api.routes import OPERATIONS
+from gateway.api.schemas import PageQuery
 from gateway.keys import DENIALS
 from handlers.tenants import hash_key
 from handlers.webhooks.events import public_event_id
@@ -16,28 +18,44 @@ from tests.integration.api.conftest import Api
 from tests.integration.api.seeds import ACCOUNT, ENDPOINT, PRODUCT, Seeds
 
 VALID_BODIES = {
+    "add_contact": {"channel": "SMS", "address": "+525512345678"},
     "create_account": ACCOUNT,
     "create_api_key": {"name": "second"},
+    "create_category": {"name": "Bebidas", "position": 1},
+    "create_customer": {
+        "business_name": "Lupita",
+        "contacts": [{"channel": "EMAIL", "address": "l@lupita.mx"}],
+    },
     "create_endpoint": ENDPOINT,
+    "create_label": {"name": "Bar", "color": "#1d4ed8"},
     "create_message": {"text": "hola"},
     "create_product": PRODUCT,
     "import_products": {"products": []},
     "update_account": {"settings": {}},
+    "update_category": {"name": "new"},
     "update_conversation": {"status": "ARCHIVED"},
+    "update_customer": {"business_name": "new"},
     "update_endpoint": {"name": "new"},
+    "update_label": {"name": "new"},
     "update_order": {"lines": [{"sku": "AGUA-600", "quantity": 1}]},
     "update_product": {"name": "new"},
     "update_tenant": {"name": "new"},
 }
-WITH_ID = [operation for operation in OPERATIONS if operation.id_name]
+WITH_ID = [operation for operation in OPERATIONS if operation.id_names]
+PARTS = {"contact_id": "contacts", "label_id": "labels"}  # a second id, and the collection it is of
 
 
 def by_name(operation: Operation) -> str:
     return operation.name
 
 
-def path_of(operation: Operation, identity: str) -> str:
-    return operation.path.replace("{" + (operation.id_name or "") + "}", identity)
+def path_of(operation: Operation, ids: Mapping[str, str] | str) -> str:
+    """The path with these ids, or with one text in the place of all."""
+    path = operation.path
+    for name in operation.id_names:
+        identity = ids if isinstance(ids, str) else ids[PARTS.get(name) or collection_of(operation)]
+        path = path.replace(f"{{{name}}}", identity)
+    return path
 
 
 async def ids_of(api: Api, seeds: Seeds) -> dict[str, str]:
@@ -49,6 +67,9 @@ async def ids_of(api: Api, seeds: Seeds) -> dict[str, str]:
     _, key = await api.post("/v1/api-keys", {"name": "second"})
     conversation = await seeds.conversation()
     _, customers = await api.get("/v1/customers")
+    _, label = await api.post("/v1/labels", {"name": "Restaurant"})
+    _, category = await api.post("/v1/product-categories", {"name": "Aguas"})
+    await api.call("PUT", f"/v1/customers/{customers['data'][0]['id']}/labels/{label['id']}")
     return {
         "channel-accounts": account["id"],
         "products": product["id"],
@@ -60,6 +81,9 @@ async def ids_of(api: Api, seeds: Seeds) -> dict[str, str]:
         "messages": str(await seeds.message(conversation)),
         "orders": str(await seeds.order(conversation)),
         "customers": customers["data"][0]["id"],
+        "contacts": customers["data"][0]["contacts"][0]["id"],
+        "labels": label["id"],
+        "product-categories": category["id"],
     }
 
 
@@ -86,7 +110,7 @@ class TestOtherTenants:
         before = await snapshot(admin)
         answers = {}
         for operation in WITH_ID:
-            path = path_of(operation, ids[collection_of(operation)])
+            path = path_of(operation, ids)
             body = VALID_BODIES[operation.name] if operation.body else None
             answers[operation.name] = await other.call(operation.method, path, json=body)
 
@@ -101,24 +125,20 @@ class TestOtherTenants:
         ids = await ids_of(api, seeds)
         for operation in WITH_ID:
             if operation.method is HTTPMethod.GET:
-                status, _ = await api.get(path_of(operation, ids[collection_of(operation)]))
+                status, _ = await api.get(path_of(operation, ids))
                 assert (operation.name, status) == (operation.name, 200)
 
     async def test_lists_hold_nothing_of_another_tenant(self, api, other, seeds) -> None:
         await ids_of(api, seeds)
         for operation in OPERATIONS:
-            if (
-                operation.method is HTTPMethod.GET
-                and operation.id_name is None
-                and operation.path != "/v1/tenant"
-            ):
-                status, page = await other.get(operation.path)
+            if issubclass(operation.query, PageQuery) and not operation.id_names:
+                status, page = await other.get(path_of(operation, ""))
                 own = 1 if operation.path == "/v1/api-keys" else 0
                 assert (operation.path, status, len(page["data"])) == (operation.path, 200, own)
 
     @pytest.mark.parametrize("operation", WITH_ID, ids=by_name)
     async def test_an_unknown_and_a_malformed_id_answer_the_same(self, api, operation) -> None:
-        unknown = public_event_id(uuid4()) if operation.id_name == "event_id" else str(uuid4())
+        unknown = public_event_id(uuid4()) if "event_id" in operation.id_names else str(uuid4())
         body = VALID_BODIES[operation.name] if operation.body else None
         answers = []
         for identity in (unknown, "no-id", "00000000000000000000000000000000", "%00", "'; drop table orders"):
@@ -181,8 +201,7 @@ async def test_secrets_are_in_no_answer(api, seeds, http) -> None:
     for operation in OPERATIONS:
         if operation.method is not HTTPMethod.GET:
             continue
-        identity = ids.get(collection_of(operation), "")
-        async with http.get(path_of(operation, identity), headers=api.headers()) as response:
+        async with http.get(path_of(operation, ids), headers=api.headers()) as response:
             text = await response.text()
             assert response.status == 200
             assert not [secret for secret in hidden if secret in text], operation.name

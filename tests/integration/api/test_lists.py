@@ -26,7 +26,7 @@ async def add_products(api, count: int) -> None:
 
 
 async def conversation_path(operation: Operation, seeds) -> str:
-    return operation.path.replace("{id}", str(await seeds.conversation()) if operation.id_name else "")
+    return operation.path.replace("{id}", str(await seeds.conversation()) if operation.id_names else "")
 
 
 class TestLimits:
