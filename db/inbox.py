@@ -1,6 +1,7 @@
 """What people see in the inbox: conversations and messages."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -15,6 +16,15 @@ from db.rows import (
 from db.tenant import Connection
 
 _SQL = load_statements("inbox")
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadCount:
+    """What is unread on a channel."""
+
+    channel: str
+    conversations: int
+    messages: int
 
 
 async def list_conversations(
@@ -91,3 +101,8 @@ async def find_accepted(
     """The message, and its conversation, that a provider's key on this account became."""
     row = await connection.fetchrow(_SQL["find_accepted"], account_id, provider_key)
     return (row["id"], row["conversation_id"]) if row else None
+
+
+async def list_unread(connection: Connection) -> Sequence[UnreadCount]:
+    """What is unread, by channel; a channel without any is not named."""
+    return [UnreadCount(**row) for row in await connection.fetch(_SQL["list_unread"])]

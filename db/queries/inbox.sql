@@ -81,3 +81,9 @@ select m.id, m.conversation_id
 from external_message_mappings x
 join messages m on m.distributor_id = x.distributor_id and m.id = x.message_id
 where x.distributor_id = (select get_current_distributor_id()) and x.channel_account_id = $1 and x.provider_key = $2;
+
+-- name: list_unread
+select channel, count(*) as conversations, sum(unread_count)::bigint as messages
+from conversations
+where distributor_id = (select get_current_distributor_id()) and unread_count > 0
+group by channel;

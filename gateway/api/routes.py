@@ -7,6 +7,7 @@ from aiohttp import web
 
 from gateway.api import (
     accounts,
+    ai,
     api_keys,
     categories,
     conversations,
@@ -15,10 +16,16 @@ from gateway.api import (
     endpoints,
     events,
     labels,
+    message_search,
     messages,
     orders,
     products,
+    reports,
+    review,
+    security_events,
     tenant,
+    tenant_health,
+    usage,
 )
 from gateway.api.openapi import build_document
 from gateway.api.operations import JSON
@@ -31,15 +38,22 @@ OPERATIONS = (
     *accounts.OPERATIONS,
     *conversations.OPERATIONS,
     *messages.OPERATIONS,
+    *message_search.OPERATIONS,
     *customers.OPERATIONS,
     *labels.OPERATIONS,
     *orders.OPERATIONS,
+    *review.OPERATIONS,
     *products.OPERATIONS,
     *categories.OPERATIONS,
+    *ai.OPERATIONS,
+    *reports.OPERATIONS,
+    *usage.OPERATIONS,
+    *tenant_health.OPERATIONS,
     *endpoints.OPERATIONS,
     *deliveries.OPERATIONS,
     *events.OPERATIONS,
     *api_keys.OPERATIONS,
+    *security_events.OPERATIONS,
 )
 # The page has no inline code and nothing from elsewhere, and may ask nobody but us.
 _PAGE_POLICY = (

@@ -136,6 +136,25 @@ class TestOtherTenants:
                 own = 1 if operation.path == "/v1/api-keys" else 0
                 assert (operation.path, status, len(page["data"])) == (operation.path, 200, own)
 
+    async def test_figures_count_nothing_of_another_tenant(self, api, other, seeds) -> None:
+        """What is no list: the same before and after the first tenant does something."""
+        figures = [
+            operation
+            for operation in OPERATIONS
+            if operation.method is HTTPMethod.GET
+            and not operation.id_names
+            and not issubclass(operation.query, PageQuery)
+        ]
+        before = [await other.get(path_of(operation, "")) for operation in figures]
+        await ids_of(api, seeds)
+
+        assert [status for status, _ in before] == [200] * len(figures)
+        assert before == [await other.get(path_of(operation, "")) for operation in figures]
+        changed = [
+            operation.name for operation in figures if (await api.get(operation.path))[1] not in before
+        ]
+        assert {"read_dashboard", "read_health", "read_ai_queue"} <= set(changed)
+
     @pytest.mark.parametrize("operation", WITH_ID, ids=by_name)
     async def test_an_unknown_and_a_malformed_id_answer_the_same(self, api, operation) -> None:
         unknown = public_event_id(uuid4()) if "event_id" in operation.id_names else str(uuid4())
