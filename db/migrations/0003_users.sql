@@ -20,10 +20,9 @@ comment on column user_profiles.display_name is 'How colleagues see the person.'
 comment on column user_profiles.id is 'The signed-in identity''s id. One identity belongs to one tenant, so it is unique by itself.';
 create unique index user_profiles_id on user_profiles (id);
 call protect_tenant_table('user_profiles');
+-- Where people sign in to the database themselves they work in this role: whoever may write a profile's status or
+-- identity could shut an OWNER out. Nothing writes here but the owner and set_user_role().
 grant select on user_profiles to waystation_app;
--- Everybody begins as an OPERATOR: no role that is run with can write one, see set_user_role().
-grant insert (distributor_id, id, email, display_name, status, created_at, updated_at) on user_profiles to waystation_app;
-grant update (email, display_name, status, updated_at) on user_profiles to waystation_app;
 
 create table user_invitations (
     distributor_id uuid not null references distributors (id) on delete cascade,
