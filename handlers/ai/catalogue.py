@@ -84,6 +84,7 @@ class Entry:
     words: frozenset[str]
     sizes: frozenset[Size]
     modifiers: frozenset[str]
+    head: str = ""  # the first concept of the name: what the product is
 
     @property
     def is_zero(self) -> bool:
@@ -194,7 +195,8 @@ def _entry(product: CatalogueProduct) -> Entry:
         terms.append(Term(rest, terms[0].sizes))
     words = frozenset().union(brand, *(term.words for term in terms))
     sizes = frozenset().union(*(term.sizes for term in terms))
-    return Entry(product, tuple(terms), words, sizes, _modifiers(product.name))
+    head = next(iter(term_parts(tokenize([product.name]))[0]), "")
+    return Entry(product, tuple(terms), words, sizes, _modifiers(product.name), head)
 
 
 def _term(text: str) -> Term:

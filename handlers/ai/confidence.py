@@ -3,9 +3,12 @@ was said.
 """
 
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
+from handlers.ai.catalogue import Entry
 from handlers.ai.items import Item
 from handlers.ai.matching import Fit
+from handlers.ai.quantity import is_sane
 from handlers.ai.readings import Reading
 from handlers.ai.types import Band
 
@@ -18,6 +21,7 @@ _CONTEXT = 0.9
 _WEAK_AMOUNT = 0.95
 _CORRECTED = 0.88
 _CHANGE = 0.93
+_TO_CONFIRM = 0.85  # right by the rules, but the other meaning is many times as much or as little
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,20 @@ def score(reading: Reading, item: Item, *, in_draft: bool) -> Score:
         "words": _PARTIAL if reading.partial else 1.0,
         "context": _CONTEXT if reading.context else 1.0,
         "amount": _amount(reading),
+        "unit": _TO_CONFIRM if reading.by_unit or reading.against_unit or reading.bare else 1.0,
         "change": _change(item, in_draft=in_draft),
     }
     value = 1.0
     for part in parts.values():
         value *= part
     return Score(round(value, 4), parts)
+
+
+def bounded(made: Score, entry: Entry, quantity: Decimal) -> Score:
+    """The score of a line that became that quantity; to be confirmed where nobody orders so much."""
+    if is_sane(entry, quantity):
+        return made
+    return Score(round(made.value * _TO_CONFIRM, 4), {**made.parts, "quantity": _TO_CONFIRM}, unsure=True)
 
 
 def doubted(made: Score, *, doubt: bool) -> Score:

@@ -26,7 +26,9 @@ class Lexicon:
     generic: WordSet
     cues: dict[str, WordSet]
     quantities: dict[str, WordSet]
+    singles: WordSet
     units: dict[str, str]
+    unit_kinds: dict[str, str]
     numbers: dict[str, int]
     number_parts: dict[str, WordSet]
     noise: dict[str, WordSet]
@@ -128,7 +130,9 @@ def _load() -> Lexicon:
         generic=_words(stop["generic"]),
         cues=cues,
         quantities=quantities,
+        singles=_words(raw["goods"]["single"]),
         units=_units(raw["units"]),
+        unit_kinds=_units(raw["unit_kinds"]),
         numbers={word: int(value) for word, value in numbers.items()},
         number_parts={name: _words(raw["numbers"][name]) for name in ("half", "quarter", "pair")},
         noise=_tables(raw["noise"]),

@@ -2,7 +2,7 @@
 fits are no match.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -88,6 +88,16 @@ class Matcher:
             if (found.fit, likeness) > (best.fit, best.likeness):
                 best = replace(found, likeness=likeness) if likeness < 1 else found
         return best
+
+    def choose(self, query: Query, wanted_by: Callable[[Entry], bool]) -> Match:
+        """The one product for which ``wanted_by`` holds among all that carry the words, else none."""
+        for words, likeness in self._readings(query.words):
+            wanted = frozenset(words)
+            fitting = _leading(wanted, _fitting(self._catalogue, wanted, query)) if wanted else []
+            chosen = [entry for entry in fitting if wanted_by(entry)]
+            if len(chosen) == 1:
+                return replace(_rank(chosen, wanted, query), likeness=likeness)
+        return NO_MATCH
 
     def concepts(self, word: str) -> tuple[str, ...]:
         """See ``IndexedCatalogue.concepts``."""

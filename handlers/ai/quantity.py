@@ -2,22 +2,65 @@
 even.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from handlers.ai.catalogue import Entry
 from handlers.ai.lexicon import LEXICON
 from handlers.ai.numbers import Amount
-from handlers.ai.stems import fold
+from handlers.ai.stems import fold, stem
 
 _KILO = Decimal(1000)
+# Of a product without a maximum of its own; more sale units than that are rather a slip than an order.
+SANE_QUANTITY = Decimal(1000)
 _LOOSE = frozenset({"container", "pack", "bag", "jug", "bucket", "roll", "keg", "bunch"})
 _SINGLES = frozenset({"piece", "container", "pack", "bag", "jug", "bucket", "roll", "keg", "bunch"})
-_PIECES = frozenset({"piece", "container"})
+_PIECES = frozenset({"piece", "container", "roll"})
+_TELLING = frozenset({"bag", "sack", "jug", "bucket", "roll", "keg", "bunch", "box"})
 
 
 def sale_class(entry: Entry) -> str:
-    """The class of the product's sale unit ("caja" and "case" are box); "piece" where the unit is unknown."""
-    return LEXICON.units.get(fold(entry.product.unit).strip(), "piece")
+    """The class of the product's sale unit ("caja" and "case" are box); an unknown unit is a pack where it
+    holds several pieces, else the piece.
+    """
+    return LEXICON.units.get(_sale_unit(entry)) or ("pack" if entry.product.pack_size else "piece")
+
+
+def _sale_unit(entry: Entry) -> str:
+    return fold(entry.product.unit).strip()
+
+
+def unit_kind(word: str) -> str | None:
+    """What the unit word names; finer than its class where containers of one class differ in size."""
+    return LEXICON.unit_kinds.get(word) or LEXICON.units.get(word)
+
+
+def sells_by(entry: Entry, kind: str) -> bool:
+    """Whether the product's own sale unit is of that kind."""
+    return unit_kind(_sale_unit(entry)) == kind
+
+
+def contradicts(entry: Entry, kind: str) -> bool:
+    """Whether the kind of a named container is another than the one that the product is sold in."""
+    sold = unit_kind(_sale_unit(entry))
+    return kind != sold and kind in _TELLING and sold in _TELLING
+
+
+def names_sale_unit(entry: Entry, words: Iterable[str]) -> bool:
+    """Whether the words hold the product's own sale unit, one that only its catalogue knows."""
+    unit = _sale_unit(entry)
+    return bool(unit) and unit not in LEXICON.units and stem(unit) in {stem(word) for word in words}
+
+
+def is_ambiguous_count(entry: Entry, value: Decimal) -> bool:
+    """Whether a bare number may as well count single pieces as packs: from half a pack on."""
+    pack = entry.product.pack_size or 1
+    return pack > 1 and value * 2 >= pack
+
+
+def is_sane(entry: Entry, quantity: Decimal) -> bool:
+    """Whether the quantity is believable for a product that sets no maximum."""
+    return entry.product.max_quantity is not None or quantity <= SANE_QUANTITY
 
 
 def to_sale_units(entry: Entry, amount: Amount, unit: str | None) -> Decimal | None:
@@ -85,5 +128,5 @@ def _contained(entry: Entry, value: Decimal, unit: str) -> Decimal | None:
     if unit == "box" or sold == "kg":
         return None
     if entry.product.pack_size:
-        return _pieces(entry, value) if unit in _PIECES else value
+        return _pieces(entry, value) if unit in _PIECES or sold == "box" else value
     return value if unit in _LOOSE and sold in _SINGLES else None

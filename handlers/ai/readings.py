@@ -9,11 +9,20 @@ from handlers.ai.lexicon import LEXICON
 from handlers.ai.matching import NO_MATCH, Fit, Match, Matcher, Query
 from handlers.ai.numbers import Amount
 from handlers.ai.parts import is_pure_size
-from handlers.ai.quantity import sale_class, to_sale_units
+from handlers.ai.quantity import (
+    contradicts,
+    is_ambiguous_count,
+    names_sale_unit,
+    sale_class,
+    sells_by,
+    to_sale_units,
+    unit_kind,
+)
 from handlers.ai.text import Kind, Token
 from handlers.ai.types import Language
 
 _MEASURING = frozenset({None, "ml", "cl", "l", "g", "kg", "cm", "m", "oz", "inch"})
+_OF = frozenset({"de", "of", "do", "da", "dos", "das", "del"})
 _CONTAINERS = frozenset({"can", "bottle", "keg", "jug", "pet"})
 _CARRIED = frozenset(
     {"box", "kg", "bunch", "pack", "bag", "piece", "container", "roll", "jug", "bucket", "keg"}
@@ -47,6 +56,9 @@ class Reading:
     context: bool = False
     carried: bool = False
     like_size: bool = False  # the amount stands where a printed size stands
+    by_unit: bool = False  # the words fit several products, the unit only this one
+    against_unit: bool = False  # the unit named is another than the product is sold in
+    bare: bool = False  # the number may count packs or pieces, and is large enough for both
 
     @property
     def entry(self) -> Entry | None:
@@ -183,11 +195,15 @@ class Reader:
         near: frozenset[str],
         carried: str | None,
     ) -> Reading:
-        optional = (*wish.units, *self._unit_word(amount))
-        rejected = self._rejected(wish)
-        found = self._headed(self._matcher.match(Query(wish.words, optional, sizes, near, rejected)), wish)
+        query = Query(wish.words, (*wish.units, *self._unit_word(amount)), sizes, near, self._rejected(wish))
+        plain = self._headed(self._matcher.match(query), wish)
+        found = self._sold_so(plain, query)
         reading = Reading(
-            found, amount, amount.unit if amount else None, like_size=bool(sizes) and self._like_size(amount)
+            found,
+            amount,
+            amount.unit if amount else None,
+            like_size=bool(sizes) and self._like_size(amount),
+            by_unit=plain.entry is None and found.entry is not None,
         )
         if found.entry is None or amount is None:
             return reading
@@ -195,14 +211,29 @@ class Reader:
             return replace(reading, amount=None, unit=None)
         return self._counted(reading, found.entry, wish, carried)
 
+    def _sold_so(self, found: Match, query: Query) -> Match:
+        """As in "3 costales de azúcar": of several sugars the only one that is sold in that unit."""
+        kind = next((kind for word in query.optional if (kind := unit_kind(word))), None)
+        if kind is None or not query.words or found.fit is Fit.NONE:
+            return found
+        if found.entry and (sells_by(found.entry, kind) or found.entry.head in found.used_optional):
+            return found
+        chosen = self._matcher.choose(query, lambda entry: sells_by(entry, kind))
+        return found if chosen.entry is None else chosen
+
     def _is_printed(self, amount: Amount, entry: Entry) -> bool:
         """As in "copo de 200", "coca 600": the number behind the words is the size printed on the product."""
         printed = any(size.number == amount.value for size in entry.sizes)
         return printed and amount.value >= LIKE_SIZE and self._like_size(amount)
 
     def _headed(self, found: Match, wish: Wish) -> Match:
-        """Cups with a lid are no lids: a product that the first word only qualifies is a guess at best."""
-        if found.entry is None or not wish.words or self._language is Language.EN:
+        """Cups with a lid are no lids: a product that the first word only qualifies is a guess at best. A
+        container alone names what is called by it ("garrafón"), not what is packed in it.
+        """
+        if found.entry is not None and not wish.words:
+            named = found.fit is Fit.EXACT or found.entry.head in found.used_optional
+            return found if named else NO_MATCH
+        if found.entry is None or self._language is Language.EN:
             return found
         first = set(self._matcher.concepts(wish.words[0]))
         return replace(found, fit=min(found.fit, Fit.RELAXED)) if first & found.entry.modifiers else found
@@ -238,14 +269,41 @@ class Reader:
         """The reading with its quantity in the sale unit."""
         amount, unit = reading.amount, reading.unit
         assert amount is not None
-        loose = next((u for word in wish.units if (u := LEXICON.units.get(word)) == sale_class(entry)), None)
-        inherited = False
+        own, inherited = unit, False
         if unit is None:
-            unit, inherited = (loose, False) if loose else (_fitting_unit(entry, carried), True)
+            own = self._implied_unit(amount, entry, wish)
+            unit = own or _fitting_unit(entry, carried)
+            inherited = unit is not None and own is None
         elif self._names_product(reading, entry, unit):
-            unit = None
-        quantity = to_sale_units(entry, amount, unit)
-        return replace(reading, unit=unit, quantity=quantity, carried=inherited and unit is not None)
+            unit = own = None
+        return replace(
+            reading,
+            unit=unit,
+            quantity=to_sale_units(entry, amount, unit),
+            carried=inherited,
+            against_unit=own is not None and self._other_unit(amount, entry, wish),
+            bare=unit is None and not amount.dozens and is_ambiguous_count(entry, amount.value),
+        )
+
+    def _other_unit(self, amount: Amount, entry: Entry, wish: Wish) -> bool:
+        """Whether a container was named that the product is not sold in, and no size said which is meant."""
+        said = self._unit_word(amount) or tuple(
+            word for word in wish.units if not entry.words & set(self._matcher.concepts(word))
+        )
+        sized = any(a is not amount and entry.has_size(_size(a)) for a in wish.amounts)
+        return not sized and any((kind := unit_kind(word)) and contradicts(entry, kind) for word in said)
+
+    def _implied_unit(self, amount: Amount, entry: Entry, wish: Wish) -> str | None:
+        """The unit of a bare number that the words say otherwise: the product's own unit, or goods that are
+        counted one by one ("12 huevos", but not "2 de huevo").
+        """
+        sold = sale_class(entry)
+        loose = any(LEXICON.units.get(word) == sold for word in wish.units)
+        if loose or names_sale_unit(entry, (*wish.words, *wish.units)):
+            return sold
+        following = self._tokens[amount.end].norm if amount.end < len(self._tokens) else ""
+        single = any(word in LEXICON.singles for word in (*wish.heard, *wish.words))
+        return "piece" if single and entry.product.pack_size and following not in _OF else None
 
     def _names_product(self, reading: Reading, entry: Entry, unit: str) -> bool:
         """As in "10 cajas de pizza 30": the container is part of the product's name and counts nothing."""

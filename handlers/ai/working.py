@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from handlers.ai.catalogue import Entry, IndexedCatalogue
-from handlers.ai.confidence import Score, score
+from handlers.ai.confidence import Score, bounded, score
 from handlers.ai.items import Item
 from handlers.ai.matching import Fit
 from handlers.ai.pieces import Role
@@ -276,11 +276,12 @@ class WorkingOrder:
 
     def _put(self, sku: str, quantity: Decimal, item: Item, onto: WorkLine | None = None) -> None:
         """The line becomes that quantity; ``onto`` is the line that the quantity was counted from."""
-        limit = self.catalogue.entry(sku).product.max_quantity
+        entry = self.catalogue.entry(sku)
+        limit = entry.product.max_quantity
         if limit is not None and quantity > limit:
             self._fail(item)
             return
-        made = score(item.reading, item, in_draft=sku in self.draft)
+        made = bounded(score(item.reading, item, in_draft=sku in self.draft), entry, quantity)
         made = made if onto is None else made.onto(onto.score)
         self.lines[sku] = WorkLine(quantity, made)
         self.touched.pop(sku, None)  # so that the line last spoken of stands last
