@@ -145,6 +145,10 @@ class IndexedCatalogue:
         """Whether any product carries the concept."""
         return concept in self._postings
 
+    def has_word(self, word: str) -> bool:
+        """Whether a product's text holds the word, or one of the same concepts."""
+        return all(self.knows(concept) for concept in self.concepts(word))
+
     def concepts(self, word: str) -> tuple[str, ...]:
         """The concepts of a normalised word or phrase; a letter of a clothing size is its size."""
         if word in _LETTERS:

@@ -65,6 +65,7 @@ _MONTHS_LATIN = _table(
     first=1,
 )
 _MORNING_OPENERS = frozenset({"la", "las", "da", "de", "na", "pela", "por", "in"})
+_OTHER_DAYS = frozenset({"buen", "bom", "medio", "meio"})  # "bom dia 3 caixas": a greeting, "medio día": noon
 _DAYS = frozenset({"dia", "dias", "days", "day"})
 _IN = frozenset({"en", "in", "dentro", "em", "daqui"})
 _ORDINALS = frozenset({"st", "nd", "rd", "th", "o"})
@@ -302,7 +303,7 @@ class DateReader:
         before, earlier = self._norm(position - 1), self._norm(position - 2)
         ordinal = self._norm(position + 1) in {"st", "nd", "rd", "th"} and self._glued(position + 1)
         named = (
-            before == "dia"
+            (before == "dia" and earlier not in _OTHER_DAYS and self._norm(position + 1) not in LEXICON.units)
             or (before == "el" and self._ends_clause(position + 1))
             or (ordinal and before in {"the", "on", "by", "for", "until"})
         )

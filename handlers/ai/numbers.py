@@ -27,6 +27,8 @@ _FAR = 99
 # Words that say a number by themselves, articles and words with another meaning left out.
 COUNTING = frozenset(LEXICON.numbers) - _ARTICLES - {"once"}
 _IDLE = LEXICON.function | LEXICON.polite | LEXICON.wish | LEXICON.business | LEXICON.order_verbs
+_OF_MORE = LEXICON.cues["more"] | {"de", "of"}
+_COUNT_CUES = frozenset().union(*(LEXICON.cues[name] for name in ("remove", "less", "add", "more")))
 _RANGE_RATIO = 5  # "2 o 3" is a range; "600 o 5" is not one
 
 
@@ -37,7 +39,8 @@ class Amount:
 
     ``extra`` is "another"; ``packs`` names the pieces of a pack ("caja de 24"); ``high`` closes a range;
     ``weak`` marks an article that may be no number; ``dozens`` counts pieces; ``vague`` has no value;
-    ``code`` is part of a name ("A4", "v2").
+    ``code`` is part of a name ("A4", "v2"); ``tail`` is the place of a half behind the product ("una coca
+    y media").
     """
 
     start: int
@@ -53,6 +56,7 @@ class Amount:
     packs: bool = False
     extra: bool = False
     code: bool = False
+    tail: tuple[int, int] | None = None
 
 
 def parse_digits(raw: str, language: Language) -> Decimal:
@@ -236,10 +240,20 @@ class NumberReader:
         return Amount(start, position + 1, Decimal(2))
 
     def _another(self, position: int) -> Amount | None:
-        """As in "Otro maple", "another case": one more, where no number follows."""
-        if self._norm(position) not in _ANOTHER or self._unit(position + 1) is None:
+        """As in "Otro maple", "another case", "otra de zero", "outra coca": one more, where no number
+        follows.
+        """
+        if self._norm(position) not in _ANOTHER:
             return None
-        return Amount(position, position + 1, Decimal(1), extra=True)
+        said = self._unit(position + 1) is not None or self._norm(position + 1) in _OF_MORE
+        if not said and not self._names_goods(position + 1):
+            return None
+        return Amount(position, position + 1, Decimal(1), weak=not said, extra=True)
+
+    def _names_goods(self, position: int) -> bool:
+        following = self._tokens[position] if position < len(self._tokens) else None
+        word = following is not None and following.kind is Kind.WORD
+        return word and self._norm(position) not in _IDLE and self._norm(position) not in LEXICON.numbers
 
     def _digits(self, position: int) -> Amount | None:
         if not self._is_num(position):
@@ -314,7 +328,8 @@ class NumberReader:
                 end += 1
         if end == position:
             return None
-        weak = end == position + 1 and self._norm(position) in _ARTICLES
+        lone = end == position + 1 and self._norm(position) in _ARTICLES
+        weak = lone and self._norm(position - 1) not in _COUNT_CUES
         return Amount(position, end, Decimal(total + current), weak=weak)
 
     def _joined(self, last: int, value: int) -> bool:
@@ -335,6 +350,8 @@ class NumberReader:
 
     def _counts_something(self, position: int) -> bool:
         """As in "The baby one, 4 bags" and "la uno" count nothing: an article counts the word behind it."""
+        if self._norm(position - 1) in _COUNT_CUES:
+            return True  # "quita una", "menos una", "mais uma"
         if self._norm(position - 1) in {"the", "this", "that", "which", "la", "el", "cada", "each"}:
             return False
         following = self._tokens[position + 1] if position + 1 < len(self._tokens) else None

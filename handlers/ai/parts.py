@@ -11,6 +11,7 @@ from handlers.ai.pieces import Piece, Role
 from handlers.ai.text import Token
 
 _CONTENT = frozenset({Role.WORD, Role.AMOUNT})
+_OWN = _CONTENT | {Role.UNIT, Role.USUAL, Role.HALF}
 _PURE_SIZES = frozenset({"ml", "cl", "cm", "m", "oz", "inch"})
 _OWN_PART = frozenset({"instead", "replace", "remove", "double", "triple", "half"})
 
@@ -263,7 +264,7 @@ def _part(lead: Role, run: Sequence[Piece]) -> Part | None:
     if not run:
         return None
     cues = [piece.word for piece in run if piece.role is Role.CUE]
-    own = [piece for piece in run if piece.role in {Role.WORD, Role.UNIT, Role.AMOUNT, Role.USUAL}]
+    own = [piece for piece in run if piece.role in _OWN]
     part = Part(
         pieces=tuple(own) or tuple(run),
         lead=lead,

@@ -16,6 +16,7 @@ class Role(StrEnum):
     WORD = "word"  # part of a product's description
     UNIT = "unit"  # a unit word without a number
     AMOUNT = "amount"
+    HALF = "half"  # "y media" behind a product, part of its amount
     CUE = "cue"  # add, remove, set, replace, double, half …
     NOT = "not"
     EACH = "each"
@@ -79,6 +80,7 @@ class Annotator:
     def pieces(self, amounts: Sequence[Amount], taken: set[int]) -> list[Piece]:
         """The pieces in order; tokens in ``taken`` and words without meaning for an order are left out."""
         starts = {amount.start: amount for amount in amounts}
+        halves = dict(amount.tail for amount in amounts if amount.tail)
         found: list[Piece] = []
         position = 0
         while position < len(self._tokens):
@@ -86,6 +88,10 @@ class Annotator:
             if amount:
                 found.append(Piece(Role.AMOUNT, amount.start, amount.end, amount=amount))
                 position = amount.end
+                continue
+            if position in halves:
+                found.append(Piece(Role.HALF, position, halves[position]))
+                position = halves[position]
                 continue
             piece = None if position in taken else self._piece(position)
             if piece:
@@ -211,7 +217,7 @@ class Annotator:
         return len(norm) == 1 and norm.isalpha() and self._catalogue.concepts(norm) != (norm,)
 
     def _is_catalogue_word(self, norm: str) -> bool:
-        return all(self._catalogue.knows(concept) for concept in self._catalogue.concepts(norm))
+        return self._catalogue.has_word(norm)
 
     def _norm(self, position: int) -> str:
         return self._tokens[position].norm if 0 <= position < len(self._tokens) else ""

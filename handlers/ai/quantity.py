@@ -69,8 +69,8 @@ def to_sale_units(entry: Entry, amount: Amount, unit: str | None) -> Decimal | N
 
     ``unit`` is the unit class that holds for the amount, its own or one carried over from the line before.
     """
-    if amount.vague or amount.high is not None:
-        return None
+    if amount.vague or amount.high is not None or (amount.weak and amount.halves):
+        return None  # "media coca": half of what is open
     quantity = _convert(entry, amount, unit)
     if quantity is None or quantity <= 0:
         return None

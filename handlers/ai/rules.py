@@ -10,6 +10,7 @@ from datetime import date
 from handlers.ai.catalogue import IndexedCatalogue
 from handlers.ai.confidence import doubted
 from handlers.ai.dates import DateMention, DateReader
+from handlers.ai.halves import HalfReader
 from handlers.ai.intents import Facts, cancels, decide
 from handlers.ai.items import Assembler, Item
 from handlers.ai.language import detect_language
@@ -115,7 +116,7 @@ def _read(request: ExtractionRequest, catalogue: IndexedCatalogue) -> Understand
     language = detect_language(request.texts, tokens, request.language_hint)
     days = tuple(DateReader(tokens, language, request.now.date()).read_all())
     taken = noise_positions(tokens) | {i for day in days for i in range(day.start, day.end)}
-    amounts = NumberReader(tokens, language).read_all(taken)
+    amounts = HalfReader(tokens, catalogue.has_word).add_to(NumberReader(tokens, language).read_all(taken))
     sentences = tuple(read_sentences(tokens, frozenset(amount.start for amount in amounts)))
     pieces = Annotator(tokens, catalogue, language).pieces(amounts, taken)
     parts = PartReader(tokens, frozenset(catalogue.numbers)).read(_ordering(pieces, sentences))
@@ -238,7 +239,7 @@ def _was_wanted(item: Item, read: Understanding) -> bool:
         return item.reading.match.fit > Fit.NONE and sentence is not None and sentence.wishes
     amount = item.wish.amounts[0]
     if item.reading.entry is not None:
-        return not amount.weak
+        return not amount.weak or amount.halves
     if _is_name(item, read) or _is_asked_about(item, read) or _is_told(item, read):
         return False
     if item.reading.match.fit is Fit.NONE and (amount.vague or amount.weak):

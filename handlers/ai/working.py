@@ -114,7 +114,7 @@ class WorkingOrder:
         amount = item.wish.amounts[0]
         if (
             self._touched_line() is None
-            or amount.weak
+            or (amount.weak and not (item.cue or item.more))
             or not (item.cue or item.correction or item.more or len(self.draft) == 1)
         ):
             self._fail(item)

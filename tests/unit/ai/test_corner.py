@@ -27,3 +27,12 @@ def test_units_and_packs(draft: str, text: str, expected: str, open_words: str) 
 
     assert done(extraction) == expected
     assert " ; ".join(extraction.unmatched) == open_words
+
+
+@pytest.mark.parametrize(("draft", "text", "expected", "open_words"), cases("corner_halves.txt"))
+def test_halves_and_one_more(draft: str, text: str, expected: str, open_words: str) -> None:
+    """A half is never dropped, and "another" counts one."""
+    extraction = told(text, draft=draft)
+
+    assert done(extraction) == expected
+    assert " ; ".join(extraction.unmatched) == open_words
