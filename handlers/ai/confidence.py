@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from handlers.ai.catalogue import Entry
-from handlers.ai.items import Item
+from handlers.ai.item import Item
 from handlers.ai.matching import Fit
 from handlers.ai.quantity import is_sane
 from handlers.ai.readings import Reading
@@ -55,6 +55,7 @@ def score(reading: Reading, item: Item, *, in_draft: bool) -> Score:
         "context": _CONTEXT if reading.context else 1.0,
         "amount": _amount(reading),
         "unit": _TO_CONFIRM if reading.by_unit or reading.against_unit or reading.bare else 1.0,
+        "place": _TO_CONFIRM if item.apart else 1.0,
         "change": _change(item, in_draft=in_draft),
     }
     value = 1.0

@@ -1,61 +1,16 @@
 """Parts joined into wanted items: a product and its amount may stand in different parts or messages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from handlers.ai.catalogue import Entry, make_size
+from handlers.ai.item import RELATIVE, Item, counts_of, wish_of
 from handlers.ai.lexicon import LEXICON
 from handlers.ai.matching import Fit
-from handlers.ai.numbers import Amount
-from handlers.ai.parts import Part, is_pure_size
+from handlers.ai.parts import Part
 from handlers.ai.pieces import Role
+from handlers.ai.quantity import sale_class
 from handlers.ai.readings import LIKE_SIZE, NO_READING, Reader, Reading, Wish
-
-_RELATIVE = frozenset({"remove", "double", "triple", "half", "less", "replace", "instead"})
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing asked for: its words, the reading of them, and what is to be done with it.
-
-    ``start`` and ``end`` are token positions; ``parts`` how many parts it was joined from; ``denied`` that
-    it is not wanted.
-    """
-
-    wish: Wish
-    reading: Reading
-    start: int
-    end: int
-    cue: str | None = None
-    more: bool = False
-    denied: bool = False
-    correction: bool = False
-    usual: bool = False
-    asked: bool = True
-    lead: Role = Role.COMMA
-    each: bool = False
-
-    @property
-    def counted(self) -> bool:
-        """Whether an amount counts the product."""
-        return any(not is_pure_size(amount) for amount in self.wish.amounts)
-
-
-def wish_of(part: Part) -> Wish:
-    """The words and amounts of a part; words before a counting amount are only "heard" where words follow
-    it.
-    """
-    first = next((i for i, piece in enumerate(part.pieces) if piece.amount is not None), None)
-    words = [(i, piece.word) for i, piece in enumerate(part.pieces) if piece.role is Role.WORD]
-    behind = tuple(word for i, word in words if first is not None and i > first)
-    heard = tuple(word for i, word in words if first is not None and i < first)
-    if not behind or not heard:
-        behind, heard = tuple(word for _, word in words), ()
-    tail = sum(1 for i, _ in words if part.tail is not None and i >= part.tail)
-    tail_amounts = (
-        sum(1 for piece in part.pieces[part.tail :] if piece.amount) if part.tail is not None else 0
-    )
-    return Wish(behind, part.units, part.amounts, part.rejected, heard, tail, tail_amounts)
 
 
 class Assembler:
@@ -75,22 +30,23 @@ class Assembler:
         """
         for part in parts:
             self._take(part, asked=part.start not in context_only)
-        if self._waiting is not None:
-            self._add(self._waiting, wish_of(self._waiting), asked=True)
+        self._give_up_waiting()
         return self._items
 
     def _take(self, part: Part, *, asked: bool) -> None:
         part = self._with_correction(part)
         has_words = bool(part.words or part.rejected) or (bool(part.amounts) and not part.counted)
+        if part.counted:
+            self._give_up_waiting(corrected=part.correction)
         if part.usual:
             self._append(Item(Wish(), NO_READING, part.start, part.end, usual=True, asked=asked))
         elif part.negated:
             self._take_denied(part)
-        elif has_words and part.counted:
+        elif part.counted and (has_words or self._is_labelled(part)):
             self._take_full(part, asked=asked)
         elif part.counted:
             self._take_amount(part, asked=asked)
-        elif has_words or part.units or part.cue in _RELATIVE:
+        elif has_words or part.units or part.cue in RELATIVE:
             self._take_words(part, asked=asked)
 
     def _with_correction(self, part: Part) -> Part:
@@ -103,6 +59,20 @@ class Assembler:
             self._correcting = False
             return replace(part, correction=True)
         return part
+
+    def _give_up_waiting(self, *, corrected: bool = False) -> None:
+        """What follows has an amount of its own: the amount that waits counts none of it."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not corrected:
+            self._add(waiting, wish_of(waiting), asked=True)
+
+    def _is_labelled(self, part: Part) -> bool:
+        """As in "Garrafón: 10": a container's word in front of the number that is a product's name."""
+        return part.pieces[0].role is Role.UNIT and self._named(part) is not None
+
+    def _named(self, part: Part) -> Entry | None:
+        """The product that is called by the part's container alone, as "garrafón" where one is sold."""
+        return None if part.words else self._reader.read(wish_of(part)).entry
 
     # --- the four forms of a part -----------------------------------------------------------------
 
@@ -128,7 +98,7 @@ class Assembler:
             last
             and last.counted
             and last.reading.quantity is None
-            and last.cue not in _RELATIVE
+            and last.cue not in RELATIVE
             and alone.entry is None
             and self._completes(last, wish, part)
         ):
@@ -137,7 +107,7 @@ class Assembler:
             last
             and part.correction
             and last.counted
-            and last.cue not in _RELATIVE
+            and last.cue not in RELATIVE
             and self._refines(last, wish, part)
         ):
             return
@@ -148,18 +118,23 @@ class Assembler:
 
     def _take_amount(self, part: Part, *, asked: bool) -> None:
         last = self._last()
-        self._waiting = None
         if (
             last is not None
             and last.asked == asked
             and last.counted
-            and last.cue not in _RELATIVE
+            and last.cue not in RELATIVE
             and not part.correction
             and self._completes(last, wish_of(part), part)
         ):
             return
-        open_items = last is not None and not last.counted and not last.denied and not last.usual
-        if open_items and part.cue not in _RELATIVE:
+        open_items = (
+            last is not None
+            and not last.counted
+            and not last.denied
+            and not last.usual
+            and (self._waits(part) or part.pieces[0].role is Role.UNIT or self._fits_open(last, part))
+        )
+        if open_items and part.cue not in RELATIVE:
             self._count_open(part)
         elif last is not None and asked and not last.asked:
             self._add(part, replace(wish_of(part), words=(*last.wish.heard, *last.wish.words)), asked=asked)
@@ -168,7 +143,7 @@ class Assembler:
         elif (
             last is not None
             and last.counted
-            and last.cue not in _RELATIVE
+            and last.cue not in RELATIVE
             and (part.correction or part.cue == "set")
         ):
             self._recount(part)
@@ -176,8 +151,17 @@ class Assembler:
             self._each = part
         elif part.cue in {"replace_to", "instead", "set", "less"} or part.more or part.correction:
             self._add(part, wish_of(part), asked=asked)
-        elif asked:
+        elif asked and self._waits(part):
             self._waiting = part
+        elif asked:
+            self._add(part, wish_of(part), asked=asked)
+
+    def _waits(self, part: Part) -> bool:
+        """Whether the product may follow: not behind "Cajas: 10", nor where the container is the product."""
+        named = self._named(part)
+        return part.pieces[0].role is not Role.UNIT and (
+            named is None or sale_class(named) not in {a.unit for a in part.amounts}
+        )
 
     def _take_words(self, part: Part, *, asked: bool) -> None:
         wish, last = wish_of(part), self._last()
@@ -194,7 +178,7 @@ class Assembler:
                 self._items[-2],
             ]  # "chicos no, medianos" speaks of the gloves before
             last = self._items[-1]
-        if self._waiting is not None and part.cue not in _RELATIVE:
+        if self._waiting is not None and part.cue not in RELATIVE:
             waiting, self._waiting = self._waiting, None
             self._add(
                 part,
@@ -202,6 +186,8 @@ class Assembler:
                 asked=asked,
                 start=waiting.start,
             )
+            if part.lead in {Role.COMMA, Role.STOP}:
+                self._items[-1] = replace(self._items[-1], apart=True)
             return
         if self._each is not None and part.cue is None:
             self._add(
@@ -217,11 +203,21 @@ class Assembler:
             and last.asked == asked
             and part.cue in {None, "set"}
             and not last.denied
-            and last.cue not in _RELATIVE
+            and last.cue not in RELATIVE
+            and (last.named or part.lead in {Role.BREAK, Role.CUE})
             and self._refines(last, wish, part)
         ):
             return
         self._add(part, wish, asked=asked)
+
+    def _fits_open(self, last: Item, part: Part) -> bool:
+        """Whether the container that is a product's name rather counts the product before: "agua, 3
+        garrafones".
+        """
+        joined = replace(
+            last.wish, amounts=(*last.wish.amounts, *part.amounts), units=(*last.wish.units, *part.units)
+        )
+        return not self._read(joined, part, upto=len(self._items) - 1).against_unit
 
     def _completes(self, last: Item, wish: Wish, part: Part) -> bool:
         """Whether the part settles the last item: "Pepsi 2L, two cases", "3 sacks of flour, the 25 kg
@@ -297,11 +293,13 @@ class Assembler:
     def _says_more(self, last: Item, together: Reading, alone: Reading) -> bool:
         if last.reading.entry is None:
             return alone.entry is None or together.match.fit >= alone.match.fit
-        return alone.entry is None or alone.entry == together.entry
+        if alone.entry is None:
+            return True
+        return alone.entry == together.entry and self._is_family(last, alone.entry)
 
     def _replaces_variant(self, last: Item, wish: Wish, alone: Reading, part: Part) -> bool:
         """As in "Sorry, M": the correction takes the place of the last variant."""
-        counts = wish.amounts if part.counted else (*_counts(last), *wish.amounts)
+        counts = wish.amounts if part.counted else (*counts_of(last), *wish.amounts)
         asked = replace(wish, amounts=counts)
         found = self._reader.read(
             asked, context=(*last.wish.heard, *last.wish.words), carried=last.reading.unit
@@ -378,7 +376,7 @@ class Assembler:
         self._append(
             Item(
                 wish=wish,
-                reading=self._read(wish, part),
+                reading=self._own_reading(wish, part),
                 start=part.start if start is None else min(start, part.start),
                 end=part.end,
                 cue=part.cue or (None if denied else self._inherited_cue(part, wish)),
@@ -390,6 +388,14 @@ class Assembler:
                 each=part.each,
             )
         )
+
+    def _own_reading(self, wish: Wish, part: Part) -> Reading:
+        """The reading; an amount alone ("coca 5, 10 cajas") does not count a product a second time."""
+        reading = self._read(wish, part)
+        wordless = not wish.words and not wish.heard and len(wish.amounts) == 1
+        said = part.more or part.cue is not None or part.correction or part.each
+        again = any(item.counted and item.reading.entry == reading.entry for item in self._items)
+        return NO_READING if wordless and reading.context and again and not said else reading
 
     def _inherited_cue(self, part: Part, wish: Wish) -> str | None:
         """As in "quita el ajo y la papa", "el ajo que sean 2 y la papa 6": a cue holds for what is joined
@@ -423,7 +429,7 @@ class Assembler:
 
     def _read(self, wish: Wish, part: Part, upto: int | None = None) -> Reading:
         place = len(self._items) if upto is None else upto
-        near = self._near if part.cue in _RELATIVE | {"set"} or part.negated or part.another else frozenset()
+        near = self._near if part.cue in RELATIVE | {"set"} or part.negated or part.another else frozenset()
         return self._reader.read(wish, context=self._context(place), near=near, carried=self._carried(place))
 
     def _context(self, place: int) -> tuple[str, ...]:
@@ -442,8 +448,5 @@ class Assembler:
         return tuple(said)
 
     def _carried(self, place: int) -> str | None:
-        return next((u for i in range(place - 1, -1, -1) if (u := self._items[i].reading.unit)), None)
-
-
-def _counts(item: Item) -> tuple[Amount, ...]:
-    return (item.reading.amount,) if item.reading.amount is not None else item.wish.amounts[:1]
+        named = (self._items[i] for i in range(place - 1, -1, -1) if self._items[i].named)
+        return next((unit for item in named if (unit := item.reading.unit)), None)

@@ -222,8 +222,10 @@ _JOINTS = LEXICON.cues["replace_to"]
 def _runs(pieces: Sequence[Piece]) -> Iterator[tuple[Role, list[Piece]]]:
     lead: Role = Role.BREAK
     run: list[Piece] = []
-    for piece in pieces:
-        if piece.role in {Role.COMMA, Role.STOP, Role.BREAK, Role.COLON}:
+    for place, piece in enumerate(pieces):
+        if piece.role is Role.COLON and _labels(run, pieces, place + 1):
+            continue
+        if piece.role in _PARTING:
             if run:
                 yield lead, run
                 lead, run = piece.role, []
@@ -233,6 +235,16 @@ def _runs(pieces: Sequence[Piece]) -> Iterator[tuple[Role, list[Piece]]]:
         run.append(piece)
     if run:
         yield lead, run
+
+
+_PARTING = frozenset({Role.COMMA, Role.STOP, Role.BREAK, Role.COLON})
+
+
+def _labels(run: Sequence[Piece], pieces: Sequence[Piece], behind: int) -> bool:
+    """As in "Sabritas: 50", "Garrafón: 10": words and nothing but their amount behind the colon."""
+    told = bool(run) and all(piece.role in {Role.WORD, Role.UNIT} for piece in run)
+    end = next((i for i in range(behind, len(pieces)) if pieces[i].role in _PARTING), len(pieces))
+    return told and end == behind + 1 and pieces[behind].role is Role.AMOUNT
 
 
 _RANK = {Role.COMMA: 0, Role.COLON: 1, Role.STOP: 2, Role.BREAK: 3}

@@ -287,20 +287,28 @@ class Reader:
 
     def _other_unit(self, amount: Amount, entry: Entry, wish: Wish) -> bool:
         """Whether a container was named that the product is not sold in, and no size said which is meant."""
-        said = self._unit_word(amount) or tuple(
-            word for word in wish.units if not entry.words & set(self._matcher.concepts(word))
-        )
+        said = self._unit_word(amount) or tuple(w for w in wish.units if not self._prints(entry, w))
         sized = any(a is not amount and entry.has_size(_size(a)) for a in wish.amounts)
         return not sized and any((kind := unit_kind(word)) and contradicts(entry, kind) for word in said)
+
+    def _prints(self, entry: Entry, word: str) -> bool:
+        return bool(entry.words & set(self._matcher.concepts(word)))
 
     def _implied_unit(self, amount: Amount, entry: Entry, wish: Wish) -> str | None:
         """The unit of a bare number that the words say otherwise: the product's own unit, or goods that are
         counted one by one ("12 huevos", but not "2 de huevo").
         """
         sold = sale_class(entry)
-        loose = any(LEXICON.units.get(word) == sold for word in wish.units)
-        if loose or names_sale_unit(entry, (*wish.words, *wish.units)):
+        if any(LEXICON.units.get(word) == sold for word in wish.units):
             return sold
+        if names_sale_unit(entry, (*wish.words, *wish.units)):
+            return sold
+        other = next(
+            (u for word in wish.units if (u := LEXICON.units.get(word)) and not self._prints(entry, word)),
+            None,
+        )
+        if other is not None:
+            return other
         following = self._tokens[amount.end].norm if amount.end < len(self._tokens) else ""
         single = any(word in LEXICON.singles for word in (*wish.heard, *wish.words))
         return "piece" if single and entry.product.pack_size and following not in _OF else None

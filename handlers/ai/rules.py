@@ -12,7 +12,8 @@ from handlers.ai.confidence import doubted
 from handlers.ai.dates import DateMention, DateReader
 from handlers.ai.halves import HalfReader
 from handlers.ai.intents import Facts, cancels, decide
-from handlers.ai.items import Assembler, Item
+from handlers.ai.item import Item
+from handlers.ai.items import Assembler
 from handlers.ai.language import detect_language
 from handlers.ai.lexicon import LEXICON
 from handlers.ai.matching import Fit
@@ -244,7 +245,7 @@ def _was_wanted(item: Item, read: Understanding) -> bool:
         return False
     if item.reading.match.fit is Fit.NONE and (amount.vague or amount.weak):
         return False
-    return bool(item.wish.words or item.wish.heard) or any(
+    return bool(item.wish.words or item.wish.heard or item.wish.units) or any(
         a.unit in LEXICON.units.values() for a in item.wish.amounts
     )
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from handlers.ai.catalogue import Entry, IndexedCatalogue
 from handlers.ai.confidence import Score, bounded, score
-from handlers.ai.items import Item
+from handlers.ai.item import Item
 from handlers.ai.matching import Fit
 from handlers.ai.pieces import Role
 from handlers.ai.quantity import sale_class, to_sale_units

@@ -23,7 +23,7 @@ def done(extraction: Extraction) -> str:
 @pytest.mark.parametrize(("draft", "text", "expected", "open_words"), cases("corner_units.txt"))
 def test_units_and_packs(draft: str, text: str, expected: str, open_words: str) -> None:
     """The named unit chooses the product, single pieces are pieces, and what may mean much more is asked."""
-    extraction = told(*text.replace(r"\n", "\n").split(" // "), draft=draft)
+    extraction = told(text, draft=draft)
 
     assert done(extraction) == expected
     assert " ; ".join(extraction.unmatched) == open_words
@@ -33,6 +33,15 @@ def test_units_and_packs(draft: str, text: str, expected: str, open_words: str) 
 def test_halves_and_one_more(draft: str, text: str, expected: str, open_words: str) -> None:
     """A half is never dropped, and "another" counts one."""
     extraction = told(text, draft=draft)
+
+    assert done(extraction) == expected
+    assert " ; ".join(extraction.unmatched) == open_words
+
+
+@pytest.mark.parametrize(("draft", "text", "expected", "open_words"), cases("corner_lists.txt"))
+def test_lists(draft: str, text: str, expected: str, open_words: str) -> None:
+    """A number counts what its own line or list item names, and nothing else."""
+    extraction = told(*text.replace(r"\n", "\n").split(" // "), draft=draft)
 
     assert done(extraction) == expected
     assert " ; ".join(extraction.unmatched) == open_words
