@@ -85,6 +85,7 @@ class Entry:
     sizes: frozenset[Size]
     modifiers: frozenset[str]
     head: str = ""  # the first concept of the name: what the product is
+    brand: frozenset[str] = frozenset()
 
     @property
     def is_zero(self) -> bool:
@@ -200,7 +201,7 @@ def _entry(product: CatalogueProduct) -> Entry:
     words = frozenset().union(brand, *(term.words for term in terms))
     sizes = frozenset().union(*(term.sizes for term in terms))
     head = next(iter(term_parts(tokenize([product.name]))[0]), "")
-    return Entry(product, tuple(terms), words, sizes, _modifiers(product.name), head)
+    return Entry(product, tuple(terms), words, sizes, _modifiers(product.name), head, brand)
 
 
 def _term(text: str) -> Term:

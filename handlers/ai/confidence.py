@@ -55,6 +55,7 @@ def score(reading: Reading, item: Item, *, in_draft: bool) -> Score:
         "context": _CONTEXT if reading.context else 1.0,
         "amount": _amount(reading),
         "unit": _TO_CONFIRM if reading.by_unit or reading.against_unit or reading.bare else 1.0,
+        "denied": _TO_CONFIRM if reading.unheeded else 1.0,
         "place": _TO_CONFIRM if item.apart else 1.0,
         "change": _change(item, in_draft=in_draft),
     }
@@ -85,6 +86,8 @@ def _amount(reading: Reading) -> float:
 
 
 def _change(item: Item, *, in_draft: bool) -> float:
+    if item.apart:
+        return 1.0
     if item.correction:
         return _CORRECTED
     if item.cue in {"instead", "replace", "replace_to"}:

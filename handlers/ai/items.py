@@ -147,9 +147,9 @@ class Assembler:
             and (part.correction or part.cue == "set")
         ):
             self._recount(part)
-        elif part.each:
+        elif part.each and part.cue not in RELATIVE:
             self._each = part
-        elif part.cue in {"replace_to", "instead", "set", "less"} or part.more or part.correction:
+        elif part.cue in RELATIVE | {"replace_to", "set", "part"} or part.more or part.correction:
             self._add(part, wish_of(part), asked=asked)
         elif asked and self._waits(part):
             self._waiting = part

@@ -256,8 +256,8 @@ def _begins_part(seen: set[Role], cue: Piece, following: Role | None, *, more: b
     """
     if Role.USUAL in seen:
         return True
-    if not seen & _CONTENT:
-        return False
+    if cue.word == "part" or not seen & _CONTENT:
+        return False  # "una de ellas zero"
     complete = seen >= _CONTENT
     if cue.word in {"add", "more"}:
         return complete and following is Role.AMOUNT
@@ -293,6 +293,8 @@ def _part(lead: Role, run: Sequence[Piece]) -> Part | None:
 def _cue(cues: Sequence[str]) -> str | None:
     """The strongest cue of a part: "quita la mitad" halves, "mejor 8 más" sets."""
     for cue in (
+        "keep",
+        "part",
         "instead",
         "replace_to",
         "replace",

@@ -52,6 +52,7 @@ _CONNECTORS = {
     Language.PT: frozenset({"e", "y", "i", "tambem", "and", "que_de", "como_de"}),
 }
 _CUES = (
+    "part",
     "instead",
     "replace",
     "remove",
@@ -97,7 +98,30 @@ class Annotator:
             if piece:
                 found.append(piece)
             position = piece.end if piece else position + 1
-        return found
+        return self._without_denied_cues(found)
+
+    def _without_denied_cues(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """As in "no quites la coca": it stays; "don't forget 2 cases": they are wanted; "que no sea zero": the
+        verb says nothing.
+        """
+        kept: list[Piece] = []
+        for piece in pieces:
+            word = self._norm(piece.start)
+            denied = bool(kept) and kept[-1].role is Role.NOT
+            if denied and word in LEXICON.cues["forget"]:
+                kept.pop()
+            elif not denied or piece.role is not Role.CUE:
+                kept.append(piece)
+            elif self._is_left_alone(piece, word):
+                kept[-1] = Piece(Role.CUE, kept[-1].start, piece.end, "keep")
+            elif word not in LEXICON.cues["copula"]:
+                kept.append(piece)
+        return kept
+
+    def _is_left_alone(self, cue: Piece, word: str) -> bool:
+        """Whether a denied verb forbids a change: not "no quita", where a comma is missing in Spanish."""
+        asked = self._language is Language.ES and cue.word == "remove" and not word.endswith(("s", "n"))
+        return cue.word != "more" and word not in LEXICON.cues["copula"] and not asked
 
     def _piece(self, position: int) -> Piece | None:
         token = self._tokens[position]
@@ -131,8 +155,8 @@ class Annotator:
 
     def _word(self, position: int) -> Piece | None:
         norm = self._norm(position)
-        if self._is_modal(position):
-            return None
+        if self._is_modal(position) or (norm == "mas" and self._language is Language.PT):
+            return None  # "mas" is "but" there
         if norm == "no" and self._is_number_sign(position):
             return None
         if norm == "leave" and self._leaves_out(position):

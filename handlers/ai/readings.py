@@ -58,6 +58,7 @@ class Reading:
     like_size: bool = False  # the amount stands where a printed size stands
     by_unit: bool = False  # the words fit several products, the unit only this one
     against_unit: bool = False  # the unit named is another than the product is sold in
+    unheeded: bool = False  # what was denied of it tells no products apart
     bare: bool = False  # the number may count packs or pieces, and is large enough for both
 
     @property
@@ -204,6 +205,7 @@ class Reader:
             amount.unit if amount else None,
             like_size=bool(sizes) and self._like_size(amount),
             by_unit=plain.entry is None and found.entry is not None,
+            unheeded=bool(wish.rejected) and not query.rejected,
         )
         if found.entry is None or amount is None:
             return reading

@@ -24,6 +24,7 @@ from handlers.ai.pieces import Annotator, Piece, Role
 from handlers.ai.readings import Reader
 from handlers.ai.sentences import Purpose, Sentence, read_sentences
 from handlers.ai.text import MESSAGE_BREAK, Kind, Token, tokenize
+from handlers.ai.turning import turning_points, with_turns
 from handlers.ai.types import Band, Extraction, ExtractionRequest, Intent, Language, Operation, OperationKind
 from handlers.ai.working import Change, WorkingOrder
 
@@ -53,6 +54,7 @@ class Understanding:
     days: tuple[DateMention, ...]
     items: tuple[Item, ...]
     order: WorkingOrder
+    turns: tuple[int, ...]
 
     def sentence_of(self, item: Item) -> Sentence | None:
         """The sentence that the item begins in."""
@@ -125,9 +127,11 @@ def _read(request: ExtractionRequest, catalogue: IndexedCatalogue) -> Understand
     near = frozenset(line.sku for line in request.draft)
     items = Assembler(reader, near).assemble(parts, _questions(parts, sentences))
     order = WorkingOrder.open(catalogue, reader, request.draft)
-    read = Understanding(tuple(tokens), "", language, sentences, days, tuple(items), order)
+    turns = tuple(turning_points(tokens, language))
+    read = Understanding(tuple(tokens), "", language, sentences, days, tuple(items), order, turns)
     plain = any(item.reading.amount is not None and not item.reading.amount.weak for item in items)
-    order.apply([item for item in items if item.asked and (plain or _is_meant(item, read))])
+    meant = [item for item in items if item.asked and (plain or _is_meant(item, read))]
+    order.apply(with_turns(meant, read.turns, sentences))
     return replace(
         read, rest=_rest(request, written, len(tokens), ordered=bool(order.touched or order.failed))
     )
@@ -166,7 +170,8 @@ def _questions(parts: Sequence[Part], sentences: Sequence[Sentence]) -> frozense
 
 
 def _moves(read: Understanding) -> bool:
-    return any(token.norm in _CHANGING for token in read.tokens)
+    turned = any(day.start > turn for day in read.days for turn in read.turns)
+    return turned or any(token.norm in _CHANGING for token in read.tokens)
 
 
 def _is_meant(item: Item, read: Understanding) -> bool:
@@ -223,12 +228,28 @@ def _operation(request: ExtractionRequest, read: Understanding, change: Change, 
 
 
 def _unmatched(request: ExtractionRequest, read: Understanding) -> tuple[str, ...]:
+    open_items = [item for item in read.order.failed if _was_wanted(item, read)] + read.order.unclear
     spans = [
         span
-        for item in read.order.failed
-        if _was_wanted(item, read) and (span := span_text(request.texts, read.tokens, item.start, item.end))
+        for item in sorted(open_items, key=lambda item: item.start)
+        if (span := span_text(request.texts, read.tokens, _opening(item, read), item.end))
     ]
     return tuple(dict.fromkeys([*spans, *([read.rest] if read.rest else [])]))
+
+
+def _opening(item: Item, read: Understanding) -> int:
+    """Where the words of a change that nobody could tell begin: with "quítale", not with "una" alone."""
+    begin = item.start
+    if item not in read.order.unclear:
+        return begin
+    while begin and begin - 1 not in read.turns and _leads(read.tokens[begin - 1]):
+        begin -= 1
+    return begin
+
+
+def _leads(token: Token) -> bool:
+    cue = any(token.norm in words for words in LEXICON.cues.values())
+    return token.kind is Kind.WORD and (cue or token.norm in LEXICON.function)
 
 
 def _was_wanted(item: Item, read: Understanding) -> bool:

@@ -13,6 +13,7 @@ from handlers.ai.matching import Fit
 from handlers.ai.pieces import Role
 from handlers.ai.quantity import sale_class, to_sale_units
 from handlers.ai.readings import Reader, Reading
+from handlers.ai.switches import is_family, line_to_switch, other_than
 from handlers.ai.types import Band, DraftLine, OperationKind
 
 _FACTORS = {"double": Decimal(2), "triple": Decimal(3), "half": Decimal("0.5")}
@@ -37,13 +38,16 @@ class Change:
 
 @dataclass(slots=True)
 class WorkingOrder:
-    """Lines by SKU. ``failed`` are the items that were asked for and could not be placed."""
+    """Lines by SKU. ``failed`` are the items that were asked for and could not be placed; ``unclear`` the
+    changes that nobody could tell, for a person to read in any case.
+    """
 
     catalogue: IndexedCatalogue
     reader: Reader
     draft: dict[str, Decimal]
     lines: dict[str, WorkLine] = field(default_factory=dict)
     failed: list[Item] = field(default_factory=list)
+    unclear: list[Item] = field(default_factory=list)
     touched: dict[str, tuple[tuple[int, int], Score]] = field(default_factory=dict)
 
     @classmethod
@@ -81,6 +85,10 @@ class WorkingOrder:
     def _apply(self, item: Item) -> None:
         if item.usual:
             self.failed += [] if self.draft else [item]  # "the same as before" keeps an open draft
+        elif item.cue == "keep":
+            self.unclear += [item] if item.counted else []
+        elif item.cue == "part":
+            self._divide(item)
         elif item.denied or item.cue in {"remove", "less", "half", "double", "triple"}:
             self._reduce(item)
         else:
@@ -90,8 +98,9 @@ class WorkingOrder:
 
     def _place(self, item: Item) -> None:
         reading = item.reading
-        if item.cue in {"set", "replace"} and not item.counted:
-            return  # "deja la coca": nothing to change
+        if not item.counted and self._changes(item):
+            self._switch(item)
+            return
         bare = not item.wish.words and len(item.wish.amounts) == 1
         if bare and (reading.entry is None or (reading.context and item.more and self._touched_line())):
             self._recount_only(item)
@@ -104,6 +113,15 @@ class WorkingOrder:
                 self._put(sku, reading.quantity, item)
             else:
                 self._put(sku, held.quantity + reading.quantity, item, held)
+
+    def _changes(self, item: Item) -> bool:
+        """Whether an item without an amount speaks of the open draft."""
+        if not self.draft:
+            return False
+        entry = item.reading.entry
+        other = entry is not None and entry.product.sku not in self.lines and not item.reading.context
+        said = item.cue in {"set", "replace"} or item.turned or item.correction
+        return said or (other and item.reading.match.fit >= Fit.TERM)
 
     def _sets(self, item: Item) -> bool:
         """Whether the amount is the new one: said so, or corrected; "more" always adds."""
@@ -136,7 +154,9 @@ class WorkingOrder:
         return spoken[-1] if spoken else next(iter(self.lines)) if len(self.lines) == 1 else None
 
     def _fail(self, item: Item) -> None:
-        if item.counted or item.usual or item.reading.match.fit > Fit.NONE:
+        if item.turned and self.draft:
+            self.unclear.append(item)
+        elif item.counted or item.usual or item.reading.match.fit > Fit.NONE:
             self.failed.append(item)
 
     # --- less -------------------------------------------------------------------------------------
@@ -144,8 +164,7 @@ class WorkingOrder:
     def _reduce(self, item: Item) -> None:
         sku = self._held_sku(item)
         if sku is None:
-            if item.cue in _FACTORS and item.reading.entry is None and not item.wish.words:
-                self._scale_all(item)
+            self._reduce_unnamed(item)
             return
         line = self.lines[sku]
         factor = _FACTORS.get(item.cue or "")
@@ -155,6 +174,26 @@ class WorkingOrder:
             self._put_or_drop(sku, line.quantity - less, item, line)
         else:
             self._drop(sku, item)
+
+    def _reduce_unnamed(self, item: Item) -> None:
+        """Less of no line that could be told: of all, or it has to be asked of which."""
+        wordless = item.reading.entry is None and not item.wish.words
+        if item.cue == "half" and not wordless and self.touched:
+            self._divide(item)
+        elif wordless and item.cue in _FACTORS:
+            self._scale_all(item)
+        elif wordless and item.each and item.counted:
+            self._take_off_each(item)
+        elif self.draft and (item.turned or (wordless and not item.denied)):
+            self.unclear.append(item)
+
+    def _take_off_each(self, item: Item) -> None:
+        for sku, line in list(self.lines.items()):
+            less = self._amount_off(sku, item)
+            if less is None:
+                self.unclear.append(item)
+            else:
+                self._put_or_drop(sku, line.quantity - less, item, line)
 
     def _held_sku(self, item: Item) -> str | None:
         """The line that the words mean, if the order has it; the only or last line where no product is
@@ -203,24 +242,68 @@ class WorkingOrder:
         if not new.wish.words and not _has_size(new) and not variant:
             self._recount(old, new, sku)
             return
-        entry = self._other(sku, new)
+        entry = new.reading.entry if sku is None else other_than(self.catalogue, sku, new)
         if entry is None:
             self._fail(new)
             return
         if sku is None or sku == entry.product.sku:
             self._set_new(entry, old, new)
             return
+        moved = self._moved(old, sku, self.lines[sku].quantity)
+        self._move(sku, moved, old)
+        self._settle(entry, self._asked(entry, new) or moved, new)
+
+    def _move(self, sku: str, moved: Decimal, old: Item) -> None:
         held = self.lines[sku]
-        moved = self._moved(old, sku, held.quantity)
-        quantity = self._asked(entry, new) or moved
         self._put_or_drop(sku, held.quantity - moved, old, held)
+
+    def _settle(self, entry: Entry, quantity: Decimal, new: Item) -> None:
         present = self.lines.get(entry.product.sku)
-        self._put(
-            entry.product.sku,
-            quantity + (present.quantity if present else 0),
-            replace(new, reading=_exact_reading(new, entry)),
-            present,
-        )
+        total = quantity + (present.quantity if present else 0)
+        self._put(entry.product.sku, total, replace(new, reading=_exact_reading(new, entry)), present)
+
+    def _switch(self, item: Item) -> None:
+        """As in "sí pero la coca zero", "que sea zero": the product named takes the place of the line that it
+        is a variant of.
+        """
+        found = line_to_switch(self.catalogue, self.lines, item)
+        if found is None:
+            self._keep(item)
+            return
+        sku, entry, variant = found
+        item = replace(item, apart=item.cue is None or not variant)
+        moved = self.lines[sku].quantity
+        self._move(sku, moved, item)
+        self._settle(entry, moved, item)
+
+    def _keep(self, item: Item) -> None:
+        """As in "deja la coca": nothing to change; what "but" announced and nobody understood stays open."""
+        entry = item.reading.entry
+        held = entry is not None and entry.product.sku in self.lines
+        if item.turned or (item.reading.match.fit > Fit.NONE and not held):
+            self.unclear.append(item)
+
+    def _divide(self, item: Item) -> None:
+        """As in "dos cajas de coca, una de ellas zero": a part of the line before becomes its variant."""
+        sku = self._touched_line()
+        entry = other_than(self.catalogue, sku, item) if sku else None
+        if sku is None or entry is None or not is_family(self.catalogue.entry(sku), entry):
+            self._place(replace(item, cue=None))  # "2 de esas cocas"
+            return
+        part = self._part_of(sku, item) if entry.product.sku != sku else None
+        if part is None:
+            self.unclear.append(item)
+            return
+        self._move(sku, part, item)
+        self._settle(entry, part, item)
+
+    def _part_of(self, sku: str, item: Item) -> Decimal | None:
+        held = self.lines[sku].quantity
+        amount = item.wish.amounts[0] if item.wish.amounts else None
+        if amount is None and item.cue != "half":
+            return None
+        part = to_sale_units(self.catalogue.entry(sku), amount, amount.unit) if amount else held / 2
+        return part if part is not None and part < held else None
 
     def _recount(self, old: Item, new: Item, sku: str | None) -> None:
         target = sku or (old.reading.entry.product.sku if old.reading.entry else None)
@@ -254,23 +337,6 @@ class WorkingOrder:
             return held
         off = self._amount_off(sku, old)
         return held if off is None else min(off, held)
-
-    def _other(self, sku: str | None, new: Item) -> Entry | None:
-        """The product that replaces; words that fit several mean the variant most like the replaced one."""
-        if sku is None:
-            return new.reading.entry
-        old = self.catalogue.entry(sku)
-        own = new.reading.entry
-        if not new.wish.words:
-            return own
-        if (
-            own is not None
-            and own.product.sku != sku
-            and new.reading.match.fit >= Fit.TERM
-            and not new.reading.context
-        ):
-            return own
-        return variant_of(self.catalogue, old, new, own)
 
     # --- lines ------------------------------------------------------------------------------------
 
@@ -320,38 +386,6 @@ def _plain(quantity: Decimal) -> Decimal:
 def _opens_clause(item: Item) -> bool:
     """Whether an "instead of" item opens its clause, so that what is wanted follows it."""
     return item.lead in {Role.STOP, Role.BREAK, Role.COLON}
-
-
-def variant_of(catalogue: IndexedCatalogue, old: Entry, new: Item, own: Entry | None) -> Entry | None:
-    """The product with the new words that shares most with the old one; None where two share as much."""
-    words = {
-        c
-        for word in (*new.wish.heard, *new.wish.words)
-        for c in catalogue.concepts(word)
-        if catalogue.knows(c)
-    }
-    candidates = (
-        [catalogue.entries[i] for i in frozenset.intersection(*(catalogue.posting(w) for w in words))]
-        if words
-        else []
-    )
-    ranked = sorted(
-        (
-            (
-                len((e.words & old.words))
-                + 2 * len(e.sizes & old.sizes)
-                - 0.1 * len(e.words - old.words - words),
-                e.product.sku,
-                e,
-            )
-            for e in candidates
-            if e is not old
-        ),
-        reverse=True,
-    )
-    if not ranked or (len(ranked) > 1 and ranked[0][0] == ranked[1][0]):
-        return own
-    return ranked[0][2] if ranked[0][0] > 0 else own
 
 
 def _has_size(item: Item) -> bool:
