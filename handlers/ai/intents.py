@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from handlers.ai.lexicon import INTENTS
+from handlers.ai.lexicon import INTENTS, LEXICON
 from handlers.ai.sentences import Purpose, Sentence
+from handlers.ai.stems import fold
 from handlers.ai.types import Intent
 
 _YES_SIGNS = frozenset("👍👌✅🤝🆗✔💯🙌")
@@ -39,8 +40,24 @@ def decide(texts: Sequence[str], sentences: Sequence[Sentence], facts: Facts) ->
 
 
 def cancels(sentences: Sequence[Sentence]) -> bool:
-    """Whether a sentence drops the whole order."""
-    return any(INTENTS.any("cancel", sentence.words) for sentence in sentences)
+    """Whether a sentence drops the whole order; thanks behind it change nothing."""
+    return any(
+        INTENTS.any("cancel", sentence.words) or INTENTS.any("cancel", _without_thanks(sentence.words))
+        for sentence in sentences
+    )
+
+
+def _without_thanks(words: str) -> str:
+    said = words.split()
+    while said and said[-1] in LEXICON.polite:
+        said.pop()
+    return " ".join(said)
+
+
+def _refuses(sentences: Sequence[Sentence]) -> bool:
+    """As in "no", "no, gracias", "não, obrigado" and nothing else."""
+    said = [_without_thanks(sentence.words) for sentence in sentences]
+    return any(said) and all(words in LEXICON.cues["refusal"] for words in said if words)
 
 
 def _cancels_placed(sentences: Sequence[Sentence]) -> bool:
@@ -56,8 +73,11 @@ def _cancels_placed(sentences: Sequence[Sentence]) -> bool:
 def _with_draft(texts: Sequence[str], sentences: Sequence[Sentence], facts: Facts) -> tuple[Intent, float]:
     if facts.changed or facts.asked or (facts.dated and facts.moves):
         return Intent.MODIFY, 0.95
+    if _refuses(sentences):
+        return Intent.OTHER, 0.6
     purposes = {sentence.purpose for sentence in sentences}
     agrees = any(INTENTS.any("confirm", s.words) for s in sentences) or _signs_yes(texts)
+    agrees = agrees and not any(INTENTS.any("denial", fold(text)) for text in texts)
     asks = Purpose.QUESTION in purposes
     if agrees and not asks and Purpose.COMPLAINT not in purposes and Purpose.FOLLOW_UP not in purposes:
         return Intent.CONFIRM, 0.95

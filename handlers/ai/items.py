@@ -80,6 +80,8 @@ class Assembler:
         last = self._last()
         if part.words or part.units:
             self._add(part, wish_of(part), asked=True, denied=True)
+        elif last is not None and part.cue == "set" and not part.amounts:
+            self._items[-1] = replace(last, denied=True)  # "2 coca, no, mejor nada"
         elif part.amounts and last is not None and last.counted and last.cue is None and not last.more:
             self._items[-1] = replace(last, cue="set")  # "4 kg of it, not 14"
 

@@ -47,6 +47,7 @@ _ENDINGS = {
 }  # of folded words, four letters and more
 _ENDING_WEIGHT = 0.5
 _ENDING_MIN = 5
+_GOODS_WEIGHT = 0.5
 
 
 def detect_language(texts: Sequence[str], tokens: Sequence[Token], hint: Language) -> Language:
@@ -70,6 +71,14 @@ def _count(scores: dict[Language, float], word: str) -> None:
     speakers = [language for language in Language if word in LEXICON.language_words[language.value]]
     for language in speakers:
         scores[language] += 1 / len(speakers)
+    if not speakers:
+        _count_goods(scores, word)
     for language, endings in _ENDINGS.items():
         if not speakers and len(word) >= _ENDING_MIN and word.endswith(endings):
             scores[language] += _ENDING_WEIGHT
+
+
+def _count_goods(scores: dict[Language, float], word: str) -> None:
+    """Names of goods decide where nothing else does: a catalogue has names of other languages too."""
+    for language in Language:
+        scores[language] += _GOODS_WEIGHT * (word in LEXICON.language_goods[language.value])

@@ -18,6 +18,7 @@ class Lexicon:
     """
 
     language_words: dict[str, WordSet]
+    language_goods: dict[str, WordSet]
     function: WordSet
     polite: WordSet
     order_verbs: WordSet
@@ -27,6 +28,7 @@ class Lexicon:
     cues: dict[str, WordSet]
     quantities: dict[str, WordSet]
     singles: WordSet
+    articles: WordSet
     units: dict[str, str]
     unit_kinds: dict[str, str]
     numbers: dict[str, int]
@@ -122,6 +124,7 @@ def _load() -> Lexicon:
     numbers = dict(entry.split("=") for entry in raw["numbers"]["words"].split())
     return Lexicon(
         language_words=_tables(raw["languages"]),
+        language_goods=_tables(raw["language_goods"]),
         function=_words(stop["function"]),
         polite=_words(stop["polite"]),
         order_verbs=_words(stop["order_verbs"]) | _words(stop["wish"]),
@@ -131,6 +134,7 @@ def _load() -> Lexicon:
         cues=cues,
         quantities=quantities,
         singles=_words(raw["goods"]["single"]),
+        articles=_words(raw["goods"]["articles"]),
         units=_units(raw["units"]),
         unit_kinds=_units(raw["unit_kinds"]),
         numbers={word: int(value) for word, value in numbers.items()},

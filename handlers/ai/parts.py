@@ -209,11 +209,17 @@ class PartReader:
         assert amount is not None
         if is_pure_size(amount):
             return True
-        printed = amount.value in self._sizes and position > 0 and not amount.weak
-        behind_word = printed and run[position - 1].role in {Role.WORD, Role.UNIT}
-        return behind_word and (amount.unit in {None, "l", "g", "kg"}) and countable > 1
+        behind_word = position > 0 and run[position - 1].role in {Role.WORD, Role.UNIT}
+        if not behind_word or amount.unit not in {None, "l", "g", "kg"} or countable < 2:  # noqa: PLR2004 - one counts, one is printed
+            return False
+        if amount.unit and run[position - 1].role is Role.WORD and self._tokens[amount.start - 1].norm in _OF:
+            return True  # "2 coca de 2 litros", also where none has that size
+        small = amount.unit is None and amount.value < _SMALLEST_SIZE
+        return amount.value in self._sizes and not amount.weak and not small
 
 
+_OF = frozenset({"de", "of"})
+_SMALLEST_SIZE = 4  # "3 leche 1 deslactosada": so small a number without a unit rather counts
 _PURPOSE = frozenset({"para", "pra", "pro", "for", "pal", "pras", "pros", "con", "com", "with"})
 _UP_TO = frozenset({"a", "to", "pra", "para", "hasta", "ate", "em"})
 _JOINTS = LEXICON.cues["replace_to"]

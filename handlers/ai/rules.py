@@ -2,9 +2,8 @@
 
 import asyncio
 import itertools
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 
 from handlers.ai.catalogue import IndexedCatalogue
@@ -16,7 +15,6 @@ from handlers.ai.item import Item
 from handlers.ai.items import Assembler
 from handlers.ai.language import detect_language
 from handlers.ai.lexicon import LEXICON
-from handlers.ai.matching import Fit
 from handlers.ai.noise import noise_positions
 from handlers.ai.numbers import COUNTING, NumberReader
 from handlers.ai.parts import Part, PartReader
@@ -25,7 +23,9 @@ from handlers.ai.readings import Reader
 from handlers.ai.sentences import Purpose, Sentence, read_sentences
 from handlers.ai.text import MESSAGE_BREAK, Kind, Token, tokenize
 from handlers.ai.turning import turning_points, with_turns
-from handlers.ai.types import Band, Extraction, ExtractionRequest, Intent, Language, Operation, OperationKind
+from handlers.ai.types import Band, Extraction, ExtractionRequest, Intent, Operation, OperationKind
+from handlers.ai.understanding import Understanding
+from handlers.ai.wanted import was_wanted
 from handlers.ai.working import Change, WorkingOrder
 
 VERSION = "rules-1"
@@ -39,28 +39,6 @@ _CHANGING = (
 ) - {"fica", "just", "only"}
 _PARTING = LEXICON.cues["correction"] | LEXICON.cues["negation"] | {"mejor", "melhor"}
 _DATED = frozenset({Intent.BUY, Intent.MODIFY, Intent.CONFIRM})
-
-
-@dataclass(frozen=True, slots=True)
-class Understanding:
-    """One burst half read: tokens, sentences, days and items; ``rest`` are the words beyond MAX_TOKENS,
-    where they may order something.
-    """
-
-    tokens: tuple[Token, ...]
-    rest: str
-    language: Language
-    sentences: tuple[Sentence, ...]
-    days: tuple[DateMention, ...]
-    items: tuple[Item, ...]
-    order: WorkingOrder
-    turns: tuple[int, ...]
-
-    def sentence_of(self, item: Item) -> Sentence | None:
-        """The sentence that the item begins in."""
-        place = bisect_right(self.sentences, item.start, key=lambda sentence: sentence.start) - 1
-        found = self.sentences[place] if place >= 0 else None
-        return found if found is not None and item.start < found.end else None
 
 
 class RulesEngine:
@@ -228,7 +206,8 @@ def _operation(request: ExtractionRequest, read: Understanding, change: Change, 
 
 
 def _unmatched(request: ExtractionRequest, read: Understanding) -> tuple[str, ...]:
-    open_items = [item for item in read.order.failed if _was_wanted(item, read)] + read.order.unclear
+    order = read.order
+    open_items = [i for i in (*order.failed, *order.unknown) if was_wanted(i, read)] + order.unclear
     spans = [
         span
         for item in sorted(open_items, key=lambda item: item.start)
@@ -250,55 +229,6 @@ def _opening(item: Item, read: Understanding) -> int:
 def _leads(token: Token) -> bool:
     cue = any(token.norm in words for words in LEXICON.cues.values())
     return token.kind is Kind.WORD and (cue or token.norm in LEXICON.function)
-
-
-def _was_wanted(item: Item, read: Understanding) -> bool:
-    """Whether an item that found no line was asked for at all, not merely mentioned."""
-    if item.usual:
-        return True
-    if not item.counted:
-        sentence = read.sentence_of(item)
-        return item.reading.match.fit > Fit.NONE and sentence is not None and sentence.wishes
-    amount = item.wish.amounts[0]
-    if item.reading.entry is not None:
-        return not amount.weak or amount.halves
-    if _is_name(item, read) or _is_asked_about(item, read) or _is_told(item, read):
-        return False
-    if item.reading.match.fit is Fit.NONE and (amount.vague or amount.weak):
-        return False
-    return bool(item.wish.words or item.wish.heard or item.wish.units) or any(
-        a.unit in LEXICON.units.values() for a in item.wish.amounts
-    )
-
-
-def _is_asked_about(item: Item, read: Understanding) -> bool:
-    """As in "does that come to over 50 thousand?": a bare number about nothing known, in a question."""
-    sentence = read.sentence_of(item)
-    bare = all(a.unit is None for a in item.wish.amounts)
-    return (
-        bare
-        and item.reading.match.fit is Fit.NONE
-        and sentence is not None
-        and sentence.asks
-        and not sentence.wishes
-    )
-
-
-def _is_told(item: Item, read: Understanding) -> bool:
-    """As in "mi hijo sacó 10 en matemáticas": a bare number inside unknown words, without a wish."""
-    sentence = read.sentence_of(item)
-    inside = bool(item.wish.heard and item.wish.words) and all(a.unit is None for a in item.wish.amounts)
-    return inside and item.reading.match.fit is Fit.NONE and sentence is not None and not sentence.wishes
-
-
-def _is_name(item: Item, read: Understanding) -> bool:
-    """As in "Slice House Unit 12", "Chela - Mitre 332": unknown capitalised words with a bare number behind
-    them.
-    """
-    inside = read.tokens[item.start : item.end]
-    words = [t for t in inside if t.kind is Kind.WORD and t.norm not in LEXICON.function]
-    bare = all(a.unit is None for a in item.wish.amounts) and inside[-1].kind is Kind.NUM
-    return item.reading.match.fit is Fit.NONE and bare and len(words) > 1 and all(t.capital for t in words)
 
 
 def span_text(texts: Sequence[str], tokens: Sequence[Token], start: int, end: int) -> str:

@@ -39,7 +39,7 @@ class Change:
 @dataclass(slots=True)
 class WorkingOrder:
     """Lines by SKU. ``failed`` are the items that were asked for and could not be placed; ``unclear`` the
-    changes that nobody could tell, for a person to read in any case.
+    changes that nobody could tell, for a person to read in any case; ``unknown`` words without an amount.
     """
 
     catalogue: IndexedCatalogue
@@ -48,7 +48,9 @@ class WorkingOrder:
     lines: dict[str, WorkLine] = field(default_factory=dict)
     failed: list[Item] = field(default_factory=list)
     unclear: list[Item] = field(default_factory=list)
+    unknown: list[Item] = field(default_factory=list)
     touched: dict[str, tuple[tuple[int, int], Score]] = field(default_factory=dict)
+    _steps: int = 0  # what the items did so far: lines put and dropped, items failed
 
     @classmethod
     def open(cls, catalogue: IndexedCatalogue, reader: Reader, draft: Sequence[DraftLine]) -> "WorkingOrder":
@@ -64,7 +66,11 @@ class WorkingOrder:
         """Do what the items ask, in order."""
         position = 0
         while position < len(items):
-            position += self._apply_from(items, position)
+            before = self._steps + len(self.unclear)
+            used = self._apply_from(items, position)
+            if self._steps + len(self.unclear) == before:
+                self.unclear += [item for item in items[position : position + used] if _is_lost(item)]
+            position += used
 
     def _apply_from(self, items: Sequence[Item], position: int) -> int:
         """Apply the item at the place and say how many items that used up."""
@@ -157,7 +163,10 @@ class WorkingOrder:
         if item.turned and self.draft:
             self.unclear.append(item)
         elif item.counted or item.usual or item.reading.match.fit > Fit.NONE:
+            self._steps += 1
             self.failed.append(item)
+        else:
+            self.unknown.append(item)
 
     # --- less -------------------------------------------------------------------------------------
 
@@ -349,11 +358,13 @@ class WorkingOrder:
             return
         made = bounded(score(item.reading, item, in_draft=sku in self.draft), entry, quantity)
         made = made if onto is None else made.onto(onto.score)
+        self._steps += 1
         self.lines[sku] = WorkLine(quantity, made)
         self.touched.pop(sku, None)  # so that the line last spoken of stands last
         self.touched[sku] = ((item.start, item.end), made)
 
     def _drop(self, sku: str, item: Item) -> None:
+        self._steps += 1
         self.lines.pop(sku)
         self.touched[sku] = ((item.start, item.end), score(item.reading, item, in_draft=sku in self.draft))
 
@@ -381,6 +392,13 @@ class WorkingOrder:
 def _plain(quantity: Decimal) -> Decimal:
     """Without trailing zeros and without an exponent."""
     return Decimal(f"{quantity.normalize():f}")
+
+
+def _is_lost(item: Item) -> bool:
+    """Whether an item that did nothing asks for an amount; what is denied or taken off gives nothing."""
+    sure = any(not amount.weak or amount.halves for amount in item.wish.amounts)
+    idle = item.denied or item.usual or item.cue in {"remove", "less"}
+    return item.counted and sure and not idle
 
 
 def _opens_clause(item: Item) -> bool:

@@ -7,6 +7,7 @@ from tests.unit.ai.corner import told
 from tests.unit.ai.shop import cases
 
 SIGNS = {"add": "+", "set": "=", "remove": "-"}
+TABLES = ("corner_units.txt", "corner_halves.txt", "corner_lists.txt", "corner_clauses.txt")
 
 
 def done(extraction: Extraction) -> str:
@@ -20,28 +21,47 @@ def done(extraction: Extraction) -> str:
     )
 
 
-@pytest.mark.parametrize(("draft", "text", "expected", "open_words"), cases("corner_units.txt"))
-def test_units_and_packs(draft: str, text: str, expected: str, open_words: str) -> None:
-    """The named unit chooses the product, single pieces are pieces, and what may mean much more is asked."""
-    extraction = told(text, draft=draft)
-
-    assert done(extraction) == expected
-    assert " ; ".join(extraction.unmatched) == open_words
+def left_open(extraction: Extraction) -> str:
+    return " ; ".join(extraction.unmatched)
 
 
-@pytest.mark.parametrize(("draft", "text", "expected", "open_words"), cases("corner_halves.txt"))
-def test_halves_and_one_more(draft: str, text: str, expected: str, open_words: str) -> None:
-    """A half is never dropped, and "another" counts one."""
-    extraction = told(text, draft=draft)
-
-    assert done(extraction) == expected
-    assert " ; ".join(extraction.unmatched) == open_words
-
-
-@pytest.mark.parametrize(("draft", "text", "expected", "open_words"), cases("corner_lists.txt"))
-def test_lists(draft: str, text: str, expected: str, open_words: str) -> None:
-    """A number counts what its own line or list item names, and nothing else."""
+@pytest.mark.parametrize(
+    ("draft", "text", "expected", "open_words"), [row for table in TABLES for row in cases(table)]
+)
+def test_messages(draft: str, text: str, expected: str, open_words: str) -> None:
+    """The unit chooses the product, halves and list lines are read as they stand, and no clause vanishes."""
     extraction = told(*text.replace(r"\n", "\n").split(" // "), draft=draft)
 
     assert done(extraction) == expected
-    assert " ; ".join(extraction.unmatched) == open_words
+    assert left_open(extraction) == open_words
+
+
+@pytest.mark.parametrize(("draft", "text", "expected", "open_words", "intent"), cases("corner_changes.txt"))
+def test_changes(draft: str, text: str, expected: str, open_words: str, intent: str) -> None:
+    """A change behind a consent is done or stays open; one off is not all off; a refusal confirms nothing."""
+    extraction = told(text, draft=draft)
+
+    assert done(extraction) == expected
+    assert left_open(extraction) == open_words
+    assert extraction.intent == intent
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("20 eggs", "en"),
+        ("12 beers", "en"),
+        ("10 rice", "en"),
+        ("3 cervejas", "pt"),
+        ("12 ovos", "pt"),
+        ("12 huevos", "es"),
+        ("2 six de corona", "es"),
+        ("un cartón de modelo y dos de negra modelo", "es"),
+        ("3 red bull", "es"),
+    ],
+)
+def test_names_of_goods_tell_the_language(text: str, language: str) -> None:
+    """Short lists have no function words: names of goods and units decide; the hint where they do not."""
+    other = "pt" if language == "en" else "en"
+
+    assert told(text, hint=other if text != "3 red bull" else "es").language == language
