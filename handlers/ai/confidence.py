@@ -92,4 +92,8 @@ def _change(item: Item, *, in_draft: bool) -> float:
         return _CORRECTED
     if item.cue in {"instead", "replace", "replace_to"}:
         return _CHANGE
-    return _CHANGE if in_draft and item.cue is None and not item.more and not item.denied else 1.0
+    return (
+        _CHANGE
+        if in_draft and item.cue is None and not item.turned and not item.more and not item.denied
+        else 1.0
+    )

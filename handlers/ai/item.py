@@ -30,7 +30,8 @@ class Item:
     asked: bool = True
     lead: Role = Role.COMMA
     each: bool = False
-    turned: bool = False  # behind "pero", "but"
+    turned: bool = False  # behind "pero", "but", or "y" after a consent
+    contrary: bool = False  # behind "pero", "but"
     apart: bool = False  # amount and product stood on two lines, or a comma between them
 
     @property

@@ -70,6 +70,11 @@ _TELLING_LETTERS = frozenset("bfhjtwz")  # letters that abbreviate no function w
 _ABBREVIATION = 5  # letters of a unit that may end in a point: "unid."
 
 
+def is_but(norm: str, language: Language) -> bool:
+    """Whether the word opens a contrast: "pero", "but", and "mas" in Portuguese alone."""
+    return norm in LEXICON.cues["but"] or (norm == "mas" and language is Language.PT)
+
+
 class Annotator:
     """Gives every token of a burst its role for one catalogue."""
 
@@ -155,8 +160,10 @@ class Annotator:
 
     def _word(self, position: int) -> Piece | None:
         norm = self._norm(position)
-        if self._is_modal(position) or (norm == "mas" and self._language is Language.PT):
-            return None  # "mas" is "but" there
+        if self._is_modal(position):
+            return None
+        if is_but(norm, self._language):
+            return None if self._denies_behind(position) else Piece(Role.COMMA, position, position + 1, norm)
         if norm == "no" and self._is_number_sign(position):
             return None
         if norm == "leave" and self._leaves_out(position):
@@ -168,6 +175,11 @@ class Annotator:
             role, word = Role.WORD, norm
         known = role is not Role.WORD or self._is_catalogue_word(word) or word in LEXICON.concepts
         return Piece(role, position, position + 1, word, known=known) if role else None
+
+    def _denies_behind(self, position: int) -> bool:
+        """As in "cebolla pero no la morada", which still speaks of the onion."""
+        following = [self._norm(place) for place in range(position + 1, position + 3)]
+        return any(norm in LEXICON.cues["negation"] for norm in following)
 
     def _is_number_sign(self, position: int) -> bool:
         """As in "foil container no 8": "no" between a product's word and a printed number."""

@@ -251,6 +251,13 @@ class Reader:
             return True
         return before.kind is Kind.WORD and self._known(before.norm) and before.norm not in LEXICON.numbers
 
+    def is_size(self, amount: Amount) -> bool:
+        """As in "el de 25", "the 25 kg sack": a number without a product that says which, not how many."""
+        before = self._tokens[amount.start - 1].norm if amount.start else ""
+        if amount.unit is None:
+            return before in _OF
+        return amount.unit in _MEASURING and (before in _OF or before in LEXICON.articles)
+
     def _unit_word(self, amount: Amount | None) -> tuple[str, ...]:
         return () if amount is None or amount.unit_at is None else (self._tokens[amount.unit_at].norm,)
 

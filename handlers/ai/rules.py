@@ -22,7 +22,7 @@ from handlers.ai.pieces import Annotator, Piece, Role
 from handlers.ai.readings import Reader
 from handlers.ai.sentences import Purpose, Sentence, read_sentences
 from handlers.ai.text import MESSAGE_BREAK, Kind, Token, tokenize
-from handlers.ai.turning import turning_points, with_turns
+from handlers.ai.turning import read_turns
 from handlers.ai.types import Band, Extraction, ExtractionRequest, Intent, Operation, OperationKind
 from handlers.ai.understanding import Understanding
 from handlers.ai.wanted import was_wanted
@@ -105,11 +105,11 @@ def _read(request: ExtractionRequest, catalogue: IndexedCatalogue) -> Understand
     near = frozenset(line.sku for line in request.draft)
     items = Assembler(reader, near).assemble(parts, _questions(parts, sentences))
     order = WorkingOrder.open(catalogue, reader, request.draft)
-    turns = tuple(turning_points(tokens, language))
+    turns = read_turns(tokens, language)
     read = Understanding(tuple(tokens), "", language, sentences, days, tuple(items), order, turns)
     plain = any(item.reading.amount is not None and not item.reading.amount.weak for item in items)
     meant = [item for item in items if item.asked and (plain or _is_meant(item, read))]
-    order.apply(with_turns(meant, read.turns, sentences))
+    order.apply(turns.mark(meant, sentences))
     return replace(
         read, rest=_rest(request, written, len(tokens), ordered=bool(order.touched or order.failed))
     )
@@ -148,7 +148,7 @@ def _questions(parts: Sequence[Part], sentences: Sequence[Sentence]) -> frozense
 
 
 def _moves(read: Understanding) -> bool:
-    turned = any(day.start > turn for day in read.days for turn in read.turns)
+    turned = any(day.start > turn for day in read.days for turn in read.turns.all)
     return turned or any(token.norm in _CHANGING for token in read.tokens)
 
 
@@ -208,10 +208,11 @@ def _operation(request: ExtractionRequest, read: Understanding, change: Change, 
 def _unmatched(request: ExtractionRequest, read: Understanding) -> tuple[str, ...]:
     order = read.order
     open_items = [i for i in (*order.failed, *order.unknown) if was_wanted(i, read)] + order.unclear
+    places = [(_opening(item, read), item.end) for item in open_items]
+    if request.draft:
+        places += read.turns.held_back(read.tokens, read.items, read.sentences)
     spans = [
-        span
-        for item in sorted(open_items, key=lambda item: item.start)
-        if (span := span_text(request.texts, read.tokens, _opening(item, read), item.end))
+        span for start, end in sorted(places) if (span := span_text(request.texts, read.tokens, start, end))
     ]
     return tuple(dict.fromkeys([*spans, *([read.rest] if read.rest else [])]))
 
@@ -221,7 +222,7 @@ def _opening(item: Item, read: Understanding) -> int:
     begin = item.start
     if item not in read.order.unclear:
         return begin
-    while begin and begin - 1 not in read.turns and _leads(read.tokens[begin - 1]):
+    while begin and begin - 1 not in read.turns.all and _leads(read.tokens[begin - 1]):
         begin -= 1
     return begin
 

@@ -7,6 +7,7 @@ from handlers.ai.dates import DateMention
 from handlers.ai.item import Item
 from handlers.ai.sentences import Sentence
 from handlers.ai.text import Token
+from handlers.ai.turning import Turns
 from handlers.ai.types import Language
 from handlers.ai.working import WorkingOrder
 
@@ -24,7 +25,7 @@ class Understanding:
     days: tuple[DateMention, ...]
     items: tuple[Item, ...]
     order: WorkingOrder
-    turns: tuple[int, ...]
+    turns: Turns
 
     def sentence_of(self, item: Item) -> Sentence | None:
         """The sentence that the item begins in."""

@@ -116,13 +116,14 @@ class WorkingOrder:
             sku = reading.entry.product.sku
             held = self.lines.get(sku)
             if held is None or self._sets(item):
-                self._put(sku, reading.quantity, item)
+                doubtful = held is not None and item.contrary and item.cue is None
+                self._put(sku, reading.quantity, replace(item, apart=item.apart or doubtful))
             else:
                 self._put(sku, held.quantity + reading.quantity, item, held)
 
     def _changes(self, item: Item) -> bool:
         """Whether an item without an amount speaks of the open draft."""
-        if not self.draft:
+        if not self.draft or item.more:
             return False
         entry = item.reading.entry
         other = entry is not None and entry.product.sku not in self.lines and not item.reading.context
@@ -131,13 +132,15 @@ class WorkingOrder:
 
     def _sets(self, item: Item) -> bool:
         """Whether the amount is the new one: said so, or corrected; "more" always adds."""
-        return not item.more and (item.cue in {"set", "replace"} or item.correction)
+        said = item.cue in {"set", "replace"} or item.correction
+        return not item.more and (said or (item.contrary and bool(self.draft)))
 
     def _recount_only(self, item: Item) -> None:
         """An amount without a product ("12 kg instead") means the only line of the draft."""
         amount = item.wish.amounts[0]
         if (
             self._touched_line() is None
+            or self.reader.is_size(amount)
             or (amount.weak and not (item.cue or item.more))
             or not (item.cue or item.correction or item.more or len(self.draft) == 1)
         ):
