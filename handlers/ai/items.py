@@ -232,11 +232,14 @@ class Assembler:
             amounts=(*last.wish.amounts, *wish.amounts),
         )
         together = self._read(joined, part, upto=len(self._items) - 1)
-        if together.entry is None or together.quantity is None or together.partial or together.context:
+        settles = together.entry is not None and together.quantity is not None and not together.against_unit
+        if not settles or together.partial or together.context:
             return False
         bare = all(a.unit is None for a in (*part.amounts, *last.wish.amounts))
         if bare and all(a.value >= LIKE_SIZE for a in part.amounts):
             return False  # "copos 200 e 300": two sizes
+        if last.reading.quantity is not None and part.pieces[0].role is Role.UNIT:
+            return False  # "leche 9, cajas 1": no litre
         settled = last.reading.quantity is not None and together.amount is not last.reading.amount
         if settled and not self._was_size(last, part):
             return False
@@ -392,12 +395,17 @@ class Assembler:
         )
 
     def _own_reading(self, wish: Wish, part: Part) -> Reading:
-        """The reading; an amount alone ("coca 5, 10 cajas") does not count a product a second time."""
+        """The reading; an amount alone counts no product a second time ("coca 5, 10 cajas"), and another one
+        of the same words only by its own unit ("5 bolsas de azúcar y 2 costales").
+        """
         reading = self._read(wish, part)
         wordless = not wish.words and not wish.heard and len(wish.amounts) == 1
         said = part.more or part.cue is not None or part.correction or part.each
+        if reading.entry is None or not reading.context or not wordless or said:
+            return reading
         again = any(item.counted and item.reading.entry == reading.entry for item in self._items)
-        return NO_READING if wordless and reading.context and again and not said else reading
+        own = sale_class(reading.entry) == wish.amounts[0].unit
+        return reading if own and not again else NO_READING
 
     def _inherited_cue(self, part: Part, wish: Wish) -> str | None:
         """As in "quita el ajo y la papa", "el ajo que sean 2 y la papa 6": a cue holds for what is joined

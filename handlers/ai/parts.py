@@ -247,8 +247,11 @@ _PARTING = frozenset({Role.COMMA, Role.STOP, Role.BREAK, Role.COLON})
 
 
 def _labels(run: Sequence[Piece], pieces: Sequence[Piece], behind: int) -> bool:
-    """As in "Sabritas: 50", "Garrafón: 10": words and nothing but their amount behind the colon."""
-    told = bool(run) and all(piece.role in {Role.WORD, Role.UNIT} for piece in run)
+    """As in "Sabritas: 50", "Garrafón: 10", "Coca 600 ml: 3": a product and nothing but its amount behind the
+    colon.
+    """
+    told = bool(run) and all(piece.role in {Role.WORD, Role.UNIT, Role.AMOUNT} for piece in run)
+    told = told and run[0].role is not Role.AMOUNT
     end = next((i for i in range(behind, len(pieces)) if pieces[i].role in _PARTING), len(pieces))
     return told and end == behind + 1 and pieces[behind].role is Role.AMOUNT
 

@@ -23,6 +23,7 @@ from handlers.ai.types import Language
 
 _MEASURING = frozenset({None, "ml", "cl", "l", "g", "kg", "cm", "m", "oz", "inch"})
 _OF = frozenset({"de", "of", "do", "da", "dos", "das", "del"})
+_SIZE_OPENERS = frozenset({"de", "del", "da", "do", "of", "en", "em", "the", "no", "nro"})
 _CONTAINERS = frozenset({"can", "bottle", "keg", "jug", "pet"})
 _CARRIED = frozenset(
     {"box", "kg", "bunch", "pack", "bag", "piece", "container", "roll", "jug", "bucket", "keg"}
@@ -203,7 +204,7 @@ class Reader:
             found,
             amount,
             amount.unit if amount else None,
-            like_size=bool(sizes) and self._like_size(amount),
+            like_size=bool(sizes) and (self._like_size(amount) or _is_measured_beside(amount, sizes)),
             by_unit=plain.entry is None and found.entry is not None,
             unheeded=bool(wish.rejected) and not query.rejected,
         )
@@ -211,7 +212,10 @@ class Reader:
             return reading
         if self._is_printed(amount, found.entry):
             return replace(reading, amount=None, unit=None)
-        return self._counted(reading, found.entry, wish, carried)
+        reading = self._counted(reading, found.entry, wish, carried)
+        if reading.like_size and amount.unit is None and amount.value >= LIKE_SIZE:
+            return replace(reading, quantity=None)  # "sprite 600: 2" are no 600 pieces of the 2 L
+        return reading
 
     def _sold_so(self, found: Match, query: Query) -> Match:
         """As in "3 costales de azúcar": of several sugars the only one that is sold in that unit."""
@@ -247,7 +251,7 @@ class Reader:
         if amount is None or amount.unit is not None or amount.start == 0:
             return False
         before = self._tokens[amount.start - 1]
-        if before.norm in {"de", "del", "da", "do", "of", "en", "em", "the"}:
+        if before.norm in _SIZE_OPENERS:
             return True
         return before.kind is Kind.WORD and self._known(before.norm) and before.norm not in LEXICON.numbers
 
@@ -291,14 +295,26 @@ class Reader:
             quantity=to_sale_units(entry, amount, unit),
             carried=inherited,
             against_unit=own is not None and self._other_unit(amount, entry, wish),
-            bare=unit is None and not amount.dozens and is_ambiguous_count(entry, amount.value),
+            bare=self._is_open(amount, entry, unit, inherited=inherited),
         )
+
+    def _is_open(self, amount: Amount, entry: Entry, unit: str | None, *, inherited: bool) -> bool:
+        """Whether the number may count pieces or packs: it has no unit, or one of pieces from the line before."""
+        if inherited:
+            packed = unit == "piece" and entry.product.pack_size is not None
+            return packed and self._following(amount) not in _OF  # "24 latas de coca y 24 de sprite" is clear
+        return unit is None and not amount.dozens and is_ambiguous_count(entry, amount.value)
 
     def _other_unit(self, amount: Amount, entry: Entry, wish: Wish) -> bool:
         """Whether a container was named that the product is not sold in, and no size said which is meant."""
         said = self._unit_word(amount) or tuple(w for w in wish.units if not self._prints(entry, w))
         sized = any(a is not amount and entry.has_size(_size(a)) for a in wish.amounts)
-        return not sized and any((kind := unit_kind(word)) and contradicts(entry, kind) for word in said)
+        if sized:  # "3 sacks of the 25 kg flour" are as good as bags, but jugs are not
+            said = tuple(word for word in said if LEXICON.units.get(word) != sale_class(entry))
+        return any((kind := unit_kind(word)) and contradicts(entry, kind) for word in said)
+
+    def _following(self, amount: Amount) -> str:
+        return self._tokens[amount.end].norm if amount.end < len(self._tokens) else ""
 
     def _prints(self, entry: Entry, word: str) -> bool:
         return bool(entry.words & set(self._matcher.concepts(word)))
@@ -318,9 +334,8 @@ class Reader:
         )
         if other is not None:
             return other
-        following = self._tokens[amount.end].norm if amount.end < len(self._tokens) else ""
         single = any(word in LEXICON.singles for word in (*wish.heard, *wish.words))
-        return "piece" if single and entry.product.pack_size and following not in _OF else None
+        return "piece" if single and entry.product.pack_size and self._following(amount) not in _OF else None
 
     def _names_product(self, reading: Reading, entry: Entry, unit: str) -> bool:
         """As in "10 cajas de pizza 30": the container is part of the product's name and counts nothing."""
@@ -352,6 +367,12 @@ def _amount_choices(
             yield replace(chosen, unit=None, unit_at=None), others, (chosen.unit,)
     measures = tuple(_size(a) for a in amounts if a.unit in _MEASURING or a.unit is None)
     yield None, measures, ()
+
+
+def _is_measured_beside(amount: Amount | None, sizes: Sequence[Size]) -> bool:
+    """As in "Harina bolsa 25 kg: 1": the measured number is printed rather than the bare one."""
+    measured = amount is not None and amount.unit in _MEASURING - {None}
+    return measured and any(size.measure is None and not size.packs for size in sizes)
 
 
 def _same_pack(amount: Amount, chosen: Amount) -> bool:
