@@ -213,9 +213,18 @@ class Reader:
         if self._is_printed(amount, found.entry):
             return replace(reading, amount=None, unit=None)
         reading = self._counted(reading, found.entry, wish, carried)
-        if reading.like_size and amount.unit is None and amount.value >= LIKE_SIZE:
-            return replace(reading, quantity=None)  # "sprite 600: 2" are no 600 pieces of the 2 L
+        if self._counts_nothing(reading, amount, (*wish.words, *wish.units)):
+            return replace(reading, quantity=None)
         return reading
+
+    def _counts_nothing(self, reading: Reading, amount: Amount, words: tuple[str, ...]) -> bool:
+        """As in "sprite 600: 2", which are no 600 pieces of the 2 L, and "azúcar de 25 kg": printed there."""
+        bare = reading.like_size and amount.unit is None and amount.value >= LIKE_SIZE
+        opener = self._tokens[amount.start - 1].norm if amount.start > 1 else ""
+        printed = amount.unit in _MEASURING - {None} and opener in _OF and not amount.halves
+        named = printed and self._tokens[amount.start - 2].norm in {*words, *LEXICON.units}
+        entry = reading.entry
+        return bare or (named and entry is not None and sale_class(entry) not in {"kg", "l"})
 
     def _sold_so(self, found: Match, query: Query) -> Match:
         """As in "3 costales de azúcar": of several sugars the only one that is sold in that unit."""
@@ -287,6 +296,8 @@ class Reader:
             own = self._implied_unit(amount, entry, wish)
             unit = own or _fitting_unit(entry, carried)
             inherited = unit is not None and own is None
+        elif any(sells_by(entry, unit_kind(word) or "") for word in self._unit_word(amount)):
+            unit = own = sale_class(entry)  # "bulto" is a sack where the product is sold in sacks
         elif self._names_product(reading, entry, unit):
             unit = own = None
         return replace(
