@@ -7,7 +7,7 @@ from handlers.ai.parts import Part, is_pure_size
 from handlers.ai.pieces import Role
 from handlers.ai.readings import Reading, Wish
 
-RELATIVE = frozenset({"remove", "double", "triple", "half", "less", "replace", "instead"})
+RELATIVE = frozenset({"remove", "remove_it", "double", "triple", "half", "less", "replace", "instead"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -458,5 +458,9 @@ class Assembler:
         return tuple(said)
 
     def _carried(self, place: int) -> str | None:
-        named = (self._items[i] for i in range(place - 1, -1, -1) if self._items[i].named)
-        return next((unit for item in named if (unit := item.reading.unit)), None)
+        said = (
+            item
+            for item in reversed(self._items[:place])
+            if item.named and (item.wish.units or any(a.unit for a in item.wish.amounts))
+        )
+        return next((unit for item in said if (unit := item.reading.unit)), None)

@@ -246,9 +246,14 @@ class NumberReader:
         if self._norm(position) not in _ANOTHER:
             return None
         said = self._unit(position + 1) is not None or self._norm(position + 1) in _OF_MORE
+        said = said or (self._norm(position - 1) in _COUNT_CUES and self._closes(position + 1))
         if not said and not self._names_goods(position + 1):
             return None
         return Amount(position, position + 1, Decimal(1), weak=not said, extra=True)
+
+    def _closes(self, position: int) -> bool:
+        following = self._tokens[position] if position < len(self._tokens) else None
+        return following is None or following.kind is Kind.SEP or following.norm in LEXICON.polite
 
     def _names_goods(self, position: int) -> bool:
         following = self._tokens[position] if position < len(self._tokens) else None

@@ -13,7 +13,7 @@ from handlers.ai.text import Token
 _CONTENT = frozenset({Role.WORD, Role.AMOUNT})
 _OWN = _CONTENT | {Role.UNIT, Role.USUAL, Role.HALF}
 _PURE_SIZES = frozenset({"ml", "cl", "cm", "m", "oz", "inch"})
-_OWN_PART = frozenset({"instead", "replace", "remove", "double", "triple", "half"})
+_OWN_PART = frozenset({"instead", "replace", "remove", "remove_it", "double", "triple", "half"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,14 +303,15 @@ def _cue(cues: Sequence[str]) -> str | None:
     """The strongest cue of a part: "quita la mitad" halves, "mejor 8 más" sets."""
     for cue in (
         "keep",
-        "part",
         "instead",
         "replace_to",
         "replace",
         "double",
         "triple",
         "half",
+        "part",
         "less",
+        "remove_it",
         "remove",
         "set",
         "raise",

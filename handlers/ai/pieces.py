@@ -55,6 +55,7 @@ _CUES = (
     "part",
     "instead",
     "replace",
+    "remove_it",
     "remove",
     "raise",
     "lower",

@@ -38,6 +38,10 @@ _CHANGING = (
     LEXICON.cues["set"] | LEXICON.cues["replace"] | LEXICON.cues["instead"] | {"move", "pasa", "passa"}
 ) - {"fica", "just", "only"}
 _PARTING = LEXICON.cues["correction"] | LEXICON.cues["negation"] | {"mejor", "melhor"}
+_TRAILING = frozenset().union(*(LEXICON.cues[name] for name in ("less", "more", "remove", "besides"))) - {
+    "y",
+    "e",
+}
 _DATED = frozenset({Intent.BUY, Intent.MODIFY, Intent.CONFIRM})
 
 
@@ -208,7 +212,7 @@ def _operation(request: ExtractionRequest, read: Understanding, change: Change, 
 def _unmatched(request: ExtractionRequest, read: Understanding) -> tuple[str, ...]:
     order = read.order
     open_items = [i for i in (*order.failed, *order.unknown) if was_wanted(i, read)] + order.unclear
-    places = [(_opening(item, read), item.end) for item in open_items]
+    places = [_place(item, read) for item in open_items]
     if request.draft:
         places += read.turns.held_back(read.tokens, read.items, read.sentences)
     spans = [
@@ -217,14 +221,16 @@ def _unmatched(request: ExtractionRequest, read: Understanding) -> tuple[str, ..
     return tuple(dict.fromkeys([*spans, *([read.rest] if read.rest else [])]))
 
 
-def _opening(item: Item, read: Understanding) -> int:
-    """Where the words of a change that nobody could tell begin: with "quítale", not with "una" alone."""
-    begin = item.start
+def _place(item: Item, read: Understanding) -> tuple[int, int]:
+    """The words of an open item; of a change that nobody could tell with its verb: "quítale una", "one less"."""
+    begin, end = item.start, item.end
     if item not in read.order.unclear:
-        return begin
+        return begin, end
     while begin and begin - 1 not in read.turns.all and _leads(read.tokens[begin - 1]):
         begin -= 1
-    return begin
+    while end < len(read.tokens) and read.tokens[end].norm in _TRAILING:
+        end += 1
+    return begin, end
 
 
 def _leads(token: Token) -> bool:

@@ -95,7 +95,7 @@ class WorkingOrder:
             self.unclear += [item] if item.counted else []
         elif item.cue == "part":
             self._divide(item)
-        elif item.denied or item.cue in {"remove", "less", "half", "double", "triple"}:
+        elif item.denied or item.cue in {"remove", "remove_it", "less", "half", "double", "triple"}:
             self._reduce(item)
         else:
             self._place(item)
@@ -138,12 +138,12 @@ class WorkingOrder:
     def _recount_only(self, item: Item) -> None:
         """An amount without a product ("12 kg instead") means the only line of the draft."""
         amount = item.wish.amounts[0]
-        if (
-            self._touched_line() is None
-            or self.reader.is_size(amount)
-            or (amount.weak and not (item.cue or item.more))
-            or not (item.cue or item.correction or item.more or len(self.draft) == 1)
-        ):
+        said = bool(item.cue or item.more)
+        sure = said or (not amount.weak and (item.correction or len(self.draft) == 1))
+        if self._touched_line() is None and said and self.draft:
+            self.unclear.append(item)
+            return
+        if self._touched_line() is None or self.reader.is_size(amount) or not sure:
             self._fail(item)
             return
         sku = self._touched_line() or ""
@@ -216,7 +216,8 @@ class WorkingOrder:
             return entry.product.sku if entry.product.sku in self.lines else self._named_line(item)
         if item.wish.words:
             return self._named_line(item)
-        return next(iter(self.lines)) if len(self.lines) == 1 and not item.denied else None
+        said = item.counted or item.cue not in {"remove", "less"}  # "yes, but less": how much?
+        return next(iter(self.lines)) if len(self.lines) == 1 and said and not item.denied else None
 
     def _named_line(self, item: Item) -> str | None:
         near = frozenset(self.lines)
@@ -400,7 +401,7 @@ def _plain(quantity: Decimal) -> Decimal:
 def _is_lost(item: Item) -> bool:
     """Whether an item that did nothing asks for an amount; what is denied or taken off gives nothing."""
     sure = any(not amount.weak or amount.halves for amount in item.wish.amounts)
-    idle = item.denied or item.usual or item.cue in {"remove", "less"}
+    idle = item.denied or item.usual or item.cue in {"remove", "remove_it", "less"}
     return item.counted and sure and not idle
 
 
