@@ -32,6 +32,7 @@ class Item:
     each: bool = False
     turned: bool = False  # behind "pero", "but", or "y" after a consent
     contrary: bool = False  # behind "pero", "but"
+    agreed: bool = False  # in a sentence that agrees to the order
     apart: bool = False  # amount and product stood on two lines, or a comma between them
 
     @property

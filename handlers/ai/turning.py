@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from handlers.ai.item import Item
-from handlers.ai.lexicon import LEXICON
+from handlers.ai.lexicon import INTENTS, LEXICON
+from handlers.ai.matching import Fit
 from handlers.ai.pieces import is_but
 from handlers.ai.sentences import Sentence
 from handlers.ai.text import Kind, Token
@@ -26,14 +27,24 @@ class Turns:
         return self.contrary | self.further
 
     def mark(self, items: Sequence[Item], sentences: Sequence[Sentence]) -> list[Item]:
-        """The items, those behind a turn of their own sentence marked."""
-        return [self._marked(item, *_range_of(item, sentences)) for item in items]
+        """The items, those behind a turn of their own sentence, or in one that agrees, marked."""
+        return [self._marked(item, _sentence_of(item, sentences)) for item in items]
 
-    def _marked(self, item: Item, begin: int, end: int) -> Item:
-        contrary = any(begin <= point < item.start for point in self.contrary)
-        further = any(begin <= point < item.start for point in self.further)
-        besides = contrary and any(begin <= point < end for point in self.besides)
-        return replace(item, turned=contrary or further, contrary=contrary, more=item.more or besides)
+    def _marked(self, item: Item, sentence: Sentence | None) -> Item:
+        if sentence is None:
+            return item
+        before, inside = range(sentence.start, item.start), range(sentence.start, sentence.end)
+        contrary = any(point in before for point in self.contrary)
+        further = any(point in before for point in self.further)
+        besides = any(point in inside for point in self.besides)
+        telling = item.counted or item.cue is not None or item.reading.match.fit > Fit.NONE
+        return replace(
+            item,
+            turned=contrary or (further and (telling or besides)),
+            contrary=contrary,
+            more=item.more or (contrary and besides),
+            agreed=not further and INTENTS.any("confirm", sentence.words),
+        )
 
     def held_back(
         self, tokens: Sequence[Token], items: Sequence[Item], sentences: Sequence[Sentence]
@@ -60,9 +71,8 @@ def read_turns(tokens: Sequence[Token], language: Language) -> Turns:
     return Turns(frozenset(contrary), frozenset(further), frozenset(besides))
 
 
-def _range_of(item: Item, sentences: Sequence[Sentence]) -> tuple[int, int]:
-    found = next((s for s in sentences if s.start <= item.start < s.end), None)
-    return (found.start, found.end) if found else (item.start, item.end)
+def _sentence_of(item: Item, sentences: Sequence[Sentence]) -> Sentence | None:
+    return next((s for s in sentences if s.start <= item.start < s.end), None)
 
 
 def _follows_consent(tokens: Sequence[Token], place: int) -> bool:

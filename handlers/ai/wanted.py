@@ -74,7 +74,7 @@ def _is_asked_by_verb(item: Item, read: Understanding) -> bool:
     while place >= 0 and read.tokens[place].norm in LEXICON.articles:
         place -= 1
     verb = read.tokens[place].norm if place >= 0 else ""
-    beside = bool(read.order.touched) and verb in LEXICON.wish
+    beside = bool(read.order.touched or read.order.draft) and verb in LEXICON.wish
     added = bool(read.order.draft) and verb in LEXICON.cues["add"]
     named = read.tokens[item.start].capital and not added
     return bool(words) and (beside or added) and not named and not words[0].endswith(_INFINITIVES)

@@ -113,13 +113,19 @@ class WorkingOrder:
         elif reading.entry is None or reading.quantity is None:
             self._fail(item)
         else:
-            sku = reading.entry.product.sku
-            held = self.lines.get(sku)
-            if held is None or self._sets(item):
-                doubtful = held is not None and item.contrary and item.cue is None
-                self._put(sku, reading.quantity, replace(item, apart=item.apart or doubtful))
-            else:
-                self._put(sku, held.quantity + reading.quantity, item, held)
+            self._count(reading.entry.product.sku, reading.quantity, item)
+
+    def _count(self, sku: str, quantity: Decimal, item: Item) -> None:
+        held = self.lines.get(sku)
+        said_again = sku in self.draft and item.cue is None and not item.more and not item.correction
+        if held is not None and said_again and item.agreed and quantity == held.quantity:
+            self._steps += 1  # "sí, 3 cajas de coca" agrees to the three that are there
+            return
+        item = replace(item, apart=item.apart or said_again)
+        if held is None or self._sets(item):
+            self._put(sku, quantity, item)
+        else:
+            self._put(sku, held.quantity + quantity, item, held)
 
     def _changes(self, item: Item) -> bool:
         """Whether an item without an amount speaks of the open draft."""
@@ -133,7 +139,7 @@ class WorkingOrder:
     def _sets(self, item: Item) -> bool:
         """Whether the amount is the new one: said so, or corrected; "more" always adds."""
         said = item.cue in {"set", "replace"} or item.correction
-        return not item.more and (said or (item.contrary and bool(self.draft)))
+        return not item.more and (said or ((item.contrary or item.agreed) and bool(self.draft)))
 
     def _recount_only(self, item: Item) -> None:
         """An amount without a product ("12 kg instead") means the only line of the draft."""
