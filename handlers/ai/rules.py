@@ -113,7 +113,7 @@ def _read(request: ExtractionRequest, catalogue: IndexedCatalogue) -> Understand
     read = Understanding(tuple(tokens), "", language, sentences, days, tuple(items), order, turns)
     plain = any(item.reading.amount is not None and not item.reading.amount.weak for item in items)
     meant = [item for item in items if item.asked and (plain or _is_meant(item, read))]
-    order.apply(turns.mark(meant, sentences))
+    order.apply(turns.mark(meant, sentences) if request.draft else meant)
     return replace(
         read, rest=_rest(request, written, len(tokens), ordered=bool(order.touched or order.failed))
     )

@@ -11,6 +11,7 @@ from handlers.ai.sentences import Sentence
 from handlers.ai.text import Kind, Token
 from handlers.ai.types import Language
 
+_FEW = 5  # words of a consent
 _HOLDING = LEXICON.cues["negation"] | LEXICON.cues["correction"]
 
 
@@ -76,7 +77,11 @@ def _sentence_of(item: Item, sentences: Sequence[Sentence]) -> Sentence | None:
 
 
 def _follows_consent(tokens: Sequence[Token], place: int) -> bool:
-    """As in "sí, y otra de corona": nothing but politeness stands before."""
-    before = tokens[:place]
-    said = [token.norm for token in before if token.kind is not Kind.SEP]
-    return bool(said) and all(norm in LEXICON.polite or norm in LEXICON.function for norm in said)
+    """As in "sí, y otra de corona", "perfecto, y además …": nothing but a consent or politeness before."""
+    before = [token for token in tokens[:place] if token.kind is not Kind.SEP]
+    if not before or any(token.kind is Kind.NUM for token in before):
+        return False
+    if all(token.norm in LEXICON.polite or token.norm in LEXICON.function for token in before):
+        return True
+    words = " ".join(token.norm.replace("_", " ") for token in before)
+    return len(before) <= _FEW and INTENTS.any("confirm", words)
