@@ -304,7 +304,7 @@ def remove_data_dir(data_dir: Path) -> None:
         if not lock.acquire():
             raise DataFolderError(f"A server runs on {data_dir}; stop it before the folder is deleted.")
         place = folder.place()
-        if place:
+        if place and place.exists():  # a removal that was cut short has taken it already
             shutil.rmtree(place)
         shutil.rmtree(folder.path)
     finally:

@@ -1,4 +1,4 @@
-"""The long-running commands: serve and work. SIGINT and SIGTERM drain; a second one leaves at once."""
+"""The long-running commands: serve and work. SIGINT, SIGTERM and SIGHUP drain; a second one leaves at once."""
 
 import asyncio
 import contextlib
@@ -24,6 +24,7 @@ from gateway.settings import PREFIX, Settings, SettingsError
 
 Result = TypeVar("Result")
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CHILD_GRACE_SECONDS = 30.0
 _LINGER_SECONDS = (
     2.0  # after an early answer, such as 401: what the client still sends is read, so that it reads ours
@@ -34,7 +35,10 @@ _log = structlog.get_logger("waystation")
 
 @asynccontextmanager
 async def stop_signals() -> AsyncIterator[asyncio.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second one gets its default meaning back."""
+    """An event that the first SIGINT, SIGTERM or SIGHUP sets; the second one gets its default meaning back.
+
+    A hang-up that is ignored stays so: whoever starts us with `nohup` wants to leave the terminal.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -42,12 +46,13 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
         stop.set()
         loop.remove_signal_handler(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:
         yield stop
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 

@@ -46,6 +46,7 @@ class Child:
     async def start(cls, name: str, arguments: Sequence[str], surroundings: Surroundings) -> Self:
         """Starts ``waystation`` with ``arguments`` in a session of its own: a terminal's Ctrl-C is for us."""
         log = surroundings.folder / f"{name}.log"
+        log.touch(mode=0o600)
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *_command(arguments),

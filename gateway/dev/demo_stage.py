@@ -1,10 +1,9 @@
 """Where the demo plays: a throw-away folder with its own PostgreSQL, a provider, an integrator, processes."""
 
+import asyncio
 import base64
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from db.embedded import embedded_postgres, remove_data_dir
+from db.embedded import embedded_postgres
 from gateway.dev.children import Child, Surroundings
 from gateway.dev.choices import Break
+from gateway.dev.demo_folders import DATABASE, sweep, throw_away_folder
 from gateway.dev.demo_sandbox import DemoProvider
 from gateway.dev.management import ProviderLogin
 from gateway.dev.receiver import serve_receiver
@@ -71,7 +71,7 @@ class Stage:
 
     async def open_database(self) -> None:
         """Starts PostgreSQL in the folder, and opens a connection that sees all tenants and can only read."""
-        server = await self.stack.enter_async_context(embedded_postgres(self.folder / "postgres"))
+        server = await self.stack.enter_async_context(embedded_postgres(self.folder / DATABASE))
         self.admin_dsn = server.dsn
         self.secrets.add(server.dsn.partition("@")[0].rpartition(":")[2])
         read_only = {"default_transaction_read_only": "on", "application_name": "waystation_demo_reader"}
@@ -102,14 +102,10 @@ class Stage:
 @asynccontextmanager
 async def open_stage(broken: Break | None = None) -> AsyncIterator[Stage]:
     """The stage with its provider and integrator; at the end all is stopped and the folder removed."""
-    folder = Path(tempfile.mkdtemp(prefix="waystation-demo-"))
-    try:
+    await asyncio.to_thread(sweep)
+    with throw_away_folder() as folder:
         async with AsyncExitStack() as stack:
             yield await _set_up(folder, stack, broken)
-    finally:
-        if (folder / "postgres").exists():
-            remove_data_dir(folder / "postgres")
-        shutil.rmtree(folder)
 
 
 async def _set_up(folder: Path, stack: AsyncExitStack, broken: Break | None) -> Stage:

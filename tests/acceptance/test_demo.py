@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.dev.observing import observe
+
 STEPS = [
     *("database", "processes", "tenant", "burst", "confirmation", "english_sms", "retries"),
     *("forgery", "duplicates", "opt_out", "kill", "books", "drain"),
@@ -117,13 +119,39 @@ async def test_people_read_which_step_failed(run):
     assert "password" not in output
 
 
-async def test_interrupted_it_leaves_nothing_behind(run):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_interrupted_it_leaves_nothing_behind(run, number):
     process = await run.start()
     assert process.stdout is not None
     while b"processes" not in await process.stdout.readline():
         assert process.returncode is None
     if sys.platform == "linux":
         assert len(run.processes_left()) >= 3  # so that none afterwards means something
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     await asyncio.wait_for(process.communicate(), 25)
     assert process.returncode == 130
+
+
+async def test_killed_it_is_swept_by_the_next_one(run: Run):
+    """With the server's data, which root's demo keeps elsewhere where its account cannot reach the folder."""
+    process = await run.start()
+    assert process.stdout is not None
+    while b"processes" not in await process.stdout.readline():
+        assert process.returncode is None
+    (folder,) = run.folder.iterdir()
+    place_file = folder / "postgres" / "place"
+    place = Path(place_file.read_text()) if place_file.exists() else folder / "postgres"
+    assert (place / "cluster").exists()
+    process.kill()
+    await process.communicate()
+    assert folder.exists()
+
+    async def left() -> list[str]:
+        return run.processes_left()
+
+    await observe(left, lambda seen: not seen, "the killed demo's server to end", 20)
+    code, _, _ = await run.finish("--json", "--break", "migration")
+
+    assert code == 1
+    assert not folder.exists()
+    assert not place.exists()
