@@ -250,8 +250,12 @@ def simulate(
 
 @app.command()
 def extract(
-    catalogue: Annotated[Path, typer.Option(help="Catalogues by vertical, as JSON.")],
-    messages: Annotated[Path, typer.Option(help="One burst per line, as JSON lines.")],
+    catalogue: Annotated[
+        Path, typer.Option(help="Catalogues by name, as JSON (README, Orders out of a file).")
+    ],
+    messages: Annotated[
+        Path, typer.Option(help="One burst per line, as JSON lines; `vertical` names the catalogue.")
+    ],
     out: Annotated[Path, typer.Option(help="Where predictions go, as JSON lines.")],
     engine: Annotated[str, typer.Option(help="rules, openai or hybrid.")] = "rules",
 ) -> None:

@@ -20,7 +20,11 @@ from handlers import accounts
 _PATH = "/v1/channel-accounts"
 _ONE = f"{_PATH}/{{id}}"
 _TAG = "channel accounts"
-_CREDENTIALS = "The provider's secrets, write-only; their names depend on the provider."
+_CREDENTIALS = (
+    "The provider's secrets, write-only; their names depend on the provider. Of twilio: `account_sid` (AC and up to 62"
+    " letters and digits), `auth_token` (printable ASCII without blanks), and where wanted `auth_tokens_previous`"
+    " (a list of tokens), `messaging_service_sid` (MG…) and `signing_keys` (an object)."
+)
 
 
 class Account(Answer):

@@ -1,5 +1,6 @@
 """What the README says is true: its settings are all settings, its commands exist, its code runs."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from channels.registry import build_adapters
+from gateway.api.accounts import AccountCreate
+from gateway.api.endpoints import EndpointCreate
 from gateway.settings import RESERVED_NAMES, Settings
+from handlers.ai.files import extract_file
+from handlers.ai.rules import RulesEngine
 from handlers.webhooks.signing import new_secret, signature_headers
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +70,40 @@ def test_the_verification_example_accepts_ours_and_refuses_a_forgery():
     assert not is_genuine(secret, signature_headers("evt_1", int(time.time()) - 301, body, [secret]), body)
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(((?!http)[^)]+)\)", README))
+def test_the_examples_of_requests_are_taken_as_they_are_written():
+    bodies = [
+        json.loads(body)
+        for block in blocks("sh")
+        for body in re.findall(r"-d '(.*?)'", block, flags=re.DOTALL)
+    ]
+    account = AccountCreate.model_validate(bodies[0])
+    EndpointCreate.model_validate(bodies[1])
+
+    adapter = build_adapters()[account.provider]
+    assert adapter.validate_credentials(account.credentials)["auth_token"]
+    assert account.channel in adapter.channels
+    assert len(bodies) == 2
+
+
+def test_the_files_of_extract_give_what_is_written(tmp_path: Path):
+    catalogue, message, wanted = blocks("json")
+    (tmp_path / "catalogue.json").write_text(catalogue, encoding="utf-8")
+    (tmp_path / "messages.jsonl").write_text(message, encoding="utf-8")
+
+    done = extract_file(
+        tmp_path / "catalogue.json", tmp_path / "messages.jsonl", tmp_path / "out.jsonl", RulesEngine()
+    )
+
+    assert done == 1
+    assert json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8")) == json.loads(wanted)
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(((?!http|#)[^)]+)\)", README))
 def test_links_lead_somewhere(path: str):
     assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("anchor", re.findall(r"\]\(#([^)]+)\)", README))
+def test_links_within_the_page_lead_somewhere(anchor: str):
+    headings = re.findall(r"^#+ (.*)$", README, flags=re.MULTILINE)
+    assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
