@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.api.problems import malformed_body, too_large, unavailable
 
-DRAIN_SECONDS = 2.0  # what a body has left to arrive once the process ends
+DRAIN_SECONDS = 1.5  # what a body has left to arrive once the process ends
 _CHUNK = 65_536
 
 

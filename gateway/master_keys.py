@@ -25,7 +25,10 @@ def own_master_key(home: Path) -> Iterator[bytes]:
     it does not open. A key that was made a moment ago is taken away then: it would pass for the lost one.
     """
     path = home / FILE_NAME
-    made = _make_once(path)
+    try:
+        made = _make_once(path)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be made: {error.strerror}") from None
     try:
         yield _read(path)
     except KeysMissing as error:

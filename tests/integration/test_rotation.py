@@ -301,6 +301,10 @@ class TestTheFoldersOwnKey:
             use_own_key(tmp_path, KeysMissing(["ab12"]))
         assert use_own_key(tmp_path) == key
 
+    def test_where_it_cannot_be_made_that_is_told(self, tmp_path: Path):
+        with pytest.raises(SettingsError, match=r"master\.key cannot be made: No such file"):
+            use_own_key(tmp_path / "absent")
+
     @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"c2VjcmV0"])
     def test_a_broken_one_is_named(self, tmp_path: Path, content: bytes):
         (tmp_path / "master.key").write_bytes(content)
