@@ -2,52 +2,57 @@
 
 The decision falls when a socket is about to be dialled, on the very address that is dialled, so neither a
 second lookup nor a redirect can change it; names with one denied address among their answers are refused
-whole. No redirect is followed, nothing is decompressed, bodies are cut, and everything has a limit in time.
+whole, for each exchange anew. No redirect is followed, nothing is decompressed, bodies are cut, and everything
+has a limit in time.
 """
 
-import asyncio
+import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import ClientRequest, ClientTimeout, TCPConnector
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from aiohttp.client_reqrep import ClientResponse
 from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.tracing import Trace
 
-from channels.errors import DeliveryFault, EgressBlocked, FaultClass, GatewayError, UrlNotAllowed
+from channels.errors import (
+    DeliveryFault,
+    EgressBlocked,
+    FaultClass,
+    GatewayError,
+    LookupsBusy,
+    UrlNotAllowed,
+)
 from channels.networks import AddressPolicy, Network
-from channels.resolving import PoolResolver
+from channels.resolving import Addresses, Lookups, PoolResolver
 from channels.targets import Target, check_headers, target_of
 
 BODY_CAP = 64 * 1024
 FIRST_FINAL_STATUS = 200
 KEEP_ALIVE = 4.0  # seconds; under the 5 after which many servers (Node's default) close an idle connection
 DEFAULT_HEADERS: Mapping[str, str] = {"User-Agent": "Waystation/1", "Accept-Encoding": "identity"}
-LOOKUP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class EgressTimeouts:
-    """Seconds: for the whole exchange with its body, and for lookup, dialling and TLS together."""
+    """Seconds: for the exchange with its body, for dialling and TLS within it, and before it for the name's
+    lookup, and once more for the wait until that may begin.
+    """
 
     total: float = 15.0
     connect: float = 5.0
+    lookup: float = 5.0
 
-
-@dataclass(frozen=True, slots=True)
-class EgressTimings:
-    """Seconds since the start; ``dns`` and ``connect`` are 0 where a connection was used again."""
-
-    dns: float
-    connect: float
-    first_byte: float
-    total: float
+    @property
+    def longest(self) -> float:
+        """Nothing takes longer."""
+        return self.total + 2 * self.lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +64,16 @@ class EgressResponse:
     body: bytes = field(repr=False)
     truncated: bool
     address: str
-    timings: EgressTimings
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """What the connector learns about one exchange; it has no other way to tell the caller."""
+    """What the connector must know and learns about one exchange; there is no other way to tell it."""
 
     listed_only: bool
+    addresses: Addresses
     blocked: bool = False
     address: str = ""
-    dns: float = 0.0
-    connect: float = 0.0
 
 
 class _Refusal(OSError):
@@ -100,26 +103,29 @@ class EgressClient:
     ) -> None:
         self._policy = AddressPolicy(allow)
         self._body_cap = body_cap
-        self._monotonic = monotonic
-        self._resolver = _JudgingResolver(resolver or PoolResolver(), self._policy, monotonic)
+        self._lookups = Lookups(resolver or PoolResolver(), monotonic)
         self._session = aiohttp.ClientSession(
-            connector=_Connector(self._policy, self._resolver, ssl_context, connections, monotonic),
+            connector=_Connector(self._policy, ssl_context, connections),
             cookie_jar=aiohttp.DummyCookieJar(),  # tenants share the session, they must not share cookies
             auto_decompress=False,
             trust_env=False,
         )
 
-    async def check_url(self, url: str) -> None:
+    async def check_url(self, url: str, *, party: str = "") -> None:
         """For registration: raises UrlNotAllowed where the URL's form or one of its addresses is not allowed.
 
-        A name that does not resolve now is accepted; every later exchange judges again.
+        A name that cannot be resolved now is accepted; every later exchange judges again.
         """
         target = target_of(url)
         if target.listed_only and not self._policy.allow:
             raise UrlNotAllowed("Plain http and names of an inner network are not allowed.")
-        for address in await self._addresses(target):
-            if not self._policy.permits(address, listed_only=target.listed_only):
-                raise UrlNotAllowed("The URL's address is not allowed.")
+        try:
+            found = await self._look_up(target, party, EgressTimeouts())
+        except (DeliveryFault, LookupsBusy):
+            return
+        addresses = [target.address] if target.address else [result["host"] for result in found]
+        if not self._permits(addresses, target):
+            raise UrlNotAllowed("The URL's address is not allowed.")
 
     async def post(
         self,
@@ -127,10 +133,11 @@ class EgressClient:
         headers: Mapping[str, str],
         body: bytes,
         *,
+        party: str = "",
         timeouts: EgressTimeouts | None = None,
     ) -> EgressResponse:
         """One POST; see ``request``."""
-        return await self.request("POST", url, headers=headers, body=body, timeouts=timeouts)
+        return await self.request("POST", url, headers=headers, body=body, party=party, timeouts=timeouts)
 
     async def request(
         self,
@@ -139,18 +146,19 @@ class EgressClient:
         *,
         headers: Mapping[str, str],
         body: bytes | None = None,
+        party: str = "",
         timeouts: EgressTimeouts | None = None,
     ) -> EgressResponse:
-        """One exchange, never repeated; any status from 200 on is an answer, redirects too.
+        """One exchange, never repeated, for ``party`` (whose name servers may be slow at its own cost only).
 
-        Raises EgressBlocked (constant text, whatever the reason), HeaderNotAllowed, or DeliveryFault with its
-        class.
+        Any status from 200 on is an answer, redirects too, and whatever becomes of its body. Raises EgressBlocked
+        (constant text, whatever the reason), HeaderNotAllowed, DeliveryFault with its class, or LookupsBusy.
         """
         check_headers(headers)
-        target = self._judged(url)
-        attempt = _Attempt(target.listed_only)
-        token = _ATTEMPT.set(attempt)
         limits = timeouts or EgressTimeouts()
+        target = self._judged(url)
+        attempt = _Attempt(target.listed_only, await self._reachable(target, party, limits))
+        token = _ATTEMPT.set(attempt)
         try:
             return await self._exchange(method, target, {**DEFAULT_HEADERS, **headers}, body, limits, attempt)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -161,7 +169,7 @@ class EgressClient:
     async def aclose(self) -> None:
         """Closes every connection."""
         await self._session.close()
-        await self._resolver.close()
+        await self._lookups.close()
 
     def _judged(self, url: str) -> Target:
         try:
@@ -172,15 +180,29 @@ class EgressClient:
             raise EgressBlocked
         return target
 
-    async def _addresses(self, target: Target) -> list[str]:
-        if target.address is not None:
-            return [target.address]
+    async def _reachable(self, target: Target, party: str, limits: EgressTimeouts) -> Addresses:
+        """What a name resolves to; it is refused whole where one address is denied: an attack or a mistake."""
         try:
-            async with asyncio.timeout(LOOKUP_SECONDS):
-                found = await self._resolver.lookup(target.host, target.url.port or 0, socket.AF_UNSPEC)
-        except (OSError, TimeoutError, ValueError):
+            found = await self._look_up(target, party, limits)
+        except DeliveryFault:
+            if target.listed_only:  # that a name of the inner network does not exist is not told
+                raise EgressBlocked from None
+            raise
+        if not self._permits([result["host"] for result in found], target):
+            raise EgressBlocked
+        return found
+
+    def _permits(self, addresses: Iterable[str], target: Target) -> bool:
+        return all(self._policy.permits(address, listed_only=target.listed_only) for address in addresses)
+
+    async def _look_up(self, target: Target, party: str, limits: EgressTimeouts) -> Addresses:
+        """Nothing for a literal, which the socket's judgement is enough for. Raises DeliveryFault, LookupsBusy."""
+        if target.address is not None:
             return []
-        return [result["host"] for result in found]
+        try:
+            return await self._lookups.find(party, target.host, limits.lookup)
+        except (OSError, TimeoutError, ValueError):
+            raise DeliveryFault(FaultClass.DNS) from None
 
     async def _exchange(
         self,
@@ -191,49 +213,30 @@ class EgressClient:
         limits: EgressTimeouts,
         attempt: _Attempt,
     ) -> EgressResponse:
-        started = self._monotonic()
         timeout = ClientTimeout(total=limits.total, connect=limits.connect, sock_connect=limits.connect)
         async with self._session.request(
             method, target.url, headers=headers, data=body, timeout=timeout, allow_redirects=False
         ) as response:
-            first_byte = self._monotonic() - started
             if response.status < FIRST_FINAL_STATUS:
                 response.close()
                 raise DeliveryFault(FaultClass.PROTOCOL)
             excerpt, truncated = await _read(response, self._body_cap)
-            timings = EgressTimings(attempt.dns, attempt.connect, first_byte, self._monotonic() - started)
-            return EgressResponse(
-                response.status, response.headers, excerpt, truncated, attempt.address, timings
-            )
+            return EgressResponse(response.status, response.headers, excerpt, truncated, attempt.address)
 
 
-class _JudgingResolver(AbstractResolver):
-    """Refuses a name whole where one of its addresses is denied: that is an attack or a mistake."""
-
-    def __init__(
-        self, inner: AbstractResolver, policy: AddressPolicy, monotonic: Callable[[], float]
-    ) -> None:
-        self._inner = inner
-        self._policy = policy
-        self._monotonic = monotonic
-
-    async def lookup(self, host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
-        """The addresses, not judged; raises OSError."""
-        return await self._inner.resolve(host, port, family)
+class _FoundAddresses(AbstractResolver):
+    """Gives the connector what was looked up and judged for the exchange at hand."""
 
     async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        attempt = _ATTEMPT.get()
-        started = self._monotonic()
-        found = await self.lookup(host, port, family)
-        attempt.dns = self._monotonic() - started
-        if not all(self._policy.permits(result["host"], listed_only=attempt.listed_only) for result in found):
-            raise _Refusal
-        return found
+        self,
+        host: str,  # noqa: ARG002 - the exchange's own
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 - all were asked for
+    ) -> Addresses:
+        return [{**address, "port": port} for address in _ATTEMPT.get().addresses]
 
     async def close(self) -> None:
-        await self._inner.close()
+        """Holds nothing."""
 
 
 class _Connector(TCPConnector):
@@ -242,23 +245,16 @@ class _Connector(TCPConnector):
     Scheme and host are in the key of a connection: one made for the allow list serves no other target.
     """
 
-    def __init__(
-        self,
-        policy: AddressPolicy,
-        resolver: AbstractResolver,
-        ssl_context: ssl.SSLContext | None,
-        connections: int,
-        monotonic: Callable[[], float],
-    ) -> None:
+    def __init__(self, policy: AddressPolicy, ssl_context: ssl.SSLContext | None, connections: int) -> None:
         super().__init__(
-            resolver=resolver,
+            resolver=_FoundAddresses(),
+            use_dns_cache=False,  # it would share one tenant's addresses with others, and its failures, too
             ssl=ssl_context or True,
             limit=connections,
             keepalive_timeout=KEEP_ALIVE,
             socket_factory=self._socket,
         )
         self._policy = policy
-        self._monotonic = monotonic
 
     async def connect(
         self,
@@ -266,12 +262,9 @@ class _Connector(TCPConnector):
         traces: list[Trace],
         timeout: ClientTimeout,  # noqa: ASYNC109 - the base's signature
     ) -> Connection:
-        attempt = _ATTEMPT.get()
-        started = self._monotonic()
         connection = await super().connect(req, traces, timeout)
-        attempt.connect = self._monotonic() - started
         peer = connection.transport.get_extra_info("peername") if connection.transport else None
-        attempt.address = str(peer[0]) if peer else ""
+        _ATTEMPT.get().address = str(peer[0]) if peer else ""
         return connection
 
     def _socket(self, candidate: AddrInfoType) -> socket.socket:
@@ -288,24 +281,21 @@ def _refusal(attempt: _Attempt) -> _Refusal:
 
 
 async def _read(response: ClientResponse, cap: int) -> tuple[bytes, bool]:
-    """The body up to the cap, and whether it was cut; a cut connection is not used again."""
-    body = bytearray()
-    while len(body) <= cap:
-        chunk = await response.content.read(cap + 1 - len(body))
-        if not chunk:
-            return bytes(body), False
-        body += chunk
-    response.close()
-    return bytes(body[:cap]), True
+    """The body up to the cap, and whether there was more: cut by us, or broken off by whatever fault. The status
+    is an answer all the same, and the client uses a connection again only after a body's end.
+    """
+    body, whole = bytearray(), False
+    with contextlib.suppress(aiohttp.ClientError, OSError):
+        while not whole and len(body) <= cap:
+            chunk = await response.content.read(cap + 1 - len(body))
+            body += chunk
+            whole = not chunk
+    return bytes(body[:cap]), not whole
 
 
 def _fault(error: Exception, attempt: _Attempt) -> GatewayError:
-    """The error to raise. That a name of the inner network does not exist is not told: blocked, too."""
-    kind = _fault_class(error)
     refused = attempt.blocked or isinstance(getattr(error, "os_error", None), _Refusal)
-    if refused or (kind is FaultClass.DNS and attempt.listed_only):
-        return EgressBlocked()
-    return DeliveryFault(kind)
+    return EgressBlocked() if refused else DeliveryFault(_fault_class(error))
 
 
 def _fault_class(error: Exception) -> FaultClass:
@@ -313,7 +303,6 @@ def _fault_class(error: Exception) -> FaultClass:
     cause = getattr(error, "os_error", error)
     kinds: tuple[tuple[FaultClass, bool], ...] = (
         (FaultClass.TIMEOUT, isinstance(error, TimeoutError) or isinstance(cause, TimeoutError)),
-        (FaultClass.DNS, isinstance(error, aiohttp.ClientConnectorDNSError)),
         (FaultClass.TLS, isinstance(error, TLS_ERRORS) or isinstance(cause, ssl.SSLError)),
         (FaultClass.RESET, isinstance(error, aiohttp.ServerDisconnectedError)),
         (

@@ -14,7 +14,8 @@ GatewayError
 │   ├── Throttled
 │   ├── ProviderUnavailable
 │   ├── OutcomeUnknown
-│   └── DeliveryFault      a request to an address that a tenant named got no answer; says of which kind
+│   ├── DeliveryFault      a request to an address that a tenant named got no answer; says of which kind
+│   └── LookupsBusy        nothing left, for a reason of our own: not the other side's fault
 ├── Permanent              the same try will never work
 │   ├── AttemptsExhausted
 │   ├── InvalidRecipient
@@ -144,15 +145,18 @@ class OutcomeUnknown(Temporary):
 
 
 class FaultClass(StrEnum):
-    """Why a request to a tenant's address got no usable answer."""
+    """Why an attempt to reach a tenant's address failed, as integrators read it."""
 
     DNS = "dns"
     REFUSED = "refused"
     RESET = "reset"
     TLS = "tls"
     TIMEOUT = "timeout"
-    BLOCKED = "blocked"
     PROTOCOL = "protocol"
+    STATUS = "status"  # it was answered, but not as hoped for
+    EGRESS_BLOCKED = "egress_blocked"
+    CONFIGURATION = "configuration"  # nothing was posted: secrets or headers cannot be used
+    DEFERRED = "deferred"  # nothing was posted, for a reason of our own: costs no place of the schedule
 
 
 class DeliveryFault(Temporary):
@@ -163,6 +167,13 @@ class DeliveryFault(Temporary):
     def __init__(self, error_class: FaultClass) -> None:
         super().__init__(f"The other side gave no usable answer: {error_class}.")
         self.error_class = error_class
+
+
+class LookupsBusy(Temporary):
+    """Too many name lookups are under way; this one has not begun."""
+
+    code = "lookups_busy"
+    error_class = FaultClass.DEFERRED
 
 
 class Permanent(GatewayError):
@@ -246,4 +257,4 @@ class EgressBlocked(PolicyError):
     """The target address may not be reached from here."""
 
     code = "egress_blocked"
-    error_class = FaultClass.BLOCKED
+    error_class = FaultClass.EGRESS_BLOCKED

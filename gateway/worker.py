@@ -43,10 +43,10 @@ TURN_SHARE = 8 * TURNS_AT_ONCE
 SEND_SHARE = SENDS_AT_ONCE // 2
 # An endpoint that never answers holds its share for 15 s each time: a tenth, which is also what a receiver gets at once.
 DELIVERY_SHARE = DELIVERIES_AT_ONCE // 10
-# A lease must outlast the longest attempt: an engine's 20 s, a receiver's 15 s, each with room for the database. A
-# send's is renewed before its request leaves (handlers.outbound).
+# A lease must outlast the longest attempt: an engine's 20 s, a post's 25 s (channels.egress, with the name's lookup),
+# each with room for the database. A send's is renewed before its request leaves (handlers.outbound).
 TURN_LEASE = timedelta(seconds=45)
-DELIVERY_LEASE = timedelta(seconds=30)
+DELIVERY_LEASE = timedelta(seconds=40)
 _log = structlog.get_logger("waystation.worker")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from channels.errors import InvalidInput
+from channels.errors import FaultClass, InvalidInput
 from db import endpoints, lanes
 from db.endpoints import headers_context, secrets_context
 from db.errors import SealBroken
@@ -18,7 +18,6 @@ from handlers.webhooks.delivery import (
     DeliveryStatus,
     DisableReason,
     Egress,
-    ErrorClass,
     Outcome,
     Settlement,
     attempt,
@@ -51,7 +50,7 @@ async def deliver(runtime: Runtime, egress: Egress, row: ClaimedDeliveryRow) -> 
         result = await attempt(egress, claimed, runtime.clock)
     except (SealBroken, InvalidInput):
         now = runtime.clock()
-        result = AttemptResult(Outcome.FAILURE, now, now, error_class=ErrorClass.CONFIGURATION)
+        result = AttemptResult(Outcome.FAILURE, now, now, error_class=FaultClass.CONFIGURATION)
     settlement = decide(result, schedule, row.schedule_position, result.ended_at, runtime.random)
     if row.attempt_number > _CLAIMS_PER_WAIT * len(schedule.waits) and settlement.due_at is not None:
         settlement = Settlement(DeliveryStatus.EXHAUSTED, None, row.schedule_position)
@@ -68,6 +67,7 @@ def _open(runtime: Runtime, row: ClaimedDeliveryRow) -> ClaimedDelivery:
             row.headers_sealed, headers_context(row.distributor_id, row.endpoint_id)
         )
     return ClaimedDelivery(
+        distributor_id=row.distributor_id,
         event_id=row.event_id,
         url=row.url,
         body=row.body.encode(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from http import HTTPMethod, HTTPStatus
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -96,7 +97,8 @@ async def check_url(call: Call[EndpointCreate | EndpointPatch, NoQuery]) -> Chec
     """The checked URL of a body, if it names one."""
     if "url" not in call.body.model_fields_set:
         return None
-    return await endpoints.check_endpoint_url(call.egress.check_url, call.body.url)
+    check = partial(call.egress.check_url, party=str(call.distributor_id))
+    return await endpoints.check_endpoint_url(check, call.body.url)
 
 
 async def list_endpoints(call: Call[None, PageQuery]) -> Page[Endpoint]:

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Protocol
 from uuid import UUID
 
-from channels.errors import DeliveryFault, EgressBlocked, FaultClass, InvalidInput
+from channels.errors import DeliveryFault, EgressBlocked, FaultClass, InvalidInput, LookupsBusy
 from handlers.runtime import Clock, RetrySchedule, product_version
 from handlers.webhooks.events import public_event_id
 from handlers.webhooks.headers import is_reserved
@@ -24,6 +24,7 @@ from handlers.webhooks.signing import EndpointSecret, active_secrets, signature_
 MAX_EXCERPT_BYTES = 4_096
 MAX_RETRY_AFTER = 86_400.0  # seconds
 JITTER = 0.2  # of every wait but 0, to either side
+DEFERRAL = 10.0  # seconds, after which an attempt is made anew that could not be made for a reason of our own
 DELIVERY_HEADER = "webhook-delivery"  # of a response; ``disable`` asks for no more deliveries
 _DELAY_SECONDS = re.compile(r"[0-9]+")
 _ALWAYS_CAPPED_DIGITS = 9
@@ -37,20 +38,6 @@ class Outcome(StrEnum):
 
     SUCCESS = "success"
     FAILURE = "failure"
-
-
-class ErrorClass(StrEnum):
-    """Why an attempt failed, as integrators read it."""
-
-    DNS = "dns"
-    REFUSED = "refused"
-    RESET = "reset"
-    TLS = "tls"
-    TIMEOUT = "timeout"
-    PROTOCOL = "protocol"
-    EGRESS_BLOCKED = "egress_blocked"
-    STATUS = "status"  # the receiver answered, but not 2xx
-    CONFIGURATION = "configuration"  # nothing was posted: the endpoint's secrets cannot be used
 
 
 class DeliveryStatus(StrEnum):
@@ -86,8 +73,10 @@ class EgressAnswer(Protocol):
 class Egress(Protocol):
     """The guarded client: posts without following redirects, within its own time-outs and caps."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> EgressAnswer:
-        """Raises DeliveryFault with its class, EgressBlocked, or InvalidInput for a header."""
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, party: str) -> EgressAnswer:
+        """For ``party``, at whose cost its hanging names are. Raises DeliveryFault, EgressBlocked or LookupsBusy,
+        each with its class, or InvalidInput for a header.
+        """
         ...
 
 
@@ -95,6 +84,7 @@ class Egress(Protocol):
 class ClaimedDelivery:
     """What an attempt needs. ``body`` is posted byte for byte; what may hold a secret does not print."""
 
+    distributor_id: UUID
     event_id: UUID
     url: str = field(repr=False)
     body: bytes = field(repr=False)
@@ -110,7 +100,7 @@ class AttemptResult:
     started_at: datetime
     ended_at: datetime
     status_code: int | None = None
-    error_class: ErrorClass | None = None
+    error_class: FaultClass | None = None
     excerpt: str = field(default="", repr=False)
     retry_after: float | None = None
     disable_reason: DisableReason | None = None
@@ -141,13 +131,11 @@ async def attempt(egress: Egress, delivery: ClaimedDelivery, clock: Clock) -> At
     started_at = clock()
     headers = request_headers(delivery, started_at)
     try:
-        answer = await egress.post(delivery.url, headers, delivery.body)
-    except (EgressBlocked, InvalidInput):  # InvalidInput: a rule on headers that got stricter since
-        return AttemptResult(Outcome.FAILURE, started_at, clock(), error_class=ErrorClass.EGRESS_BLOCKED)
-    except DeliveryFault as fault:
-        return AttemptResult(
-            Outcome.FAILURE, started_at, clock(), error_class=_error_class(fault.error_class)
-        )
+        answer = await egress.post(delivery.url, headers, delivery.body, party=str(delivery.distributor_id))
+    except InvalidInput:  # a rule on headers that got stricter since they were stored
+        return AttemptResult(Outcome.FAILURE, started_at, clock(), error_class=FaultClass.CONFIGURATION)
+    except (DeliveryFault, EgressBlocked, LookupsBusy) as fault:
+        return AttemptResult(Outcome.FAILURE, started_at, clock(), error_class=fault.error_class)
     return _judge(answer, started_at, clock())
 
 
@@ -163,10 +151,6 @@ def request_headers(delivery: ClaimedDelivery, now: datetime) -> dict[str, str]:
     }
 
 
-def _error_class(fault: FaultClass) -> ErrorClass:
-    return ErrorClass.EGRESS_BLOCKED if fault is FaultClass.BLOCKED else ErrorClass(fault.value)
-
-
 def _judge(answer: EgressAnswer, started_at: datetime, ended_at: datetime) -> AttemptResult:
     headers = {name.lower(): value for name, value in answer.headers.items()}
     succeeded = HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
@@ -176,7 +160,7 @@ def _judge(answer: EgressAnswer, started_at: datetime, ended_at: datetime) -> At
         started_at=started_at,
         ended_at=ended_at,
         status_code=answer.status,
-        error_class=None if succeeded else ErrorClass.STATUS,
+        error_class=None if succeeded else FaultClass.STATUS,
         # What a redirecting server says is not the receiver's; showing it would help to probe networks.
         excerpt="" if redirected else excerpt_of(answer.body),
         retry_after=None if succeeded else retry_after_seconds(headers.get("retry-after"), ended_at),
@@ -219,9 +203,12 @@ def decide(
     """What becomes of a delivery after an attempt at ``position`` (0 for the first) that ended at ``now``.
 
     n waits mean n attempts: after the n-th failed one the delivery is EXHAUSTED, and at once if the receiver
-    wants no more. Else it is due after the next wait, with jitter, and not before ``Retry-After`` is over.
+    wants no more. Else it is due after the next wait, with jitter, and not before ``Retry-After`` is over. One
+    that was only deferred is tried again soon, from the same position.
     """
     following = position + 1
+    if result.error_class is FaultClass.DEFERRED:
+        return Settlement(DeliveryStatus.RETRYING, now + timedelta(seconds=DEFERRAL), position)
     if result.outcome is Outcome.SUCCESS:
         return Settlement(DeliveryStatus.SUCCESS, None, position, result.disable_reason)
     if result.disable_reason is not None or following >= len(schedule.waits):

@@ -12,20 +12,34 @@ from channels.egress import EgressClient, EgressTimeouts
 from channels.errors import DeliveryFault
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-QUICK = EgressTimeouts(total=0.4, connect=0.3)
+QUICK = EgressTimeouts(total=0.4, connect=0.3, lookup=0.3)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 PUBLIC = "93.184.215.14"
 
 
 class Names(AbstractResolver):
-    """A resolver with scripted answers: a list of address lists, the last of them for ever."""
+    """A resolver with scripted answers: a list of address lists, the last of them for ever; ``hanging`` names get
+    none, and nobody while ``open`` is not set.
+    """
 
     def __init__(self, **names):
         self.names = {name.replace("_", "."): list(answers) for name, answers in names.items()}
         self.asked = 0
+        self.hanging = set()
+        self.open = asyncio.Event()
+        self.open.set()
+        self._changed = asyncio.Condition()
+
+    async def waiting(self, count):
+        """Returns once so many lookups were begun."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.asked >= count)
 
     async def resolve(self, host, port=0, family=socket.AF_INET):
         self.asked += 1
+        async with self._changed:
+            self._changed.notify_all()
+        await (asyncio.Event() if host in self.hanging else self.open).wait()
         answers = self.names.get(host)
         if answers is None:
             raise OSError(None, "no such name")

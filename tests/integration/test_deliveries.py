@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from channels.base import Channel, ChannelAccount
-from channels.egress import EgressResponse, EgressTimings
+from channels.egress import EgressResponse
 from channels.errors import DeliveryFault, FaultClass
 from db.accounts import find_account
 from db.endpoints import secrets_context
@@ -28,15 +28,13 @@ class FakeEgress:
         self.script = list(script)
         self.posts: list[tuple[str, dict[str, str], bytes]] = []
 
-    async def post(self, url: str, headers: Any, body: bytes) -> EgressResponse:
+    async def post(self, url: str, headers: Any, body: bytes, *, party: str) -> EgressResponse:
         self.posts.append((url, dict(headers), body))
         answer = self.script.pop(0) if self.script else 204
         if isinstance(answer, Exception):
             raise answer
         status, more = answer if isinstance(answer, tuple) else (answer, {})
-        return EgressResponse(
-            status, more, b"thanks", False, "203.0.113.9", EgressTimings(0.0, 0.0, 0.01, 0.01)
-        )
+        return EgressResponse(status, more, b"thanks", False, "203.0.113.9")
 
 
 class Outbox:

@@ -12,12 +12,12 @@ import aiohttp
 import pytest
 
 from channels.egress import EgressClient
+from channels.errors import FaultClass
 from gateway.dev.receiver import Fault, FaultMode, Receiver, build_receiver, serve_receiver, utc_now
 from handlers.webhooks.delivery import (
     USER_AGENT,
     ClaimedDelivery,
     DisableReason,
-    ErrorClass,
     Outcome,
     attempt,
 )
@@ -234,6 +234,7 @@ async def egress() -> AsyncIterator[EgressClient]:
 def _delivery(url: str) -> ClaimedDelivery:
     an_id = UUID(int=7)
     return ClaimedDelivery(
+        distributor_id=an_id,
         event_id=an_id,
         url=url,
         body=BODY,
@@ -261,10 +262,10 @@ async def test_an_attempt_of_the_gateway_is_what_the_public_library_expects(serv
 
 
 ANSWERS = [
-    (Fault(status=503, retry_after=9), (503, ErrorClass.STATUS, "A scripted failure.", 9.0, None)),
-    (Fault(status=410), (410, ErrorClass.STATUS, "A scripted failure.", None, DisableReason.GONE)),
-    (Fault(status=307, headers={"Location": "/hook"}), (307, ErrorClass.STATUS, "", None, None)),
-    (Fault(mode=FaultMode.CLOSE), (None, ErrorClass.RESET, "", None, None)),
+    (Fault(status=503, retry_after=9), (503, FaultClass.STATUS, "A scripted failure.", 9.0, None)),
+    (Fault(status=410), (410, FaultClass.STATUS, "A scripted failure.", None, DisableReason.GONE)),
+    (Fault(status=307, headers={"Location": "/hook"}), (307, FaultClass.STATUS, "", None, None)),
+    (Fault(mode=FaultMode.CLOSE), (None, FaultClass.RESET, "", None, None)),
 ]
 
 
@@ -294,4 +295,4 @@ async def test_an_address_that_is_not_allowed_is_an_attempt_that_was_blocked(ser
     finally:
         await guarded.aclose()
 
-    assert (result.error_class, len(receiver.received)) == (ErrorClass.EGRESS_BLOCKED, 0)
+    assert (result.error_class, len(receiver.received)) == (FaultClass.EGRESS_BLOCKED, 0)

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
+from channels.egress import EgressTimeouts
 from db.errors import DatabaseUnavailable
 from gateway import worker
-from gateway.worker import Lane, LaneRunner
+from gateway.worker import DELIVERY_LEASE, Lane, LaneRunner
+
+ROOM_FOR_THE_DATABASE = timedelta(seconds=10)
 
 
 class Work:
@@ -138,3 +142,8 @@ async def test_work_that_hangs_is_given_up_after_the_drain_time(monkeypatch: pyt
 
     assert work.done == []
     assert work.running == 0
+
+
+def test_a_delivery_is_leased_for_longer_than_its_post_can_take():
+    """Else a second worker posts while the first still waits for the answer."""
+    assert timedelta(seconds=EgressTimeouts().longest) + ROOM_FOR_THE_DATABASE <= DELIVERY_LEASE

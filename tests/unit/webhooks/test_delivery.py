@@ -11,14 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from channels.errors import DeliveryFault, EgressBlocked, FaultClass, HeaderNotAllowed, InvalidInput
+from channels.errors import (
+    DeliveryFault,
+    EgressBlocked,
+    FaultClass,
+    HeaderNotAllowed,
+    InvalidInput,
+    LookupsBusy,
+)
 from handlers.webhooks.delivery import (
     MAX_EXCERPT_BYTES,
     MAX_RETRY_AFTER,
     AttemptResult,
     ClaimedDelivery,
     DisableReason,
-    ErrorClass,
     Outcome,
     attempt,
     excerpt_of,
@@ -48,7 +54,7 @@ class FakeEgress:
         self.outcome, self.clock, self.seconds = outcome, clock, seconds
         self.posts: list[tuple[str, dict[str, str], bytes]] = []
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, party: str) -> Answer:
         self.posts.append((url, dict(headers), body))
         self.clock.advance(self.seconds)
         if isinstance(self.outcome, Exception):
@@ -58,6 +64,7 @@ class FakeEgress:
 
 def _delivery(**changes) -> ClaimedDelivery:
     delivery = ClaimedDelivery(
+        distributor_id=OTHER,
         event_id=EVENT_ID,
         url=URL,
         body=BODY,
@@ -150,7 +157,7 @@ async def test_only_2xx_is_success(status):
 async def test_every_other_status_is_a_failure_of_class_status(status):
     result = await _attempt(Answer(status))
 
-    assert (Outcome.FAILURE, status, ErrorClass.STATUS) == (
+    assert (Outcome.FAILURE, status, FaultClass.STATUS) == (
         result.outcome,
         result.status_code,
         result.error_class,
@@ -160,10 +167,11 @@ async def test_every_other_status_is_a_failure_of_class_status(status):
 @pytest.mark.parametrize(
     ("raised", "error_class"),
     [
-        *((DeliveryFault(kind), kind.value) for kind in FaultClass if kind is not FaultClass.BLOCKED),
-        (DeliveryFault(FaultClass.BLOCKED), "egress_blocked"),
+        (DeliveryFault(FaultClass.DNS), "dns"),
+        (DeliveryFault(FaultClass.TIMEOUT), "timeout"),
         (EgressBlocked(), "egress_blocked"),
-        (HeaderNotAllowed(), "egress_blocked"),
+        (HeaderNotAllowed(), "configuration"),
+        (LookupsBusy(), "deferred"),
     ],
 )
 async def test_what_goes_wrong_on_the_way_is_a_class_without_details(raised, error_class):

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from channels.errors import FaultClass
 from handlers.runtime import RetrySchedule
 from handlers.webhooks.delivery import (
+    DEFERRAL,
     AttemptResult,
     DeliveryStatus,
     DisableReason,
-    ErrorClass,
     Outcome,
     Settlement,
     decide,
@@ -28,7 +29,7 @@ seeds = st.integers(0, 2**32).map(random.Random)
 
 
 def _failure(**changes) -> AttemptResult:
-    return AttemptResult(Outcome.FAILURE, NOW, NOW, 500, ErrorClass.STATUS, **changes)
+    return AttemptResult(Outcome.FAILURE, NOW, NOW, 500, FaultClass.STATUS, **changes)
 
 
 def _success(**changes) -> AttemptResult:
@@ -115,3 +116,13 @@ def test_the_default_schedule_ends_within_its_75_hours():
         position, now = settlement.schedule_position, settlement.due_at
 
     assert timedelta(hours=60) < now - NOW < timedelta(hours=91)
+
+
+@pytest.mark.parametrize("position", [0, 3, 10])
+def test_what_could_not_be_posted_for_a_reason_of_ours_costs_no_place_of_the_schedule(position):
+    deferred = AttemptResult(Outcome.FAILURE, NOW, NOW, error_class=FaultClass.DEFERRED)
+
+    settlement = decide(deferred, DEFAULT, position, NOW, random.Random(1))
+
+    assert (settlement.status, settlement.schedule_position) == (DeliveryStatus.RETRYING, position)
+    assert _seconds(settlement) == DEFERRAL
