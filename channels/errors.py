@@ -156,6 +156,7 @@ class FaultClass(StrEnum):
     STATUS = "status"  # it was answered, but not as hoped for
     EGRESS_BLOCKED = "egress_blocked"
     CONFIGURATION = "configuration"  # nothing was posted: secrets or headers cannot be used
+    INTERRUPTED = "interrupted"  # nothing was posted: too many attempts in a row had ended with their workers
     DEFERRED = "deferred"  # nothing was posted, for a reason of our own: costs no place of the schedule
 
 

@@ -85,16 +85,6 @@ async def cancel_waiting(connection: Connection, endpoint_id: UUID, now: datetim
     await connection.execute(_SQL["cancel_waiting"], endpoint_id, now)
 
 
-async def disable_endpoint(
-    connection: Connection, endpoint_id: UUID, reason: str, now: datetime
-) -> str | None:
-    """Disables an endpoint and cancels what waits for it; its name, or None if it was disabled already."""
-    name: str | None = await connection.fetchval(_SQL["disable_endpoint"], endpoint_id, reason, now)
-    if name is not None:
-        await cancel_waiting(connection, endpoint_id, now)
-    return name
-
-
 async def record_test_event(
     connection: Connection, endpoint_id: UUID, event: Mapping[str, Any], now: datetime
 ) -> UUID:

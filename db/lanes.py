@@ -59,13 +59,16 @@ class ClaimedSend:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDeliveryRow:
-    """A delivery whose attempt is written and not yet posted; secrets and headers are sealed."""
+    """A delivery whose attempt is written and not yet posted; secrets and headers are sealed.
+
+    ``interruptions`` counts the attempts in a row before this one that ended with their workers.
+    """
 
     distributor_id: UUID
     endpoint_id: UUID
     event_id: UUID
     attempt_id: UUID
-    attempt_number: int
+    interruptions: int
     schedule_position: int
     lease_token: UUID
     body: str

@@ -123,10 +123,18 @@ async def disable_endpoint(runtime: Runtime, distributor_id: UUID, endpoint_id: 
         record = await _lock(connection, endpoint_id)
         if not record.enabled:
             return record
-        await endpoints.disable_endpoint(connection, endpoint_id, MANUAL, runtime.clock())
-        data = {"endpoint_id": endpoint_id, "name": record.name, "reason": MANUAL}
-        await tell(connection, runtime, distributor_id, EventType.ENDPOINT_DISABLED, data)
-        return await _lock(connection, endpoint_id)
+        return await disable(runtime, connection, distributor_id, record, MANUAL)
+
+
+async def disable(
+    runtime: Runtime, connection: Connection, distributor_id: UUID, endpoint: EndpointRecord, reason: str
+) -> EndpointRecord:
+    """Disables a locked and enabled endpoint: what waits for it is cancelled, the others are told."""
+    disabled = await _store(runtime, connection, replace(endpoint, enabled=False, disabled_reason=reason))
+    await endpoints.cancel_waiting(connection, endpoint.id, disabled.updated_at)
+    data = {"endpoint_id": endpoint.id, "name": endpoint.name, "reason": reason}
+    await tell(connection, runtime, distributor_id, EventType.ENDPOINT_DISABLED, data)
+    return disabled
 
 
 async def rotate_secret(runtime: Runtime, distributor_id: UUID, endpoint_id: UUID) -> EndpointWithSecret:

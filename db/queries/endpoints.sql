@@ -31,11 +31,6 @@ where id = $1;
 -- name: delete_endpoint
 update webhook_endpoints set deleted_at = $2, updated_at = $2 where id = $1 and deleted_at is null returning id;
 
--- name: disable_endpoint
-update webhook_endpoints set enabled = false, disabled_reason = $2, updated_at = $3
-where id = $1 and enabled and deleted_at is null
-returning name;
-
 -- name: cancel_waiting
 update webhook_deliveries
 set status = 'CANCELLED', due_at = null, lease_until = null, lease_token = null, updated_at = $2

@@ -90,13 +90,15 @@ where m.distributor_id = due.distributor_id and m.id = due.id
 returning m.distributor_id, m.id as message_id, m.send_attempts as attempts, m.send_lease_token as lease_token;
 
 -- name: claim_deliveries
--- Writes the attempt in the same statement, before the post; $8 gives ids for the attempts. What is due for an endpoint
--- that takes nothing any more (an event may have been stored while it was being disabled) is cancelled instead.
+-- Writes the attempt in the same statement, before the post; $8 gives ids for the attempts. Tenants take turns, and so
+-- do the endpoints of one tenant; what is under lease counts. Nothing is locked before it is chosen, and twice the batch
+-- is looked at, so that two workers at once both find work. What is due for an endpoint that takes nothing any more (an
+-- event may have been stored while it was being disabled) is cancelled instead.
 with recursive waiting as (
     (
         select d.distributor_id, d.endpoint_id
         from webhook_deliveries d
-        where d.due_at <= $1
+        where d.due_at is not null
         order by d.distributor_id, d.endpoint_id
         limit 1
     )
@@ -106,7 +108,8 @@ with recursive waiting as (
     cross join lateral (
         select d.distributor_id, d.endpoint_id
         from webhook_deliveries d
-        where d.due_at <= $1 and (d.distributor_id, d.endpoint_id) > (e.distributor_id, e.endpoint_id)
+        -- Not "due by now": a step over an endpoint's retries to come would read them all.
+        where d.due_at is not null and (d.distributor_id, d.endpoint_id) > (e.distributor_id, e.endpoint_id)
         order by d.distributor_id, d.endpoint_id
         limit 1
     ) following
@@ -117,44 +120,78 @@ endpoint as (
     cross join lateral (
         select w.* from webhook_endpoints w where w.distributor_id = e.distributor_id and w.id = e.endpoint_id limit 1
     ) w
+    where mod(hashtext(e.distributor_id::text)::bigint + 2147483648, $7) = $6
+),
+late as (
+    select d.distributor_id, d.endpoint_id, d.event_id
+    from endpoint w
+    cross join lateral (
+        select d.distributor_id, d.endpoint_id, d.event_id
+        from webhook_deliveries d
+        where d.distributor_id = w.distributor_id and d.endpoint_id = w.id and d.due_at <= $1
+        for update skip locked
+    ) d
+    where not w.takes
 ),
 cancelled as (
     update webhook_deliveries d
     set status = 'CANCELLED', due_at = null, lease_until = null, lease_token = null, updated_at = $1
+    from late
+    where d.distributor_id = late.distributor_id and d.endpoint_id = late.endpoint_id and d.event_id = late.event_id
+),
+busy as (
+    select d.distributor_id, d.endpoint_id, count(*) as held
+    from webhook_deliveries d
+    where d.lease_until > $1
+    group by d.distributor_id, d.endpoint_id
+),
+candidate as (
+    select w.distributor_id, w.id as endpoint_id, d.event_id, d.due_at,
+        coalesce(busy.held, 0) + row_number() over (partition by w.id order by d.due_at) as place
     from endpoint w
-    where not w.takes and d.distributor_id = w.distributor_id and d.endpoint_id = w.id and d.due_at <= $1
+    left join busy on busy.distributor_id = w.distributor_id and busy.endpoint_id = w.id
+    cross join lateral (
+        select d.event_id, d.due_at
+        from webhook_deliveries d
+        where d.distributor_id = w.distributor_id and d.endpoint_id = w.id and d.due_at <= $1
+            and (d.lease_until is null or d.lease_until <= $1)
+            -- Where order is asked for, only the oldest unfinished event of its conversation may go.
+            and (d.ordering_key is null or not exists (
+                select from webhook_deliveries older
+                where older.distributor_id = d.distributor_id and older.endpoint_id = d.endpoint_id
+                    and older.ordering_key = d.ordering_key and older.due_at is not null
+                    and older.event_id < d.event_id
+            ))
+        order by d.due_at
+        limit greatest($5 - coalesce(busy.held, 0), 0)
+    ) d
+    where w.takes
+),
+in_line as (
+    select c.distributor_id, c.endpoint_id, c.event_id, c.due_at,
+        coalesce(tenant.held, 0) + row_number() over (partition by c.distributor_id order by c.place, c.due_at) as place
+    from candidate c
+    left join (select distributor_id, sum(held) as held from busy group by distributor_id) tenant using (distributor_id)
+    order by place, c.due_at
+    limit 2 * $4
+),
+chosen as (
+    select d.distributor_id, d.endpoint_id, d.event_id, d.was_interrupted
+    from in_line
+    -- One by one in that order, each looked at again under its lock, until there are enough. The coalesce keeps the
+    -- planner off the index of due rows, which old statistics make look small: the key finds one row.
+    cross join lateral (
+        select d.distributor_id, d.endpoint_id, d.event_id, d.lease_until is not null as was_interrupted
+        from webhook_deliveries d
+        where d.distributor_id = in_line.distributor_id and d.endpoint_id = in_line.endpoint_id
+            and d.event_id = in_line.event_id
+            and coalesce(d.due_at, 'infinity') <= $1 and (d.lease_until is null or d.lease_until <= $1)
+        for update skip locked
+    ) d
+    limit $4
 ),
 due as (
-    select d.*, row_number() over (order by d.place, d.due_at) as line
-    from (
-        select d.distributor_id, d.endpoint_id, d.event_id,
-            busy.held + row_number() over (partition by w.id order by d.due_at) as place, d.due_at
-        from endpoint w
-        cross join lateral (
-            select count(*) as held
-            from webhook_deliveries h
-            where h.distributor_id = w.distributor_id and h.endpoint_id = w.id and h.lease_until > $1
-        ) busy
-        cross join lateral (
-            select d.distributor_id, d.endpoint_id, d.event_id, d.due_at
-            from webhook_deliveries d
-            where d.distributor_id = w.distributor_id and d.endpoint_id = w.id and d.due_at <= $1
-                and (d.lease_until is null or d.lease_until <= $1)
-                -- Where order is asked for, only the oldest unfinished event of its conversation may go.
-                and (d.ordering_key is null or not exists (
-                    select from webhook_deliveries older
-                    where older.distributor_id = d.distributor_id and older.endpoint_id = d.endpoint_id
-                        and older.ordering_key = d.ordering_key and older.due_at is not null
-                        and older.event_id < d.event_id
-                ))
-            order by d.due_at
-            limit greatest($5 - busy.held, 0)
-            for update skip locked
-        ) d
-        where w.takes and mod(hashtext(w.distributor_id::text)::bigint + 2147483648, $7) = $6
-    ) d
-    order by d.place, d.due_at
-    limit $4
+    select chosen.*, row_number() over () as line from chosen
 ),
 claimed as (
     update webhook_deliveries d
@@ -162,26 +199,39 @@ claimed as (
     from due
     where d.distributor_id = due.distributor_id and d.endpoint_id = due.endpoint_id and d.event_id = due.event_id
     returning d.distributor_id, d.endpoint_id, d.event_id, d.attempt_count, d.schedule_position, d.lease_token,
-        ($8::uuid[])[due.line] as attempt_id
+        ($8::uuid[])[due.line] as attempt_id, due.was_interrupted
 ),
 attempt as (
     insert into webhook_delivery_attempts (distributor_id, id, endpoint_id, event_id, number, started_at)
     select distributor_id, attempt_id, endpoint_id, event_id, attempt_count, $1 from claimed
 )
-select c.distributor_id, c.endpoint_id, c.event_id, c.attempt_id, c.attempt_count as attempt_number, c.schedule_position,
-    c.lease_token, e.body::text as body, w.url, w.secrets_sealed, w.headers_sealed
+select c.distributor_id, c.endpoint_id, c.event_id, c.attempt_id, c.schedule_position, c.lease_token,
+    e.body::text as body, w.url, w.secrets_sealed, w.headers_sealed,
+    -- How many attempts in a row, up to this one, ended with their workers.
+    case when c.was_interrupted then (
+        select count(*)
+        from webhook_delivery_attempts a
+        where a.distributor_id = c.distributor_id and a.endpoint_id = c.endpoint_id and a.event_id = c.event_id
+            and a.number > coalesce((
+                select max(ended.number)
+                from webhook_delivery_attempts ended
+                where ended.distributor_id = c.distributor_id and ended.endpoint_id = c.endpoint_id
+                    and ended.event_id = c.event_id and ended.outcome <> 'unknown'
+            ), 0)
+    ) else 0 end as interruptions
 from claimed c
 join webhook_events e on e.distributor_id = c.distributor_id and e.id = c.event_id
 join webhook_endpoints w on w.distributor_id = c.distributor_id and w.id = c.endpoint_id;
 
 -- name: settle_deliveries
 -- Finishes attempts and moves their deliveries on; a lease that another worker took over settles its attempt only.
+-- Where an answer disables the endpoint, the delivery moves on with it (delivery_log.settle_delivery), or not yet.
 with result as (
     select *
     from jsonb_to_recordset($1::jsonb) as r(
         distributor_id uuid, endpoint_id uuid, event_id uuid, attempt_id uuid, lease_token uuid, finished_at timestamptz,
         outcome text, status_code int, error_class text, duration_ms int, response_excerpt text,
-        status text, due_at timestamptz, schedule_position int
+        status text, due_at timestamptz, schedule_position int, disables boolean
     )
 ),
 attempt as (
@@ -197,6 +247,5 @@ set status = r.status, due_at = r.due_at, schedule_position = r.schedule_positio
     updated_at = r.finished_at
 from result r
 where d.distributor_id = r.distributor_id and d.endpoint_id = r.endpoint_id and d.event_id = r.event_id
-    and d.lease_token = r.lease_token
-    -- Cancelled, or asked for again, while the post was under way: that decision stands.
-    and d.status in ('PENDING', 'RETRYING');
+    -- Whatever was decided while the post was under way (cancelled, asked for again) took this token away, and stands.
+    and d.lease_token = r.lease_token and not r.disables;

@@ -190,16 +190,6 @@ async def test_a_delivery_whose_secrets_cannot_be_opened_ends(runtime: Runtime, 
     assert [attempt["error_class"] for attempt in attempts] == ["configuration"]
 
 
-async def test_a_delivery_that_kills_its_workers_ends(runtime: Runtime, clock: FakeClock):
-    outbox = await open_outbox(runtime)
-    for _ in range(30):
-        await outbox.claim()
-        clock.advance(31)
-
-    await outbox.work(FakeEgress(500))
-    assert (await outbox.delivery())["status"] == "EXHAUSTED"
-
-
 async def test_a_late_settlement_moves_no_delivery_that_was_decided_meanwhile(
     runtime: Runtime, clock: FakeClock
 ):

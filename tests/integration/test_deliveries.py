@@ -1,8 +1,10 @@
 """The delivery lane on a real database: claim writes the attempt, settle finishes it."""
 
+import itertools
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from channels.base import Channel, ChannelAccount
@@ -12,6 +14,7 @@ from db.accounts import find_account
 from db.endpoints import secrets_context
 from db.lanes import ClaimedDeliveryRow, ClaimTerms, claim_deliveries
 from handlers.deliveries import deliver, settle
+from handlers.endpoints import disable_endpoint, enable_endpoint, patch_endpoint, redeliver
 from handlers.inbound import accept_messages
 from handlers.runtime import Runtime
 from handlers.webhooks.signing import EndpointSecret, dump_secrets, new_secret
@@ -162,6 +165,60 @@ async def test_a_worker_that_comes_back_late_finishes_its_attempt_only(outbox: O
     assert (await outbox.delivery())["status"] == "SUCCESS"
 
 
+async def test_a_worker_that_comes_back_late_does_not_move_what_another_is_at(
+    outbox: Outbox, clock: FakeClock
+):
+    (slow,) = await outbox.claim()
+    clock.advance(31)
+    (running,) = await outbox.claim()
+
+    await settle(outbox.runtime, [await deliver(outbox.runtime, FakeEgress(500), slow)])
+    row = await outbox.delivery()
+    assert (row["status"], row["lease_token"]) == ("PENDING", running.lease_token)
+
+    await settle(outbox.runtime, [await deliver(outbox.runtime, FakeEgress(), running)])
+    assert (await outbox.delivery())["status"] == "SUCCESS"
+
+
+async def test_a_redelivery_has_the_whole_schedule_each_time(outbox: Outbox, clock: FakeClock):
+    delivery = await outbox.delivery()
+    for number in range(1, 6):
+        egress = FakeEgress(*[500] * 10)
+        for _ in range(5):
+            await outbox.work(egress)
+            clock.advance(60)
+        assert (len(egress.posts), (await outbox.delivery())["status"]) == (3, "EXHAUSTED"), number
+        await redeliver(outbox.runtime, outbox.tenant, delivery["id"])
+
+
+async def test_a_delivery_that_ends_its_workers_is_given_up_and_not_posted(outbox: Outbox, clock: FakeClock):
+    for _ in range(9):
+        await outbox.claim()
+        clock.advance(31)
+    egress = FakeEgress()
+    await outbox.work(egress)
+
+    attempts = await outbox.rows("select error_class from webhook_delivery_attempts order by number")
+    assert (egress.posts, (await outbox.delivery())["status"]) == ([], "EXHAUSTED")
+    assert [attempt["error_class"] for attempt in attempts] == [None] * 9 + ["interrupted"]
+
+    await redeliver(outbox.runtime, outbox.tenant, (await outbox.delivery())["id"])
+    await outbox.work(egress)
+    assert (len(egress.posts), (await outbox.delivery())["status"]) == (1, "SUCCESS")
+
+
+async def test_only_interruptions_in_a_row_count_against_a_delivery(outbox: Outbox, clock: FakeClock):
+    egress = FakeEgress(500, 500, 204)
+    for _ in range(3):
+        for _ in range(8):
+            await outbox.claim()
+            clock.advance(31)
+        await outbox.work(egress)
+        clock.advance(60)
+
+    assert (await outbox.delivery())["status"] == "SUCCESS"
+
+
 async def test_gone_disables_the_endpoint_and_cancels_what_waits(outbox: Outbox, runtime: Runtime):
     account = await make_account(runtime, outbox.tenant, address="+15550003333")
     claimed = await outbox.claim()
@@ -174,6 +231,100 @@ async def test_gone_disables_the_endpoint_and_cancels_what_waits(outbox: Outbox,
     assert endpoint == {"enabled": False, "disabled_reason": "gone"}
     assert [row["status"] for row in statuses] == ["EXHAUSTED", "CANCELLED"]
     assert await outbox.rows("select 1 from webhook_events where type = 'endpoint.disabled'") != []
+
+
+async def test_all_that_met_gone_at_once_are_exhausted_and_it_is_told_once(outbox: Outbox, runtime: Runtime):
+    account = await make_account(runtime, outbox.tenant, address="+15550003333")
+    await accept_messages(runtime, [accepted_item(runtime, account, inbound(key="SM2"))])
+    claimed = await outbox.claim()
+
+    await settle(runtime, [await deliver(runtime, FakeEgress(410), row) for row in claimed])
+
+    assert len(claimed) == 2
+    assert await outbox.rows("select distinct status from webhook_deliveries") == [{"status": "EXHAUSTED"}]
+    assert len(await outbox.rows("select 1 from webhook_events where type = 'endpoint.disabled'")) == 1
+
+
+async def test_an_answer_of_an_old_url_disables_nothing(outbox: Outbox, clock: FakeClock):
+    (slow,) = await outbox.claim()
+    (endpoint,) = await outbox.rows("select id from webhook_endpoints")
+    await patch_endpoint(outbox.runtime, outbox.tenant, endpoint["id"], {"url": "https://new.example.test/"})
+    await settle(outbox.runtime, [await deliver(outbox.runtime, FakeEgress(410), slow)])
+    clock.advance(60)
+    egress = FakeEgress()
+    await outbox.work(egress)
+
+    assert await outbox.rows("select enabled from webhook_endpoints") == [{"enabled": True}]
+    assert [url for url, _, _ in egress.posts] == ["https://new.example.test/"]
+    assert (await outbox.delivery())["status"] == "SUCCESS"
+
+
+async def test_an_answer_from_before_it_was_enabled_again_disables_nothing(outbox: Outbox, clock: FakeClock):
+    (slow,) = await outbox.claim()
+    answered = await deliver(outbox.runtime, FakeEgress(410), slow)
+    (endpoint,) = await outbox.rows("select id from webhook_endpoints")
+    clock.advance(1)
+    for change in (disable_endpoint, enable_endpoint):
+        await change(outbox.runtime, outbox.tenant, endpoint["id"])
+
+    await settle(outbox.runtime, [answered])
+
+    assert await outbox.rows("select enabled from webhook_endpoints") == [{"enabled": True}]
+    assert (await outbox.delivery())["status"] == "CANCELLED"
+
+
+class Killed(BaseException):
+    """The process is gone, and with it what it had not committed."""
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The n-th time before or after a statement, from now on."""
+    steps, execute = itertools.count(1), asyncpg.Connection.execute
+
+    async def count(connection: Any) -> None:
+        if next(steps) == step:
+            await execute(connection, "rollback")
+            raise Killed
+
+    def counted(method: Any) -> Any:
+        async def call(self: Any, *arguments: Any, **options: Any) -> Any:
+            await count(self)
+            answer = await method(self, *arguments, **options)
+            await count(self)
+            return answer
+
+        return call
+
+    for name in ("execute", "fetch", "fetchrow", "fetchval"):
+        monkeypatch.setattr(asyncpg.Connection, name, counted(getattr(asyncpg.Connection, name)))
+
+
+@pytest.mark.parametrize("answer", [410, (200, {"webhook-delivery": "disable"})], ids=str)
+async def test_a_wish_for_no_more_outlives_a_worker_killed_at_any_step(
+    runtime: Runtime, clock: FakeClock, answer: Any
+):
+    for step in range(1, 100):
+        outbox = await open_outbox(runtime)
+        finished = [await deliver(runtime, FakeEgress(answer), row) for row in await outbox.claim()]
+        killed = False
+        with pytest.MonkeyPatch.context() as patches:
+            kill_at(step, patches)
+            try:
+                await settle(runtime, finished)
+            except Killed:
+                killed = True
+        clock.advance(31)
+        await outbox.work(FakeEgress(answer))
+
+        (endpoint,) = await outbox.rows("select enabled, disabled_reason from webhook_endpoints")
+        assert endpoint["disabled_reason"] == ("gone" if answer == 410 else "receiver_asked"), step
+        assert (await outbox.delivery())["status"] == ("EXHAUSTED" if answer == 410 else "SUCCESS"), step
+        told = await outbox.rows("select 1 from webhook_events where type = 'endpoint.disabled'")
+        assert len(told) == 1, step
+        if not killed:
+            break
+
+    assert step > 10, "there must be many steps to be killed at"
 
 
 async def test_ordered_endpoints_get_a_conversations_events_one_by_one(runtime: Runtime, clock: FakeClock):
@@ -193,21 +344,3 @@ async def test_ordered_endpoints_get_a_conversations_events_one_by_one(runtime: 
     clock.advance(60)
     assert [await outbox.work(egress) for _ in range(3)] == [1, 1, 0]
     assert [body.count(b"otra cosa") for _, _, body in egress.posts] == [0, 0, 1]
-
-
-async def test_one_endpoints_backlog_does_not_hide_anothers_work(runtime: Runtime):
-    """Claims are shared out per endpoint: twenty of one and one of another, ten at a time, three each."""
-    busy, quiet = await open_outbox(runtime), await open_outbox(runtime)
-    account = await make_account(runtime, busy.tenant, address="+15550003333")
-    await accept_messages(
-        runtime, [accepted_item(runtime, account, inbound(key=f"SM{n}x")) for n in range(20)]
-    )
-    terms = ClaimTerms(batch=10, share=3, lease=timedelta(seconds=30))
-    ids = [runtime.new_id() for _ in range(10)]
-
-    async with runtime.database.worker_statements() as connection:
-        claimed = await claim_deliveries(connection, terms, runtime.clock(), runtime.new_id(), ids)
-
-    assert sorted(str(row.distributor_id) for row in claimed) == sorted(
-        [str(busy.tenant)] * 3 + [str(quiet.tenant)]
-    )

@@ -1,0 +1,204 @@
+"""Which deliveries a worker gets: fair over tenants and endpoints, several workers at once, by shard."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from db import delivery_log, endpoints
+from db.lanes import ClaimedDeliveryRow, ClaimTerms, Shard, claim_deliveries
+from db.tenant import Connection
+from db.wake import Notifier
+from gateway.worker import EVERYTHING, Worker, WorkerTools
+from handlers.catalogues import CatalogueCache
+from handlers.endpoints import patch_endpoint
+from handlers.runtime import Runtime
+from handlers.turns import TurnTools
+from handlers.webhooks.event_types import EventType
+from handlers.webhooks.outbox import tell
+from tests.factories import make_distributor, make_endpoint
+from tests.fakes import FakeClock, FakeEngine
+from tests.integration.test_concurrency import blocked_by
+from tests.integration.test_deliveries import FakeEgress, open_outbox
+
+LEASE = timedelta(seconds=30)
+SOON, AT_ONCE = 10.0, 0.2
+
+
+async def make_tenant(runtime: Runtime, count: int) -> UUID:
+    tenant = await make_distributor(runtime)
+    for _ in range(count):
+        await make_endpoint(runtime, tenant, ["*"])
+    return tenant
+
+
+async def make_due(runtime: Runtime, tenant: UUID, events: int) -> None:
+    """So many deliveries for each endpoint."""
+    async with runtime.database.tenant(tenant) as connection:
+        for _ in range(events):
+            data = {"endpoint_id": runtime.new_id()}
+            await tell(connection, runtime, tenant, EventType.ENDPOINT_TEST, data)
+
+
+async def claim_on(
+    connection: Connection, runtime: Runtime, batch: int, share: int = 10, shard: Shard = EVERYTHING
+) -> list[ClaimedDeliveryRow]:
+    terms = ClaimTerms(batch, share, LEASE, shard)
+    ids = [runtime.new_id() for _ in range(batch)]
+    return await claim_deliveries(connection, terms, runtime.clock(), runtime.new_id(), ids)
+
+
+async def claim(runtime: Runtime, batch: int, **more: Any) -> list[ClaimedDeliveryRow]:
+    async with runtime.database.worker_statements() as connection:
+        return await claim_on(connection, runtime, batch, **more)
+
+
+def tenants_of(claimed: list[ClaimedDeliveryRow]) -> Counter[UUID]:
+    return Counter(row.distributor_id for row in claimed)
+
+
+async def test_a_tenant_with_many_endpoints_takes_turns_with_one_that_has_one(
+    runtime: Runtime, clock: FakeClock
+):
+    many, one = await make_tenant(runtime, 20), await make_tenant(runtime, 1)
+    await make_due(runtime, many, 2)
+    clock.advance(1)
+    await make_due(runtime, one, 3)
+
+    assert tenants_of(await claim(runtime, 6)) == {many: 3, one: 3}
+
+
+async def test_what_a_tenant_has_under_way_counts_when_others_come(runtime: Runtime, clock: FakeClock):
+    many, one = await make_tenant(runtime, 20), await make_tenant(runtime, 1)
+    await make_due(runtime, many, 2)
+    assert tenants_of(await claim(runtime, 6)) == {many: 6}
+    clock.advance(1)
+    await make_due(runtime, one, 5)
+
+    assert tenants_of(await claim(runtime, 5)) == {one: 5}
+
+
+async def test_the_endpoints_of_a_tenant_take_turns(runtime: Runtime, clock: FakeClock):
+    tenant = await make_tenant(runtime, 1)
+    await make_due(runtime, tenant, 8)
+    clock.advance(1)
+    quiet = await make_endpoint(runtime, tenant, ["*"])
+    await make_due(runtime, tenant, 1)
+
+    assert quiet in {row.endpoint_id for row in await claim(runtime, 2)}
+
+
+async def test_an_endpoint_has_no_more_than_its_share_under_way(runtime: Runtime, clock: FakeClock):
+    tenant = await make_tenant(runtime, 1)
+    await make_due(runtime, tenant, 8)
+
+    assert [len(await claim(runtime, 10, share=3)) for _ in range(2)] == [3, 0]
+    clock.advance(31)
+    assert len(await claim(runtime, 10, share=3)) == 3
+
+
+async def test_a_second_worker_finds_work_while_the_first_still_claims(runtime: Runtime):
+    tenant = await make_tenant(runtime, 4)
+    await make_due(runtime, tenant, 5)
+
+    async with asyncio.timeout(SOON), runtime.database.worker() as first:
+        of_first = await claim_on(first, runtime, 6)
+        of_second = await claim(runtime, 6)
+
+    assert (len(of_first), len(of_second)) == (6, 6)
+    assert not {(row.endpoint_id, row.event_id) for row in of_first} & {
+        (row.endpoint_id, row.event_id) for row in of_second
+    }
+
+
+async def test_many_workers_at_once_get_each_delivery_once(runtime: Runtime):
+    for _ in range(3):
+        await make_due(runtime, await make_tenant(runtime, 10), 5)
+
+    async def work() -> list[ClaimedDeliveryRow]:
+        mine: list[ClaimedDeliveryRow] = []
+        while claimed := await claim(runtime, 5):
+            mine += claimed
+        return mine
+
+    shares = await asyncio.gather(*(work() for _ in range(6)))
+    claimed = [(row.endpoint_id, row.event_id) for share in shares for row in share]
+
+    assert (len(claimed), len(set(claimed))) == (150, 150)
+
+
+async def test_a_worker_gets_the_tenants_of_its_shard_and_no_others(runtime: Runtime):
+    tenants = [await make_tenant(runtime, 1) for _ in range(12)]
+    for tenant in tenants:
+        await make_due(runtime, tenant, 1)
+    async with runtime.database.worker_statements() as connection:
+        hashes = await connection.fetch(
+            "select t, mod(hashtext(t::text)::bigint + 2147483648, 3) from unnest($1::uuid[]) t", tenants
+        )
+
+    for index in (2, 0, 1):
+        found = tenants_of(await claim(runtime, 100, shard=Shard(index, 3)))
+        assert found == Counter(tenant for tenant, shard in hashes if shard == index)
+
+
+async def test_a_delivery_that_is_being_asked_for_again_is_not_claimed_meanwhile(
+    runtime: Runtime, clock: FakeClock
+):
+    """Else the claim's lease would be taken away, and the delivery be posted twice at once."""
+    outbox = await open_outbox(runtime)
+    waiting = await outbox.delivery()
+    async with asyncio.timeout(SOON), runtime.database.tenant(outbox.tenant) as connection:
+        locked = await delivery_log.lock_delivery(connection, waiting["id"])
+        assert await outbox.claim() == []
+        assert locked is not None
+        await delivery_log.redeliver(connection, locked, clock())
+
+    assert len(await outbox.claim()) == 1
+
+
+async def test_two_changes_of_an_endpoint_at_once_are_both_kept(runtime: Runtime, admin_dsn: str):
+    outbox = await open_outbox(runtime)
+    (endpoint,) = await outbox.rows("select id from webhook_endpoints")
+    change = {"event_types": ["order.*"]}
+    async with runtime.database.tenant(outbox.tenant) as connection:
+        record = await endpoints.lock_endpoint(connection, endpoint["id"])
+        assert record is not None
+        second = asyncio.create_task(patch_endpoint(runtime, outbox.tenant, endpoint["id"], change))
+        await blocked_by(admin_dsn)
+        await endpoints.update_endpoint(connection, replace(record, name="erp 2"), None)
+    await second
+
+    assert await outbox.rows("select name, event_types from webhook_endpoints") == [
+        {"name": "erp 2", "event_types": ["order.*"]}
+    ]
+
+
+async def test_a_worker_that_stops_waits_for_what_is_being_settled(
+    runtime: Runtime, admin_dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Though its time to drain is over: what a receiver answered is not dropped at the last step."""
+    monkeypatch.setattr("gateway.worker.DRAIN_SECONDS", 0)
+    outbox, admin = await open_outbox(runtime), await asyncpg.connect(admin_dsn)
+
+    class Locking(FakeEgress):
+        async def post(self, *arguments: Any, **options: Any) -> Any:
+            await admin.execute("begin; select from webhook_deliveries for update")
+            return await super().post(*arguments, **options)
+
+    turns = TurnTools(FakeEngine(None), CatalogueCache())
+    worker = Worker(runtime, WorkerTools({}, Locking(), turns, Notifier(runtime.database)))
+    running = asyncio.create_task(worker.run())
+    await blocked_by(admin_dsn)
+    worker.stop()
+    ended_before, _ = await asyncio.wait({running}, timeout=AT_ONCE)
+    await admin.execute("commit")
+    await admin.close()
+    await running
+
+    assert not ended_before
+    assert (await outbox.delivery())["status"] == "SUCCESS"
