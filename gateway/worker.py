@@ -41,7 +41,7 @@ DELIVERIES_AT_ONCE = 100
 TURN_SHARE = 8 * TURNS_AT_ONCE
 # Half a worker: a tenant's provider account takes fewer messages a second than that sends.
 SEND_SHARE = SENDS_AT_ONCE // 2
-# An endpoint that never answers holds its share for its time-out each time: a tenth, which is also what a receiver gets at once.
+# An endpoint that never answers holds its share until its time-out: a tenth, which is also what a receiver gets at once.
 DELIVERY_SHARE = DELIVERIES_AT_ONCE // 10
 # A lease must outlast the longest attempt: an engine's 20 s, a post's 25 s (channels.egress, with the name's lookup),
 # each with room for the database. A send's is renewed before its request leaves (handlers.outbound).
