@@ -1,11 +1,12 @@
 """The long-running commands as an operator runs them: they start, answer, drain on a signal and leave nothing behind."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import aiohttp
 import pytest
 
 from db.embedded import remove_data_dir
+from db.errors import DataFolderError
 from db.migrate import read_migrations
 
 ROOT = Path(__file__).parents[2]
@@ -66,12 +68,16 @@ async def running(folder: Path, *arguments: str, **settings: str) -> AsyncIterat
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """Where the commands run. Removing the database afterwards is refused while any server of it still lives."""
+async def folder(tmp_path: Path) -> AsyncIterator[Path]:
+    """Where the commands run. Removing the database afterwards is refused as long as any server of it lives."""
     yield tmp_path
     database = tmp_path / ".waystation" / "postgres"
-    if database.exists():
-        remove_data_dir(database)
+    async with asyncio.timeout(STARTS_WITHIN):
+        while database.exists():
+            # A server that heard of its parent's death may still be writing its checkpoint.
+            with contextlib.suppress(DataFolderError):
+                remove_data_dir(database)
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
