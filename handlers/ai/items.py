@@ -38,8 +38,11 @@ class Assembler:
         has_words = bool(part.words or part.rejected) or (bool(part.amounts) and not part.counted)
         if part.counted:
             self._give_up_waiting(corrected=part.correction)
+            self._pass_denied(part)
         if part.usual:
             self._append(Item(Wish(), NO_READING, part.start, part.end, usual=True, asked=asked))
+        elif part.choice:
+            self._append(Item(wish_of(part), NO_READING, part.start, part.end, asked=asked))
         elif part.negated:
             self._take_denied(part)
         elif part.counted and (has_words or self._is_labelled(part)):
@@ -65,6 +68,13 @@ class Assembler:
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not corrected:
             self._add(waiting, wish_of(waiting), asked=True)
+
+    def _pass_denied(self, part: Part) -> None:
+        """As in "quiero coca, no sprite, 2 cajas": an amount alone counts what is wanted, so that goes last."""
+        denied, open_item = (self._items[-1], self._items[-2]) if len(self._items) > 1 else (None, None)
+        alone = not part.words and not part.negated and not part.correction
+        if alone and denied and open_item and denied.denied and not (open_item.counted or open_item.denied):
+            self._items[-2:] = [denied, open_item]
 
     def _is_labelled(self, part: Part) -> bool:
         """As in "Garrafón: 10": a container's word in front of the number that is a product's name."""
@@ -451,6 +461,8 @@ class Assembler:
             first -= 1
         said: dict[str, None] = {}
         for item in self._items[max(first, 0) : place]:
+            if item.denied:
+                continue
             containers = (
                 u for u in item.wish.units if LEXICON.units.get(u) == "piece" and item.reading.entry
             )

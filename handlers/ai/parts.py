@@ -21,7 +21,8 @@ class Part:
     """A stretch of pieces with at most one counted product.
 
     ``lead`` is the separator before it; ``cue`` what it does to the order; ``rejected`` words that were
-    denied ("but not the black one"); ``negated`` that all of it was denied; ``tail`` the place in
+    denied ("but not the black one"); ``negated`` that all of it was denied; ``choice`` that two things
+    are offered; ``tail`` the place in
     ``pieces`` where words of purpose begin ("para los pasteles").
     """
 
@@ -35,6 +36,7 @@ class Part:
     each: bool = False
     correction: bool = False
     usual: bool = False
+    choice: bool = False
     tail: int | None = None
 
     @property
@@ -80,6 +82,11 @@ class PartReader:
         return [part for lead, run in _runs(pieces) for part in self._cut(lead, run)]
 
     def _cut(self, lead: Role, run: list[Piece]) -> Iterator[Part]:
+        if _offers_choice(run):
+            part = _part(lead, [piece for piece in run if piece.role is not Role.OR])
+            if part is not None:
+                yield replace(part, choice=True)
+            return
         for stretch in self._at_cues(run):
             for span in self._at_amounts(stretch):
                 part = _part(lead, span)
@@ -196,6 +203,7 @@ class PartReader:
             if piece.role is Role.AMOUNT or (piece.role in {Role.WORD, Role.UNIT} and piece.known)
         )
         cuts = counts[1:] if first == counts[0] else [i + 1 for i in counts[:-1]]
+        cuts = [cut - (run[cut - 1].role is Role.NOT) for cut in cuts]  # "2 coca no 3" denies the three
         for begin, end in zip([0, *cuts], [*cuts, len(run)], strict=True):
             yield run[begin:end]
 
@@ -220,6 +228,17 @@ class PartReader:
 
 _OF = frozenset({"de", "of"})
 _SMALLEST_SIZE = 4  # "3 leche 1 deslactosada": so small a number without a unit rather counts
+
+
+def _offers_choice(run: Sequence[Piece]) -> bool:
+    """As in "2 de coca o de sprite", or behind "si no hay": nobody can tell which is wanted."""
+    place = next((i for i, piece in enumerate(run) if piece.role is Role.OR), None)
+    if place is None:
+        return False
+    behind = _has_words(run[place + 1 :])
+    return behind and (_has_words(run[:place]) or run[place].word in LEXICON.cues["otherwise"])
+
+
 _PURPOSE = frozenset({"para", "pra", "pro", "for", "pal", "pras", "pros", "con", "com", "with"})
 _UP_TO = frozenset({"a", "to", "pra", "para", "hasta", "ate", "em"})
 _JOINTS = LEXICON.cues["replace_to"]

@@ -21,6 +21,7 @@ class Role(StrEnum):
     NOT = "not"
     EACH = "each"
     CORRECTION = "correction"
+    OR = "or"  # between two things of which one is wanted
     USUAL = "usual"  # "the usual": an order without open quantities
     COMMA = "comma"
     STOP = "stop"  # the end of a sentence or line
@@ -50,6 +51,11 @@ _CONNECTORS = {
     Language.ES: frozenset({"y", "e", "i", "tambien", "and", "que_de", "como_de"}),
     Language.EN: frozenset({"and", "n", "y", "also"}),
     Language.PT: frozenset({"e", "y", "i", "tambem", "and", "que_de", "como_de"}),
+}
+_OR = {
+    Language.ES: frozenset({"o", "u"}),
+    Language.EN: frozenset({"or"}),
+    Language.PT: frozenset({"ou"}),
 }
 _CUES = (
     "part",
@@ -161,21 +167,35 @@ class Annotator:
 
     def _word(self, position: int) -> Piece | None:
         norm = self._norm(position)
-        if self._is_modal(position):
+        if self._is_modal(position) or (norm == "no" and self._is_number_sign(position)):
             return None
-        if is_but(norm, self._language):
-            return None if self._denies_behind(position) else Piece(Role.COMMA, position, position + 1, norm)
-        if norm == "no" and self._is_number_sign(position):
-            return None
-        if norm == "leave" and self._leaves_out(position):
-            return Piece(Role.CUE, position, position + 1, "remove")
-        if norm == "an" and position + 1 < len(self._tokens) and self._tokens[position + 1].kind is Kind.NUM:
-            return Piece(Role.COMMA, position, position + 1, norm)  # "and" in a hurry
-        role, word = self._role(norm)
+        role, word = self._in_place(position) or self._role(norm)
         if role in {None, Role.UNIT, Role.COMMA} and self._is_letter_size(position):
             role, word = Role.WORD, norm
         known = role is not Role.WORD or self._is_catalogue_word(word) or word in LEXICON.concepts
         return Piece(role, position, position + 1, word, known=known) if role else None
+
+    def _in_place(self, position: int) -> tuple[Role | None, str] | None:
+        """What a word does because of the words around it, or None."""
+        norm, following = self._norm(position), self._tokens[position + 1 : position + 2]
+        if norm == "menos" and self._lessens(position):
+            return Role.CUE, "less"
+        if norm == "leave" and self._leaves_out(position):
+            return Role.CUE, "remove"
+        if is_but(norm, self._language):
+            return (None, "") if self._denies_behind(position) else (Role.COMMA, norm)
+        if norm == "an" and following and following[0].kind is Kind.NUM:
+            return Role.COMMA, norm  # "and" in a hurry
+        return None
+
+    def _lessens(self, position: int) -> bool:
+        """As in "menos coca", which is fewer; "menos la coca", "todo menos coca" leave it out."""
+        following = self._tokens[position + 1] if position + 1 < len(self._tokens) else None
+        bare = (
+            following is not None and following.kind is Kind.WORD and following.norm not in LEXICON.articles
+        )
+        before = (token.norm for token in self._tokens[max(0, position - 3) : position])
+        return bare and not any(norm in LEXICON.cues["whole"] for norm in before)
 
     def _denies_behind(self, position: int) -> bool:
         """As in "cebolla pero no la morada", which still speaks of the onion."""
@@ -215,6 +235,8 @@ class Annotator:
         cues = LEXICON.cues
         if norm in _CONNECTORS[self._language]:
             return Role.COMMA, norm
+        if norm in _OR[self._language] or norm in cues["otherwise"]:
+            return Role.OR, norm
         if norm in LEXICON.quantities["usual"]:
             return Role.USUAL, norm
         if norm in cues["negation"] and not (norm in {"no", "na"} and self._language is Language.PT):
@@ -226,6 +248,8 @@ class Annotator:
     def _cue(self, norm: str) -> tuple[Role, str] | None:
         if self._is_catalogue_word(norm):
             return None
+        if norm in LEXICON.cues["rather"]:
+            return Role.CUE, "replace_to"
         if norm in LEXICON.cues["correction"] and norm not in LEXICON.cues["set"]:
             return Role.CORRECTION, norm
         kind = next((name for name in _CUES if norm in LEXICON.cues[name]), None)

@@ -190,6 +190,8 @@ class WorkingOrder:
             self._scale(sku, line, factor, item)
         elif item.counted and not item.denied and (less := self._amount_off(sku, item)) is not None:
             self._put_or_drop(sku, line.quantity - less, item, line)
+        elif item.cue == "less":
+            self.unclear.append(item)  # "menos coca": how much?
         else:
             self._drop(sku, item)
 
@@ -202,8 +204,16 @@ class WorkingOrder:
             self._scale_all(item)
         elif wordless and item.each and item.counted:
             self._take_off_each(item)
-        elif self.draft and (item.turned or (wordless and not item.denied)):
+        elif self.draft and (item.turned or self._asks_for_less(item, wordless=wordless)):
             self.unclear.append(item)
+
+    def _asks_for_less(self, item: Item, *, wordless: bool) -> bool:
+        """Whether a line is meant that could not be told, not the one just taken off ("stop the straws, we
+        don't need them").
+        """
+        if wordless:
+            return not item.denied and (item.counted or not self.touched)
+        return not item.denied and _is_telling(item)
 
     def _take_off_each(self, item: Item) -> None:
         for sku, line in list(self.lines.items()):
@@ -402,6 +412,11 @@ class WorkingOrder:
 def _plain(quantity: Decimal) -> Decimal:
     """Without trailing zeros and without an exponent."""
     return Decimal(f"{quantity.normalize():f}")
+
+
+def _is_telling(item: Item) -> bool:
+    """Whether the item counts something or names goods that the catalogue has."""
+    return item.counted or item.reading.match.fit > Fit.NONE
 
 
 def _is_lost(item: Item) -> bool:
