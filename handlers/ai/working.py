@@ -197,7 +197,7 @@ class WorkingOrder:
 
     def _reduce_unnamed(self, item: Item) -> None:
         """Less of no line that could be told: of all, or it has to be asked of which."""
-        wordless = item.reading.entry is None and not item.wish.words
+        wordless = not item.wish.words and (item.reading.entry is None or item.reading.context)
         if item.cue == "half" and not wordless and self.touched:
             self._divide(item)
         elif wordless and item.cue in _FACTORS:
