@@ -1,7 +1,7 @@
 -- name: list_accounts
 select id, channel, provider, address, credentials_sealed, settings, created_at, updated_at
 from channel_accounts
-where deleted_at is null and id < $1
+where distributor_id = (select get_current_distributor_id()) and deleted_at is null and id < $1
     and ($2::text is null or channel = $2)
     and ($3::text is null or provider = $3)
 order by id desc
@@ -9,11 +9,14 @@ limit $4;
 
 -- name: read_account
 select id, channel, provider, address, credentials_sealed, settings, created_at, updated_at
-from channel_accounts where id = $1 and deleted_at is null;
+from channel_accounts
+where distributor_id = (select get_current_distributor_id()) and id = $1 and deleted_at is null;
 
 -- name: lock_account
 select id, channel, provider, address, credentials_sealed, settings, created_at, updated_at
-from channel_accounts where id = $1 and deleted_at is null for no key update;
+from channel_accounts
+where distributor_id = (select get_current_distributor_id()) and id = $1 and deleted_at is null
+for no key update;
 
 -- name: insert_account
 insert into channel_accounts
@@ -21,7 +24,10 @@ insert into channel_accounts
 values (get_current_distributor_id(), $1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: update_account
-update channel_accounts set address = $2, credentials_sealed = $3, settings = $4, updated_at = $5 where id = $1;
+update channel_accounts set address = $2, credentials_sealed = $3, settings = $4, updated_at = $5
+where distributor_id = (select get_current_distributor_id()) and id = $1;
 
 -- name: delete_account
-update channel_accounts set deleted_at = $2, updated_at = $2 where id = $1 and deleted_at is null returning id;
+update channel_accounts set deleted_at = $2, updated_at = $2
+where distributor_id = (select get_current_distributor_id()) and id = $1 and deleted_at is null
+returning id;

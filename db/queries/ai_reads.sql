@@ -34,10 +34,11 @@ order by 1 desc, 2, 3 nulls first;
 select max(counted_at) from ai_usage_metrics where distributor_id = (select get_current_distributor_id());
 
 -- name: list_errors
+-- What was superseded is no failure: the burst went on, and only its bill stays.
 select id, message_id, conversation_id, engine, model, error_class, processing_ms, cost_micro_usd, request_id, created_at
 from ai_responses
 where distributor_id = (select get_current_distributor_id()) and status = 'FAILED' and id < $1
-    and ($2::text is null or error_class = $2)
+    and error_class is distinct from 'superseded' and ($2::text is null or error_class = $2)
     and ($3::timestamptz is null or created_at >= $3)
     and ($4::timestamptz is null or created_at < $4)
 order by id desc
@@ -47,7 +48,7 @@ limit $5;
 select r.error_class, count(*) as failures, max(r.created_at) as last_at
 from ai_responses r
 where r.distributor_id = (select get_current_distributor_id()) and r.status = 'FAILED'
-    and r.created_at >= $1 and r.created_at < $2
+    and r.error_class is distinct from 'superseded' and r.created_at >= $1 and r.created_at < $2
 group by r.error_class
 order by 2 desc, 1;
 

@@ -7,7 +7,12 @@ values (get_current_distributor_id(), $1, $2, $3, $4, $5)
 returning id, name, prefix, created_at, revoked_at;
 
 -- name: list_keys
-select id, name, prefix, created_at, revoked_at from api_keys where id < $1 order by id desc limit $2;
+select id, name, prefix, created_at, revoked_at from api_keys
+where distributor_id = (select get_current_distributor_id()) and id < $1
+order by id desc
+limit $2;
 
 -- name: revoke_key
-update api_keys set revoked_at = coalesce(revoked_at, $2) where id = $1 returning id;
+update api_keys set revoked_at = coalesce(revoked_at, $2)
+where distributor_id = (select get_current_distributor_id()) and id = $1
+returning id;

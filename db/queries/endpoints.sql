@@ -2,19 +2,22 @@
 select id, name, url, event_types, filter, headers_sealed, secrets_sealed, ordering, enabled, disabled_reason,
     created_at, updated_at
 from webhook_endpoints
-where deleted_at is null and id < $1
+where distributor_id = (select get_current_distributor_id()) and deleted_at is null and id < $1
 order by id desc
 limit $2;
 
 -- name: read_endpoint
 select id, name, url, event_types, filter, headers_sealed, secrets_sealed, ordering, enabled, disabled_reason,
     created_at, updated_at
-from webhook_endpoints where id = $1 and deleted_at is null;
+from webhook_endpoints
+where distributor_id = (select get_current_distributor_id()) and id = $1 and deleted_at is null;
 
 -- name: lock_endpoint
 select id, name, url, event_types, filter, headers_sealed, secrets_sealed, ordering, enabled, disabled_reason,
     created_at, updated_at
-from webhook_endpoints where id = $1 and deleted_at is null for no key update;
+from webhook_endpoints
+where distributor_id = (select get_current_distributor_id()) and id = $1 and deleted_at is null
+for no key update;
 
 -- name: insert_endpoint
 insert into webhook_endpoints
@@ -26,10 +29,12 @@ values (get_current_distributor_id(), $1, $2, $3, $4, $5, $6::text::jsonpath, $7
 update webhook_endpoints
 set name = $2, url = $3, event_types = $4, filter = $5, filter_path = $6::text::jsonpath, headers_sealed = $7,
     secrets_sealed = $8, ordering = $9, enabled = $10, disabled_reason = $11, updated_at = $12
-where id = $1;
+where distributor_id = (select get_current_distributor_id()) and id = $1;
 
 -- name: delete_endpoint
-update webhook_endpoints set deleted_at = $2, updated_at = $2 where id = $1 and deleted_at is null returning id;
+update webhook_endpoints set deleted_at = $2, updated_at = $2
+where distributor_id = (select get_current_distributor_id()) and id = $1 and deleted_at is null
+returning id;
 
 -- name: cancel_waiting
 update webhook_deliveries

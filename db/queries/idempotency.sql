@@ -1,6 +1,6 @@
 -- name: read_answer
 select request_hash, response_status, response_sealed from idempotency_keys
-where route = $1 and key = $2 and created_at >= $3;
+where distributor_id = (select get_current_distributor_id()) and route = $1 and key = $2 and created_at >= $3;
 
 -- name: claim_key
 -- Waits for a parallel claim to end; gives nothing back where a living answer stands under the key.
@@ -12,11 +12,12 @@ where idempotency_keys.created_at < $5
 returning key;
 
 -- name: store_answer
-update idempotency_keys set response_status = $3, response_sealed = $4 where route = $1 and key = $2;
+update idempotency_keys set response_status = $3, response_sealed = $4
+where distributor_id = (select get_current_distributor_id()) and route = $1 and key = $2;
 
 -- name: forget_expired
 delete from idempotency_keys
-where (route, key) in (
+where distributor_id = (select get_current_distributor_id()) and (route, key) in (
     select old.route, old.key from idempotency_keys old
     where old.distributor_id = (select get_current_distributor_id()) and old.created_at < $1
     order by old.created_at limit $2

@@ -53,15 +53,16 @@ order by c.id desc
 limit $4;
 
 -- name: list_ai_orders
--- By the tenant's own days. An order is an engine's if a burst of messages began it.
+-- By the tenant's own days. An order is an engine's if a burst of messages began it; one that expired was not for review
+-- because of that.
 with tenant as (
     select d.time_zone, d.currency from distributors d where d.id = (select get_current_distributor_id())
 )
 select (o.created_at at time zone t.time_zone)::date as day, t.currency, count(*) as orders,
     count(*) filter (where o.source_message_id is not null) as ai_orders,
-    count(*) filter (where o.source_message_id is not null and cardinality(o.review_reasons) > 0) as for_review,
+    count(*) filter (where o.source_message_id is not null and array_remove(o.review_reasons, 'expired') <> '{}') as for_review,
     count(*) filter (
-        where o.source_message_id is not null and cardinality(o.review_reasons) = 0 and o.status in ('CONFIRMED', 'DELIVERED')
+        where o.source_message_id is not null and o.review_reasons = '{}' and o.status in ('CONFIRMED', 'DELIVERED')
     ) as without_review,
     round(avg(o.confidence) filter (where o.source_message_id is not null), 3) as mean_confidence,
     count(*) filter (where o.source_message_id is not null and o.confidence >= 0.8) as high_confidence,

@@ -30,12 +30,9 @@ item as (
         c.customer_id, c.channel, cause.message_id, null, cause.confidence, coalesce(cause.created_at, c.last_message_at)
     from conversations c
     left join lateral (
-        select r.message_id, r.error_class, r.confidence, r.created_at,
-            case when r.status = 'FAILED' then 'engine_error' when r.intent = 'COMPLAINT' then 'complaint' else 'customer_asked' end
-                as reason
+        select r.message_id, r.error_class, r.confidence, r.created_at, r.extracted_data ->> 'handoff_reason' as reason
         from ai_responses r
-        where r.distributor_id = c.distributor_id and r.conversation_id = c.id
-            and (r.status = 'FAILED' or r.intent in ('HANDOFF', 'COMPLAINT'))
+        where r.distributor_id = c.distributor_id and r.conversation_id = c.id and r.extracted_data ? 'handoff_reason'
         order by r.id desc
         limit 1
     ) cause on true

@@ -13,9 +13,11 @@ from db import review
 from gateway.api.operations import Call, Operation
 from gateway.api.paging import BY_ID, FROM_OLDEST, make_page, read_position
 from gateway.api.schemas import Answer, Page, PageQuery
+from handlers.handoff import HandoffReason
 from handlers.webhooks.payloads import Number
 
 Kind = Literal["MESSAGE", "ORDER"]
+UNKNOWN = "handoff"
 
 
 class ReviewItem(Answer):
@@ -25,11 +27,13 @@ class ReviewItem(Answer):
     kind: Kind
     reasons: Sequence[str] = Field(
         description=(
-            "Of an order: `low_confidence`, `unmatched`. Of a message: `engine_error` (its turn failed),"
-            " `customer_asked`, `complaint`, `handoff`."
+            "Of an order those of its review, such as `low_confidence`. Of a message why its turn asked for a"
+            f" person: {', '.join(f'`{reason}`' for reason in HandoffReason)}; `{UNKNOWN}` where nobody kept it."
         )
     )
-    error_class: str | None = Field(description="With `engine_error`: which kind of failure.")
+    error_class: str | None = Field(
+        description=f"With `{HandoffReason.ENGINE_ERROR}`: which kind of failure."
+    )
     conversation_id: UUID | None
     customer_id: UUID | None
     customer_name: str | None

@@ -22,6 +22,17 @@ UPKEEP_ACROSS_TENANTS = (
 )
 WORKER_STATEMENTS = {("api_keys", "find_key_owner"), *(("upkeep", name) for name in UPKEEP_ACROSS_TENANTS)}
 
+# Run in a tenant's transaction without naming the tenant: functions of the schema do it, and what also runs across tenants.
+NAMELESS = {
+    ("distributors", "insert_distributor"),
+    ("events", "record_events"),
+    ("idempotency", "limit_wait"),
+    ("upkeep", "refresh_customers"),
+    ("upkeep", "refresh_usage"),
+    ("upkeep", "refresh_ai_usage"),
+    *(("resealing", name) for name in load_statements("resealing")),
+}
+
 _LOADED = re.compile(r"load_statements\(\"(\w+)\"\)")
 _USED = re.compile(r"_SQL\[\"(\w+)\"")
 STATEMENTS = [(source, name) for source in statement_files() for name in load_statements(source)]
@@ -58,6 +69,18 @@ def test_every_statement_is_used_exactly_where_it_belongs():
     }
 
     assert used == set(STATEMENTS)
+
+
+def test_every_statement_of_a_tenant_names_the_tenant():
+    """Beside row-level security, which would be enough: a plan begins with the tenant, and a slip shows nothing."""
+    across = {(source, name) for source, name in STATEMENTS if source in WORKER_FILES} | WORKER_STATEMENTS
+    nameless = {
+        (source, name)
+        for source, name in STATEMENTS
+        if "get_current_distributor_id()" not in load_statements(source)[name]
+    }
+
+    assert nameless - across == NAMELESS
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ class TestErrors:
     async def test_a_list_and_its_filters(self, api, seeds, clock) -> None:
         conversation = await seeds.conversation()
         await answered(seeds, conversation)
+        await answered(seeds, conversation, status="FAILED", error_class="superseded")
         made = [
             str(
                 await answered(

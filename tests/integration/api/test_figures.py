@@ -102,7 +102,12 @@ class TestHealth:
         due = clock() - timedelta(seconds=90)
         conversation = await seeds.conversation(turn_due_at=due)
         await seeds.conversation(turn_due_at=clock() + timedelta(seconds=4))
-        sent = {"direction": "OUTBOUND", "status": "QUEUED", "ai_processed": True}
+        sent = {
+            "direction": "OUTBOUND",
+            "status": "QUEUED",
+            "ai_processed": True,
+            "ai_skip_reason": "outbound",
+        }
         await seeds.message(conversation, **sent, send_due_at=clock() - timedelta(seconds=5))
         _, health = await api.get("/v1/health")
         queues = {row["queue"]: row for row in health["queues"]}

@@ -111,22 +111,23 @@ class TestAiOrders:
             None, "CONFIRMED", **ai, total_amount=20, confidence=0.7, review_reasons=["unmatched"]
         )
         await seeds.order(None, "CONFIRMED", currency="USD", total_amount=5)
+        await seeds.order(None, "CANCELLED", **ai, total_amount=1, review_reasons=["expired"])
         status, report = await api.get("/v1/reports/ai-orders")
 
         assert (status, report["since"], report["until"]) == (200, "2026-06-07", "2026-07-07")
         assert report["data"] == [
             {
                 "day": "2026-07-06",
-                "orders": 5,
-                "ai_orders": 4,
+                "orders": 6,
+                "ai_orders": 5,
                 "for_review": 2,
                 "without_review": 1,
-                "automation_rate": 0.25,
+                "automation_rate": 0.2,
                 "mean_confidence": 0.715,
                 "high_confidence": 2,
                 "low_confidence": 1,
-                "total_amount": 185,
-                "ai_amount": 180,
+                "total_amount": 186,
+                "ai_amount": 181,
                 "currency": "USD",
             }
         ]

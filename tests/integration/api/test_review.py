@@ -1,20 +1,24 @@
 """The review queue: what needs a person and why, in either order, page by page."""
 
+import json
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from handlers.handoff import HandoffReason
 from tests.integration.api.seeds import Seeds
 
 QUEUE = "/v1/review-queue"
 
 
-async def waiting(seeds: Seeds, text: str, **response: Any) -> UUID:
+async def waiting(seeds: Seeds, text: str, reason: str = "customer_asked", **response: Any) -> UUID:
     """A conversation that waits for a person since this message; gives back the message's id."""
     conversation = await seeds.conversation(name=text, handoff="WAITING_HUMAN")
     message = await seeds.message(conversation, text, ai_processed=True)
-    await seeds.analysis(message, conversation, **response)
+    await seeds.analysis(
+        message, conversation, extracted_data=json.dumps({"handoff_reason": reason}), **response
+    )
     return message
 
 
@@ -31,7 +35,7 @@ async def ids(api, query: str = "") -> list[str]:
 
 async def test_a_failed_turn_is_shown_with_its_message_and_the_kind_of_failure(api, seeds) -> None:
     message = await waiting(
-        seeds, "2 cocas", status="FAILED", intent=None, confidence=None, error_class="timeout"
+        seeds, "2 cocas", "engine_error", status="FAILED", intent=None, confidence=None, error_class="timeout"
     )
     status, page = await api.get(QUEUE)
     (item,) = page["data"]
@@ -41,10 +45,10 @@ async def test_a_failed_turn_is_shown_with_its_message_and_the_kind_of_failure(a
     assert (item["text"], item["customer_name"], item["channel"]) == ("2 cocas", "2 cocas", "SMS")
 
 
-@pytest.mark.parametrize(("intent", "reason"), [("HANDOFF", "customer_asked"), ("COMPLAINT", "complaint")])
-async def test_who_asked_or_complained(api, seeds, intent, reason) -> None:
+@pytest.mark.parametrize("reason", HandoffReason)
+async def test_the_reason_is_that_of_the_turn_that_asked(api, seeds, reason) -> None:
     """Also when other messages came after it."""
-    message = await waiting(seeds, "una persona", intent=intent)
+    message = await waiting(seeds, "una persona", reason)
     conversation = await seeds.admin.fetchval("select conversation_id from messages where id = $1", message)
     await seeds.analysis(await seeds.message(conversation, "y 2 aguas"), conversation)
     _, page = await api.get(QUEUE)
@@ -77,7 +81,7 @@ async def test_an_order_is_shown_with_its_reasons_until_a_person_was_at_it(api, 
 
 @pytest.mark.parametrize("who", ["human", "bot"])
 async def test_a_conversation_leaves_when_a_person_takes_it_or_hands_it_back(api, seeds, who) -> None:
-    await waiting(seeds, "hola", intent="HANDOFF")
+    await waiting(seeds, "hola")
     _, page = await api.get(QUEUE)
     await api.patch(f"/v1/conversations/{page['data'][0]['conversation_id']}", {"handoff": who})
     assert await ids(api) == []
@@ -86,7 +90,7 @@ async def test_a_conversation_leaves_when_a_person_takes_it_or_hands_it_back(api
 async def test_pages_in_both_orders_hold_everything_once(api, seeds) -> None:
     made = []
     for number in range(9):
-        make = waiting(seeds, f"m{number}", intent="HANDOFF") if number % 2 else doubtful(seeds, "unmatched")
+        make = waiting(seeds, f"m{number}") if number % 2 else doubtful(seeds, "unmatched")
         made.append(str(await make))
     for limit in (1, 2, 4, 200):
         newest = await api.walk(QUEUE, limit)
@@ -96,7 +100,7 @@ async def test_pages_in_both_orders_hold_everything_once(api, seeds) -> None:
 
 
 async def test_filters(api, seeds) -> None:
-    message = await waiting(seeds, "hola", intent="HANDOFF")
+    message = await waiting(seeds, "hola")
     order = await doubtful(seeds, "unmatched", channel="WHATSAPP")
     assert await ids(api, "&kind=ORDER") == [str(order)]
     assert await ids(api, "&kind=MESSAGE") == [str(message)]
