@@ -77,6 +77,7 @@ def _with_draft(texts: Sequence[str], sentences: Sequence[Sentence], facts: Fact
         return Intent.OTHER, 0.6
     purposes = {sentence.purpose for sentence in sentences}
     agrees = any(INTENTS.any("confirm", s.words) for s in sentences) or _signs_yes(texts)
+    agrees = agrees or any(INTENTS.any("lone_consent", fold(text)) for text in texts)
     agrees = agrees and not any(INTENTS.any("denial", fold(text)) for text in texts)
     asks = Purpose.QUESTION in purposes
     if agrees and not asks and Purpose.COMPLAINT not in purposes and Purpose.FOLLOW_UP not in purposes:

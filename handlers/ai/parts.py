@@ -290,7 +290,7 @@ def _begins_part(seen: set[Role], cue: Piece, following: Role | None, *, more: b
     if cue.word in {"add", "more"}:
         return complete and following is Role.AMOUNT
     if cue.word in {"set", "less", "raise", "lower"}:
-        return complete or (Role.AMOUNT in seen and following is Role.AMOUNT)
+        return (complete and more) or (Role.AMOUNT in seen and following is Role.AMOUNT)
     if cue.word == "half" and Role.CUE in seen:
         return complete
     return more

@@ -84,4 +84,5 @@ def _follows_consent(tokens: Sequence[Token], place: int) -> bool:
     if all(token.norm in LEXICON.polite or token.norm in LEXICON.function for token in before):
         return True
     words = " ".join(token.norm.replace("_", " ") for token in before)
-    return len(before) <= _FEW and INTENTS.any("confirm", words)
+    agrees = INTENTS.any("confirm", words) or INTENTS.any("lone_consent", words)
+    return len(before) <= _FEW and agrees

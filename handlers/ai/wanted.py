@@ -32,7 +32,7 @@ def was_wanted(item: Item, read: Understanding) -> bool:
     if _is_name(item, read) or _is_asked_about(item, read) or _is_told(item, read):
         return False
     if item.reading.match.fit is Fit.NONE and (amount.vague or amount.weak):
-        return False
+        return amount.extra and bool(read.order.draft)  # "y otra igual"
     said = item.wish.words or item.wish.heard or item.wish.units or any(a.unit for a in item.wish.amounts)
     return bool(said or read.order.touched or read.order.draft)  # a number alone, beside an order
 

@@ -169,7 +169,7 @@ class WorkingOrder:
         return spoken[-1] if spoken else next(iter(self.lines)) if len(self.lines) == 1 else None
 
     def _fail(self, item: Item) -> None:
-        if item.turned and self.draft:
+        if self.draft and (item.turned or item.cue in {"instead", "replace", "replace_to"}):
             self.unclear.append(item)
         elif item.counted or item.usual or item.reading.match.fit > Fit.NONE:
             self._steps += 1
@@ -295,6 +295,8 @@ class WorkingOrder:
         """As in "sí pero la coca zero", "que sea zero": the product named takes the place of the line that it
         is a variant of.
         """
+        if self._takes_place_of_dropped(item):
+            return
         found = line_to_switch(self.catalogue, self.lines, item)
         if found is None:
             self._keep(item)
@@ -304,6 +306,14 @@ class WorkingOrder:
         moved = self.lines[sku].quantity
         self._move(sku, moved, item)
         self._settle(entry, moved, item)
+
+    def _takes_place_of_dropped(self, item: Item) -> bool:
+        """As in "ya no quiero sprite, mejor fanta": the amount of the line that just went."""
+        entry, gone = item.reading.entry, next(reversed(self.touched), None)
+        if entry is None or entry.product.sku in self.lines or gone in self.lines or gone not in self.draft:
+            return False
+        self._settle(entry, self.draft[gone], replace(item, apart=True))
+        return True
 
     def _keep(self, item: Item) -> None:
         """As in "deja la coca": nothing to change; what "but" announced and nobody understood stays open."""
