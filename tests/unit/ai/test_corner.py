@@ -1,5 +1,7 @@
 """What strangers wrote to a corner shop, and its neighbours: tables of messages with what they must do."""
 
+import itertools
+
 import pytest
 
 from handlers.ai.types import Band, Extraction
@@ -65,3 +67,66 @@ def test_names_of_goods_tell_the_language(text: str, language: str) -> None:
     other = "pt" if language == "en" else "en"
 
     assert told(text, hint=other if text != "3 red bull" else "es").language == language
+
+
+YES_BUT = {
+    "es": (
+        ("sí", "ok", "dale", "perfecto", "así está bien", "confirmo"),
+        (" pero ", ", pero ", " // pero ", ", y además "),
+        (
+            "zero",
+            "corona",
+            "4",
+            "quita una",
+            "otra marca",
+            "en lata",
+            "la mitad",
+            "2 más",
+            "cambia",
+            "la coca",
+        ),
+    ),
+    "en": (
+        ("yes", "ok", "perfect", "looks good", "confirmed"),
+        (" but ", ", but ", " // but "),
+        (
+            "zero",
+            "corona",
+            "4",
+            "take one off",
+            "cheaper",
+            "in cans",
+            "half",
+            "2 more",
+            "change it",
+            "the coke",
+        ),
+    ),
+    "pt": (
+        ("sim", "ok", "beleza", "tudo certo", "fechado"),
+        (" mas ", ", mas ", " // mas "),
+        (
+            "zero",
+            "corona",
+            "4",
+            "tira uma",
+            "mais barato",
+            "em lata",
+            "a metade",
+            "mais 2",
+            "troca",
+            "a coca",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("draft", ["COC=6", "COC=6 SAB=5"])
+@pytest.mark.parametrize("language", YES_BUT)
+def test_a_consent_with_a_but_is_no_consent(language: str, draft: str) -> None:
+    """Whatever follows "yes, but" is done or left open; the order is never confirmed as it was."""
+    for consent, joint, change in itertools.product(*YES_BUT[language]):
+        extraction = told(*f"{consent}{joint}{change}".split(" // "), draft=draft, hint=language)
+
+        assert extraction.intent == "MODIFY", (consent, joint, change)
+        assert extraction.operations or extraction.unmatched, (consent, joint, change)
