@@ -83,7 +83,7 @@ def _is_asked_by_verb(item: Item, read: Understanding) -> bool:
 def _is_asked_about(item: Item, read: Understanding) -> bool:
     """As in "does that come to over 50 thousand?": a bare number about nothing known, in a question."""
     sentence = read.sentence_of(item)
-    bare = all(a.unit is None for a in item.wish.amounts)
+    bare = all(a.unit is None for a in item.wish.amounts) and not item.more
     return (
         bare
         and item.reading.match.fit is Fit.NONE
