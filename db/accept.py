@@ -80,7 +80,7 @@ async def _fetch(connection: Connection, statement: str, *arguments: Any) -> lis
     try:
         return await connection.fetch(statement, *arguments)
     except CheckViolationError as error:
-        if "no partition of relation" in str(error):
+        if error.constraint_name is None:  # a check has a name; the server's words are in its own language
             raise PartitionMissing from error
         raise
 

@@ -4,6 +4,8 @@ DatabaseError
 ├── DatabaseUnavailable         the server is away; the same try may work later
 ├── DatabaseRefused             the server refuses what an operator configured
 ├── SchemaOutdated              migrations are missing
+├── DatabaseBusy                somebody holds a lock; the same try may work in a moment
+├── PartitionReferenced         rows of another table refer to a partition that is to go
 ├── PartitionMissing            nobody has made partitions for this time; make them and try again
 ├── MigrationFailed             a file of migrations is missing, misnamed, or fails
 ├── Conflict                    a rule of the schema refuses the row
@@ -35,6 +37,14 @@ class DatabaseRefused(DatabaseError):
 
 class SchemaOutdated(DatabaseError):
     """The database's schema is older than this program; run `waystation migrate`."""
+
+
+class DatabaseBusy(DatabaseError):
+    """Somebody else holds a lock that this needs."""
+
+
+class PartitionReferenced(DatabaseError):
+    """Rows of another table still refer to a partition that is to go."""
 
 
 class PartitionMissing(DatabaseError):

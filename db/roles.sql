@@ -31,5 +31,14 @@ $$;
 -- The job library's tables lie apart from ours.
 create schema if not exists jobs authorization waystation_owner;
 
+-- A database that comes from PostgreSQL 14 or older lets everybody create in public; our functions look there.
+do $$
+begin
+    revoke create on schema public from public;
+exception when insufficient_privilege then
+    raise warning 'CREATE on schema public stays granted to PUBLIC: revoke it as its owner';
+end
+$$;
+
 grant usage, create on schema public to waystation_owner;
 grant usage on schema public to waystation_app, waystation_worker;

@@ -13,7 +13,7 @@ import orjson
 from pgqueuer.adapters.persistence.queries import Queries
 
 from db.connecting import CONNECT_ERRORS, CONNECT_SECONDS, connect_error
-from db.errors import DatabaseUnavailable
+from db.errors import DatabaseBusy, DatabaseUnavailable
 from db.jobs import pool_jobs
 from db.named_sql import load_statements
 
@@ -156,6 +156,8 @@ async def _borrowed(pool: Pool) -> AsyncIterator[Connection]:
     try:
         async with pool.acquire(timeout=10) as connection:
             yield connection  # type: ignore[misc]  # the pool's proxy has the connection's methods
+    except asyncpg.LockNotAvailableError as error:
+        raise DatabaseBusy from error  # the driver counts it among the errors of a server that cannot store
     except asyncpg.DataError:
         raise  # a value that cannot be stored; the driver counts its own among the interface's errors
     except _AWAY as error:

@@ -1,9 +1,12 @@
 """What a clock starts: partitions made ahead and retired, derived data recounted."""
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from uuid import UUID
 
+import asyncpg
+
+from db.errors import PartitionReferenced
 from db.named_sql import load_statements
 from db.tenant import Connection, Database
 
@@ -17,23 +20,30 @@ async def read_time(database: Database) -> datetime:
     return now
 
 
-async def make_partitions(connection: Connection) -> int:
-    """Makes the partitions of the coming days where they are missing; gives back how many."""
-    return int(await connection.fetchval(_SQL["make_partitions"]))
+async def make_partition(connection: Connection) -> bool:
+    """Makes one partition of the coming days, if one is missing; raises DatabaseBusy where somebody holds a lock."""
+    return bool(await connection.fetchval(_SQL["make_partition"]))
 
 
-async def retire_partitions(connection: Connection, table: str, keep: timedelta) -> int:
-    """Drops a table's partitions that ended longer ago than ``keep`` (at least 30 days).
+async def list_partitioned(connection: Connection) -> list[str]:
+    """The partitioned tables, children before the tables they refer to."""
+    return [row["parent"] for row in await connection.fetch(_SQL["list_partitioned"])]
 
-    Children first: raises asyncpg's ForeignKeyViolationError while other tables' rows refer to rows in one, and nothing
-    is dropped.
+
+async def retire_partition(connection: Connection, table: str) -> bool:
+    """Drops the table's oldest partition if all of it is past its time; gives back whether.
+
+    Raises DatabaseBusy where somebody holds a lock, PartitionReferenced while other tables' rows refer to it.
     """
-    return int(await connection.fetchval(_SQL["retire_partitions"], table, keep))
+    try:
+        return bool(await connection.fetchval(_SQL["retire_partition"], table))
+    except asyncpg.ForeignKeyViolationError as error:
+        raise PartitionReferenced from error
 
 
-async def delete_orphans(connection: Connection, keep: timedelta, batch: int) -> int:
+async def delete_orphans(connection: Connection, batch: int) -> int:
     """Deletes up to ``batch`` rows of each table whose retired message they belonged to; gives back how many."""
-    return int(await connection.fetchval(_SQL["delete_orphans"], keep, batch))
+    return int(await connection.fetchval(_SQL["delete_orphans"], batch))
 
 
 async def list_tenants(connection: Connection, after: UUID, limit: int) -> list[UUID]:
@@ -56,6 +66,6 @@ async def refresh_usage(connection: Connection, month: date, now: datetime) -> N
     await connection.execute(_SQL["refresh_usage"], month, now)
 
 
-async def refresh_ai_usage(connection: Connection, since: datetime, now: datetime) -> None:
-    """Recounts the tenant's calls of models and engines, by hour, from the hour of ``since`` on."""
-    await connection.execute(_SQL["refresh_ai_usage"], since, now)
+async def refresh_ai_usage(connection: Connection, now: datetime) -> None:
+    """Recounts the tenant's calls of models and engines, by hour, since the last recount."""
+    await connection.execute(_SQL["refresh_ai_usage"], now)

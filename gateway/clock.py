@@ -21,13 +21,16 @@ from handlers.runtime import Clock, NewId, new_uuid7, utc_now
 
 TOLERANCE = timedelta(seconds=2)
 HEARING_SECONDS = 60.0
+_FIRST_HEARINGS = 5
+# CLOCK_MONOTONIC stands still while Linux sleeps and goes on while macOS does.
+_SLEEPLESS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _log = structlog.get_logger("waystation.clock")
 
 
 class DatabaseClock:
     """Gives the machine's time and ids, moved where they are more than ``TOLERANCE`` off the database's.
 
-    Between two hearings the monotonic clock tells how much time has passed, so that a machine whose clock jumps is
+    Between two hearings a clock that nobody sets tells how much time has passed, so that a machine whose clock jumps is
     corrected at once.
     """
 
@@ -73,9 +76,20 @@ class DatabaseClock:
         return self._shift
 
 
+def elapsed() -> float:
+    """Seconds of a clock that nobody sets and that goes on while the machine sleeps, where the system has one: a laptop
+    that was closed over night must not be taken for one whose clock is wrong (clock_gettime(2)).
+    """
+    return time.clock_gettime(_SLEEPLESS)
+
+
 async def open_clock(database: Database) -> DatabaseClock:
     """A clock in step with the database; raises DatabaseUnavailable."""
-    return DatabaseClock(await read_time(database), monotonic=time.monotonic)
+    clock = DatabaseClock(utc_now(), monotonic=elapsed)
+    for _ in range(_FIRST_HEARINGS):
+        if await _hear(clock, database):
+            break
+    return clock
 
 
 @asynccontextmanager
@@ -93,5 +107,16 @@ async def staying_in_step(clock: DatabaseClock, database: Database) -> AsyncIter
 async def _hear_again(clock: DatabaseClock, database: Database) -> None:
     while True:
         await asyncio.sleep(HEARING_SECONDS)
-        with contextlib.suppress(DatabaseUnavailable):  # the monotonic clock goes on
-            clock.hear(await read_time(database))
+        with contextlib.suppress(DatabaseUnavailable):  # the machine's own clock goes on
+            await _hear(clock, database)
+
+
+async def _hear(clock: DatabaseClock, database: Database) -> bool:
+    """Whether the answer came quickly enough to say what time it is."""
+    asked = elapsed()
+    heard = await read_time(database)
+    took = elapsed() - asked
+    if took > TOLERANCE.total_seconds() / 2:
+        return False
+    clock.hear(heard + timedelta(seconds=took / 2))
+    return True

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import groupby
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -38,43 +39,44 @@ class DenialLog:
             self._tallies[denial] = Tally(denial, 1, now, now)
 
     async def flush(self) -> None:
-        """Stores what was counted; while the database is away it goes on counting."""
-        waiting, self._tallies = self._tallies, {}
-        by_tenant = sorted(waiting.values(), key=lambda tally: tally.denial.distributor_id)
+        """Stores what was counted. What cannot be stored for one tenant stays counted and harms no other."""
+        by_tenant = sorted(self._tallies.values(), key=lambda tally: tally.denial.distributor_id)
         for tenant, tallies in groupby(by_tenant, key=lambda tally: tally.denial.distributor_id):
-            kept = list(tallies)
-            try:
-                await record_tallies(self._runtime, tenant, kept)
-            except DatabaseUnavailable:
-                self._keep(kept)
+            await self._store(tenant, list(tallies))
 
-    def _keep(self, tallies: list[Tally]) -> None:
+    async def _store(self, tenant: UUID, tallies: list[Tally]) -> None:
+        try:
+            await record_tallies(self._runtime, tenant, tallies)
+        except DatabaseUnavailable:
+            return
+        except Exception as error:  # noqa: BLE001 - a tenant that is gone has no log; others have
+            _log.error("denials not stored", error=type(error).__name__)
         for tally in tallies:
-            newer = self._tallies.get(tally.denial)
-            more = newer.occurrences if newer else 0
-            last_at = newer.last_at if newer else tally.last_at
-            self._tallies[tally.denial] = replace(
-                tally, occurrences=tally.occurrences + more, last_at=last_at
-            )
+            self._subtract(tally)
+
+    def _subtract(self, stored: Tally) -> None:
+        """What came while it was being stored stays."""
+        known = self._tallies.pop(stored.denial)
+        more = known.occurrences - stored.occurrences
+        if more:
+            self._tallies[stored.denial] = replace(known, occurrences=more, first_at=stored.last_at)
 
 
 @asynccontextmanager
 async def writing_denials(denials: DenialLog) -> AsyncIterator[None]:
     """Flushes every second while the block runs, and at its end."""
-    task = asyncio.create_task(_flush_for_ever(denials), name="denials")
+    stop = asyncio.Event()
+    task = asyncio.create_task(_flush_until(stop, denials), name="denials")
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):  # that is what we asked for
-            await task
+        stop.set()
+        await task
         await denials.flush()
 
 
-async def _flush_for_ever(denials: DenialLog) -> None:
-    while True:
-        await asyncio.sleep(FLUSH_SECONDS)
-        try:
-            await denials.flush()
-        except Exception as error:  # noqa: BLE001 - one bad row must not end the log
-            _log.error("denials not stored", error=type(error).__name__)
+async def _flush_until(stop: asyncio.Event, denials: DenialLog) -> None:
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), FLUSH_SECONDS)
+        await denials.flush()

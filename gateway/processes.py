@@ -134,11 +134,12 @@ async def work(settings: Settings, home: Path = HOME, *, until_stdin_ends: bool 
 async def working(services: Services) -> AsyncIterator[asyncio.Task[None]]:
     """A worker with its schedules beside the block, woken by other processes' commits; drains at the end."""
     worker = services.build_worker()
-    async with listening(services.dsn, worker.wake), keeping_schedules(services.runtime):
+    async with listening(services.dsn, worker.wake), keeping_schedules(services.runtime) as stop_schedules:
         task = asyncio.create_task(worker.run(), name="worker")
         try:
             yield task
         finally:
+            stop_schedules.set()
             worker.stop()
             await task
 

@@ -6,12 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-import asyncpg
 import structlog
 from pgqueuer.core.sm import SchedulerManager
 from pgqueuer.domain.models import Schedule
 
-from db.errors import DatabaseUnavailable
 from gateway.metrics import WORK
 from handlers import upkeep
 from handlers.runtime import Runtime
@@ -22,20 +20,22 @@ Job = Callable[[Runtime], Awaitable[int]]
 SCHEDULES: Final[Mapping[str, tuple[str, Job]]] = {
     "make_partitions": ("7 * * * *", upkeep.make_partitions),
     "recount_usage": ("17 * * * *", upkeep.recount_usage),
-    "retire_old_rows": ("27 3 * * *", upkeep.retire_old_rows),
+    "retire_old_rows": ("27 * * * *", upkeep.retire_old_rows),
+    "delete_orphans": ("37 3 * * *", upkeep.delete_orphans),
     "review_silent_customers": ("47 3 * * *", upkeep.review_silent_customers),
 }
 _AWAY_SECONDS: Final = 5.0
+_DRAIN_SECONDS: Final = 10.0
 _log = structlog.get_logger("waystation.schedules")
 
 
 def build_scheduler(
     runtime: Runtime, schedules: Mapping[str, tuple[str, Job]] = SCHEDULES
 ) -> SchedulerManager:
-    """The library's scheduler with our jobs; a changed time replaces the old one."""
+    """The library's scheduler with our jobs. A run that was missed is caught up: nothing stored is thrown away."""
     scheduler = SchedulerManager(runtime.database.jobs())
     for name, (expression, job) in schedules.items():
-        scheduler.schedule(name, expression, clean_old=True)(_told(name, job, runtime))
+        scheduler.schedule(name, expression)(_told(name, job, runtime))
     return scheduler
 
 
@@ -53,26 +53,40 @@ def _told(name: str, job: Job, runtime: Runtime) -> Callable[[Schedule], Awaitab
     return run
 
 
+async def forget_changed(scheduler: SchedulerManager) -> None:
+    """Deletes stored schedules that the code has no more, or at another time: they would never be run or go."""
+    known = {(key.entrypoint, key.expression) for key in scheduler.registry}
+    stored = await scheduler.queries.peek_schedule()
+    gone = {row.id for row in stored if (row.entrypoint, row.expression) not in known}
+    if gone:
+        await scheduler.queries.delete_schedule(gone, set())
+
+
 @asynccontextmanager
-async def keeping_schedules(runtime: Runtime) -> AsyncIterator[None]:
-    """Runs schedules beside the block; what is under way at its end is finished."""
+async def keeping_schedules(runtime: Runtime) -> AsyncIterator[asyncio.Event]:
+    """Runs schedules beside the block, which may set the stop that it is given; what is under way at its end is
+    finished, or left for its lease to run out.
+    """
     stop = asyncio.Event()
     task = asyncio.create_task(_keep(runtime, stop), name="schedules")
     try:
-        yield
+        yield stop
     finally:
         stop.set()
-        await task
+        await asyncio.wait({task}, timeout=_DRAIN_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _keep(runtime: Runtime, stop: asyncio.Event) -> None:
-    """Until the stop; while the database is away it waits."""
+    """Until the stop. A fault, whatever it is, must not end the schedules: it is told and waited for."""
     while not stop.is_set():
         scheduler = build_scheduler(runtime)
         scheduler.shutdown = stop
         try:
+            await forget_changed(scheduler)
             await scheduler.run()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DatabaseUnavailable) as error:
+        except Exception as error:  # noqa: BLE001 - see above
             _log.warning("schedules wait for the database", error=type(error).__name__)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _AWAY_SECONDS)

@@ -8,12 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from channels.base import ChannelAdapter
 from channels.egress import EgressClient
 from channels.registry import build_adapters
 from db.accounts import check_keys
 from db.embedded import EmbeddedEvent, embedded_postgres
-from db.errors import SealBroken
+from db.errors import DatabaseBusy, SealBroken
 from db.migrate import find_runtime_dsn, migrate
 from db.sealing import Sealer
 from db.tenant import Database, open_database
@@ -31,6 +33,7 @@ from handlers.runtime import Runtime
 from handlers.turns import TurnTools
 from handlers.upkeep import make_partitions
 
+_log = structlog.get_logger("waystation.services")
 HOME = Path(".waystation")
 EMBEDDED = "postgres"  # the embedded database's folder in it
 # What one process opens at most. Tenants' transactions are those of the API, of four turns and of twenty sends, and short: a
@@ -146,12 +149,22 @@ async def open_services(
         clock = await open_clock(database)
         await stack.enter_async_context(staying_in_step(clock, database))
         runtime = _runtime(settings, access, database, clock)
-        await make_partitions(runtime)  # a machine that was off for a month begins with this
+        await _make_partitions(runtime)
         egress = EgressClient(settings.egress_allow)
         stack.push_async_callback(egress.aclose)
         adapters = build_adapters(twilio_api_url=settings.twilio_api_url)
         stack.push_async_callback(_close_adapters, adapters)
         yield Services(settings, runtime, adapters, egress, Notifier(database), dsn)
+
+
+async def _make_partitions(runtime: Runtime) -> None:
+    """A machine that was off for a month begins with this; where somebody holds a lock, it need not be now: a worker
+    does it every hour, and the accept statement where it finds none.
+    """
+    try:
+        await make_partitions(runtime)
+    except DatabaseBusy:
+        _log.warning("partitions are made later", reason="somebody holds a lock")
 
 
 async def _check_keys(database: Database, access: DatabaseAccess) -> None:

@@ -2,50 +2,77 @@
 several at once; what one run could not do, the next one does.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 from db import upkeep
+from db.errors import DatabaseBusy, PartitionReferenced
+from db.tenant import Connection
 from handlers.runtime import Runtime
 
-# How long rows are kept, children before the tables they refer to; one period for all tenants, since a partition goes
-# as a whole. What is stored for evidence and repetition goes early, conversations after two years, audits after seven.
-RETENTION: Final[tuple[tuple[str, timedelta], ...]] = (
-    ("webhook_delivery_attempts", timedelta(days=90)),
-    ("webhook_deliveries", timedelta(days=90)),
-    ("webhook_events", timedelta(days=90)),
-    ("message_status_events", timedelta(days=730)),
-    ("messages", timedelta(days=730)),
-    ("inbound_events", timedelta(days=90)),
-    ("data_access_audit", timedelta(days=2557)),
-    ("security_audit_log", timedelta(days=2557)),
-)
-_MESSAGES_KEPT: Final = dict(RETENTION)["messages"]
 _BATCH: Final = 1_000
 _NOBODY: Final = UUID(int=0)
+_OPEN_DAYS: Final = 7  # a machine that was off over a month's end still closes the month
+_TRIES: Final = 5  # for a lock that somebody holds; each waits 0.2 s and gives way
+_PAUSE_SECONDS: Final = (0.05, 0.3)
+
+Step = Callable[[Connection], Awaitable[bool]]
 
 
 async def make_partitions(runtime: Runtime) -> int:
-    """Makes partitions ahead of time; gives back how many were missing."""
-    async with runtime.database.worker_statements() as connection:
-        return await upkeep.make_partitions(connection)
+    """Makes partitions ahead of time; gives back how many were missing. Raises DatabaseBusy."""
+    made = 0
+    while await _patiently(runtime, upkeep.make_partition):
+        made += 1
+    return made
 
 
 async def retire_old_rows(runtime: Runtime) -> int:
-    """Drops partitions that are past their retention, and what belonged to the messages in them."""
-    retired = 0
+    """Drops partitions that are past their time, and gives back how many.
+
+    A table that is in use (a backup reads it, say) is left for the next hour and does not hold up the others.
+    """
+    retired, failed = 0, None
     async with runtime.database.worker_statements() as connection:
-        for table, keep in RETENTION:
-            retired += await upkeep.retire_partitions(connection, table, keep)
-        while await upkeep.delete_orphans(connection, _MESSAGES_KEPT, _BATCH):
-            pass
+        tables = await upkeep.list_partitioned(connection)
+    for table in tables:
+        try:
+            while await _patiently(runtime, partial(upkeep.retire_partition, table=table)):
+                retired += 1
+        except (DatabaseBusy, PartitionReferenced) as error:
+            failed = error
+    if failed:
+        raise failed
     return retired
 
 
+async def delete_orphans(runtime: Runtime) -> int:
+    """Deletes what belonged to messages that were retired; gives back how many rows."""
+    deleted = 0
+    async with runtime.database.worker_statements() as connection:
+        while batch := await upkeep.delete_orphans(connection, _BATCH):
+            deleted += batch
+    return deleted
+
+
+async def _patiently(runtime: Runtime, step: Step) -> bool:
+    """One step in a transaction of its own; where somebody holds a lock it lets them finish and tries again."""
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(DatabaseBusy):
+            async with runtime.database.worker_statements() as connection:
+                return await step(connection)
+        await asyncio.sleep(runtime.random.uniform(*_PAUSE_SECONDS))
+    async with runtime.database.worker_statements() as connection:
+        return await step(connection)
+
+
 async def review_silent_customers(runtime: Runtime) -> int:
-    """Customers who have not ordered for long become AT_RISK, then STOPPED_ORDERING; gives back how many changed."""
+    """Customers who have not ordered for long become AT_RISK, then STOPPED_ORDERING; gives back how many were recounted."""
     changed = 0
     async for tenant in _tenants(runtime):
         while batch := await _review_batch(runtime, tenant):
@@ -62,8 +89,8 @@ async def _review_batch(runtime: Runtime, tenant: UUID) -> int:
 
 
 async def recount_usage(runtime: Runtime) -> int:
-    """Recounts each tenant's month and its calls of engines since the last hour but one; on a month's first day the
-    month before, too. Gives back the number of tenants.
+    """Recounts each tenant's month and its calls of engines since the last recount; gives back the number of tenants.
+    In a month's first days the month before is counted, too.
     """
     tenants = 0
     now = runtime.clock()
@@ -71,7 +98,7 @@ async def recount_usage(runtime: Runtime) -> int:
         async with runtime.database.tenant(tenant) as connection:
             for month in open_months(now):
                 await upkeep.refresh_usage(connection, month, now)
-            await upkeep.refresh_ai_usage(connection, now - timedelta(hours=2), now)
+            await upkeep.refresh_ai_usage(connection, now)
         tenants += 1
     return tenants
 
@@ -81,7 +108,7 @@ def open_months(now: datetime) -> tuple[date, ...]:
     today = now.astimezone(UTC).date()
     this = today.replace(day=1)
     last = (this - timedelta(days=1)).replace(day=1)
-    return (last, this) if today == this else (this,)
+    return (last, this) if today.day <= _OPEN_DAYS else (this,)
 
 
 async def _tenants(runtime: Runtime) -> AsyncIterator[UUID]:

@@ -13,8 +13,6 @@ from handlers.runtime import Runtime
 
 FRESH: Final = timedelta(minutes=1)
 _LATE: Final = timedelta(days=1)  # after a month's end its count may still be the last one before that end
-_RETRIES: Final = timedelta(hours=2)  # a turn that is tried again moves from one hour to another
-_EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 async def read_month(runtime: Runtime, distributor_id: UUID, month: date | None) -> MonthUsage | None:
@@ -44,7 +42,7 @@ async def read_calls(
 async def _recount_calls(connection: Connection, now: datetime) -> None:
     counted_at = await ai_reads.read_counted_at(connection)
     if counted_at is None or now - counted_at > FRESH:
-        await upkeep.refresh_ai_usage(connection, (counted_at or _EARLIEST) - _RETRIES, now)
+        await upkeep.refresh_ai_usage(connection, now)
 
 
 def _is_stale(counted: MonthUsage, now: datetime) -> bool:

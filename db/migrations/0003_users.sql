@@ -95,7 +95,7 @@ comment on function get_current_user_id() is
 -- changes the own role, and a tenant keeps an OWNER.
 create function set_user_role(target_id uuid, new_role text) returns void
     language plpgsql security definer
-    set search_path = public, pg_catalog, pg_temp
+    set search_path = pg_catalog, public, pg_temp
     as $$
 declare
     tenant uuid := get_current_distributor_id();

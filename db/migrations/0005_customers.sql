@@ -10,6 +10,8 @@ create table customers (
         check (status in ('ORDERING', 'AT_RISK', 'STOPPED_ORDERING', 'NO_ORDERS_YET')),
     total_orders bigint not null default 0,
     total_spent numeric(28, 4) not null default 0,
+    -- NULL until something is counted.
+    currency text check (currency ~ '^[A-Z]{3}$'),
     last_ordered_at timestamptz,
     expected_order_at timestamptz,
     created_at timestamptz not null,
@@ -24,13 +26,14 @@ comment on column customers.customer_code is 'The tenant''s own code; made up fo
 comment on column customers.status is 'By the last order that counts: within 30 days, within 90, longer ago, none.';
 comment on column customers.last_ordered_at is 'When the newest order that counts was made.';
 comment on column customers.total_orders is 'Orders that the customer stands by: CONFIRMED or DELIVERED. Recounted with every change of one.';
-comment on column customers.total_spent is 'Sum of those orders in the tenant''s present currency.';
+comment on column customers.total_spent is 'Sum of those orders in `currency`.';
+comment on column customers.currency is 'The tenant''s currency at the last recount; after a change of it the daily job recounts.';
 comment on column customers.expected_order_at is 'The last order plus the median wait between the last ten; NULL with fewer than three.';
 create index customers_last_order on customers (distributor_id, last_ordered_at, id) where last_ordered_at is not null;
 create index customers_status on customers (distributor_id, status, last_ordered_at);
 call protect_tenant_table('customers');
 grant select, insert on customers to waystation_app, waystation_worker;
-grant update (business_name, customer_code, status, total_orders, total_spent, last_ordered_at, expected_order_at, updated_at)
+grant update (business_name, customer_code, status, total_orders, total_spent, currency, last_ordered_at, expected_order_at, updated_at)
     on customers to waystation_app;
 call allow_worker('customers', array['select', 'insert']);
 

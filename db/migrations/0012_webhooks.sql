@@ -177,7 +177,7 @@ call protect_tenant_table('webhook_replays');
 -- Input: a JSON array of {id, distributor_id, type, conversation_id, occurred_at, due_at, body}. Gives back the number of deliveries.
 create function record_events(events jsonb) returns bigint
     language sql volatile
-    set search_path = public, pg_catalog, pg_temp
+    set search_path = pg_catalog, public, pg_temp
     as $$
     with event as (
         insert into webhook_events (distributor_id, id, type, body, conversation_id, occurred_at)

@@ -48,4 +48,23 @@ comment on column security_audit_log.occurred_at is 'The last of them.';
 comment on column security_audit_log.detail is 'A code or a route; never what was sent, no secret, no expected signature.';
 create index security_audit_log_type on security_audit_log (distributor_id, type, id desc);
 call protect_tenant_table('security_audit_log', append_only => true);
-grant select, insert on security_audit_log to waystation_app;
+grant select on security_audit_log to waystation_app;
+
+-- The only way in: what was refused in this tenant. Whoever works in the application's role cannot forge that somebody
+-- changed a role.
+create function record_denials(denials jsonb) returns void
+    language sql security definer
+    set search_path = pg_catalog, public, pg_temp
+    as $$
+    insert into security_audit_log (distributor_id, id, type, subject_id, detail, occurrences, first_at, occurred_at)
+    select get_current_distributor_id(), coalesce(d.id, new_uuid7()), d.type, d.subject_id, d.detail, coalesce(d.occurrences, 1),
+        coalesce(d.first_at, clock_timestamp()), coalesce(d.occurred_at, clock_timestamp())
+    from jsonb_to_recordset(denials) as d(
+        id uuid, type text, subject_id uuid, detail text, occurrences bigint, first_at timestamptz, occurred_at timestamptz
+    )
+    where d.type in ('signature.refused', 'key.refused', 'database.refused')
+    $$;
+comment on function record_denials(jsonb) is
+    'Writes down what was refused in this tenant: objects with type, detail and, where known, id, subject_id, occurrences, first_at, occurred_at.';
+revoke execute on function record_denials(jsonb) from public;
+grant execute on function record_denials(jsonb) to waystation_app;

@@ -1,50 +1,44 @@
 -- The first partitions, and what keeps derived data right.
 
-select make_partitions();
+select make_partitions_at(clock_timestamp());
 
 -- Messages are partitioned, so what belongs to them without a foreign key is deleted when they are retired: up to
--- `batch` rows of each table, whose message is gone and was made longer ago than `keep`. Gives back how many.
-create function delete_orphans(keep interval, batch int) returns bigint
+-- `batch` rows of each table. An empty oldest partition is what retiring leaves, so whatever lies before its end is gone.
+create function delete_orphans(batch int) returns bigint
     language plpgsql security definer
-    set search_path = public, pg_catalog, pg_temp
+    set search_path = pg_catalog, public, pg_temp
     as $$
 declare
-    newest uuid := uuid7_floor(clock_timestamp() - keep);
+    retired uuid := (
+        select uuid7_floor(p.upper_bound)
+        from partitions_of('messages') p
+        where p.lower_bound is null and pg_relation_size(to_regclass('public.' || quote_ident(p.partition))) = 0
+    );
     deleted bigint;
 begin
-    with orphan as (
-        select a.distributor_id, a.id
-        from attachments a
-        where a.message_id < newest
-            and not exists (select from messages m where m.distributor_id = a.distributor_id and m.id = a.message_id)
-        limit batch
-    ),
-    attachment as (
-        delete from attachments a using orphan o where a.distributor_id = o.distributor_id and a.id = o.id returning 1
-    ),
-    orphan_response as (
-        select r.distributor_id, r.id
-        from ai_responses r
-        where r.message_id < newest
-            and not exists (select from messages m where m.distributor_id = r.distributor_id and m.id = r.message_id)
-        limit batch
+    with attachment as (
+        delete from attachments a
+        where a.ctid = any (array(select o.ctid from attachments o where o.message_id < retired limit batch))
+        returning 1
     ),
     response as (
-        delete from ai_responses r using orphan_response o where r.distributor_id = o.distributor_id and r.id = o.id returning 1
+        delete from ai_responses r
+        where r.ctid = any (array(select o.ctid from ai_responses o where o.message_id < retired limit batch))
+        returning 1
     )
     select (select count(*) from attachment) + (select count(*) from response) into deleted;
     return deleted;
 end
 $$;
-comment on function delete_orphans(interval, int) is 'Deletes a batch of what belonged to messages that were retired; gives back how many rows.';
-revoke execute on function delete_orphans(interval, int) from public;
-grant execute on function delete_orphans(interval, int) to waystation_worker;
+comment on function delete_orphans(int) is 'Deletes a batch of what belonged to messages that were retired; gives back how many rows.';
+revoke execute on function delete_orphans(int) from public;
+grant execute on function delete_orphans(int) to waystation_worker;
 
 -- Recounts customers from their orders. The rows are locked first and counted by a later statement, whose snapshot
 -- shows what those who held them committed: of two changes at once the second sees the first.
 create function refresh_customers(customer_ids uuid[], moment timestamptz) returns void
     language plpgsql volatile
-    set search_path = public, pg_catalog, pg_temp
+    set search_path = pg_catalog, public, pg_temp
     as $$
 begin
     perform from customers c
@@ -52,12 +46,12 @@ begin
     order by c.id
     for no key update;
     update customers c
-    set total_orders = f.total_orders, total_spent = f.total_spent, last_ordered_at = f.last_ordered_at,
+    set total_orders = f.total_orders, total_spent = f.total_spent, currency = f.currency, last_ordered_at = f.last_ordered_at,
         expected_order_at = f.expected_order_at, status = f.status, updated_at = moment
     from customer_figures(customer_ids, moment) f
     where c.distributor_id = (select get_current_distributor_id()) and c.id = f.customer_id
-        and (c.total_orders, c.total_spent, c.last_ordered_at, c.expected_order_at, c.status)
-            is distinct from (f.total_orders, f.total_spent, f.last_ordered_at, f.expected_order_at, f.status);
+        and (c.total_orders, c.total_spent, c.currency, c.last_ordered_at, c.expected_order_at, c.status)
+            is distinct from (f.total_orders, f.total_spent, f.currency, f.last_ordered_at, f.expected_order_at, f.status);
 end
 $$;
 comment on function refresh_customers(uuid[], timestamptz) is 'Recounts customers from their orders; locks them until the transaction ends.';
@@ -65,13 +59,13 @@ comment on function refresh_customers(uuid[], timestamptz) is 'Recounts customer
 -- What a customer's orders come to. An order counts once the customer stands by it: CONFIRMED or DELIVERED.
 create function customer_figures(customer_ids uuid[], moment timestamptz)
     returns table (
-        customer_id uuid, total_orders bigint, total_spent numeric, last_ordered_at timestamptz,
+        customer_id uuid, total_orders bigint, total_spent numeric, currency text, last_ordered_at timestamptz,
         expected_order_at timestamptz, status text
     )
     language sql stable
-    set search_path = public, pg_catalog, pg_temp
+    set search_path = pg_catalog, public, pg_temp
     as $$
-    select c.id, f.total_orders, f.total_spent, f.last_ordered_at, f.last_ordered_at + f.usual_wait,
+    select c.id, f.total_orders, f.total_spent, d.currency, f.last_ordered_at, f.last_ordered_at + f.usual_wait,
         case
             when f.last_ordered_at is null then 'NO_ORDERS_YET'
             when f.last_ordered_at >= moment - interval '30 days' then 'ORDERING'
@@ -101,7 +95,7 @@ comment on function customer_figures(uuid[], timestamptz) is 'What customers'' o
 -- Recounts what the tenant used in a month. The row is locked first, so that of two recounts the later one stands.
 create function refresh_usage(month date, moment timestamptz) returns void
     language plpgsql volatile
-    set search_path = public, pg_catalog, pg_temp
+    set search_path = pg_catalog, public, pg_temp
     set timezone = 'UTC'
     as $$
 declare
@@ -136,17 +130,20 @@ end
 $$;
 comment on function refresh_usage(date, timestamptz) is 'Recounts what the tenant used in the month that begins on that day.';
 
--- Recounts the calls of the hours from `since` on, after waiting for whoever recounts this tenant's at the moment.
-create function refresh_ai_usage(since timestamptz, moment timestamptz) returns void
+-- Recounts the calls of the hours since the last recount, and of two more, for a turn that is tried again moves from one
+-- hour to another. Waits for whoever recounts this tenant's at the moment.
+create function refresh_ai_usage(moment timestamptz) returns void
     language plpgsql volatile
-    set search_path = public, pg_catalog, pg_temp
+    set search_path = pg_catalog, public, pg_temp
     set timezone = 'UTC'
     as $$
 declare
     tenant uuid := get_current_distributor_id();
-    first_hour timestamptz := date_trunc('hour', since);
+    first_hour timestamptz;
 begin
     perform pg_advisory_xact_lock(hashtextextended('waystation ai usage ' || tenant, 0));
+    select date_trunc('hour', least(coalesce(max(u.counted_at), '-infinity'), moment) - interval '2 hours') into first_hour
+    from ai_usage_metrics u where u.distributor_id = tenant;
     delete from ai_usage_metrics u where u.distributor_id = tenant and u.hour >= first_hour;
     insert into ai_usage_metrics
         (distributor_id, hour, engine, model, requests, failures, input_tokens, cached_tokens, output_tokens, cost_micro_usd,
@@ -159,9 +156,9 @@ begin
     group by 2, 3, 4;
 end
 $$;
-comment on function refresh_ai_usage(timestamptz, timestamptz) is 'Recounts the tenant''s calls of engines by hour, from the first moment''s hour on.';
+comment on function refresh_ai_usage(timestamptz) is 'Recounts the tenant''s calls of engines by hour, from the first moment''s hour on.';
 
 revoke execute on function refresh_customers(uuid[], timestamptz), customer_figures(uuid[], timestamptz),
-    refresh_usage(date, timestamptz), refresh_ai_usage(timestamptz, timestamptz) from public;
+    refresh_usage(date, timestamptz), refresh_ai_usage(timestamptz) from public;
 grant execute on function refresh_customers(uuid[], timestamptz), customer_figures(uuid[], timestamptz),
-    refresh_usage(date, timestamptz), refresh_ai_usage(timestamptz, timestamptz) to waystation_app;
+    refresh_usage(date, timestamptz), refresh_ai_usage(timestamptz) to waystation_app;

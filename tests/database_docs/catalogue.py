@@ -115,6 +115,7 @@ class PartitionPlan:
 
     step: str
     days_ahead: int
+    days_kept: int
     place: int
 
 
@@ -273,7 +274,7 @@ def _policy(row: Record) -> Policy:
 
 
 def _plan(row: Record) -> PartitionPlan:
-    return PartitionPlan(row["step"], row["days_ahead"], row["place"])
+    return PartitionPlan(row["step"], row["days_ahead"], row["days_kept"], row["place"])
 
 
 def _function(row: Record) -> Function:

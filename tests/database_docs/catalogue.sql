@@ -87,7 +87,7 @@ where p.pronamespace = 'public'::regnamespace and p.prokind = 'f'
 order by p.proname;
 
 -- name: partitions
-select parent as table_name, step, extract(day from ahead)::int as days_ahead, place from partition_plan() order by place;
+select parent as table_name, step, extract(day from ahead)::int as days_ahead, extract(day from keep)::int as days_kept, place from partition_plan() order by place;
 
 -- name: migrations
 select version, name from schema_migrations order by version;

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from db.migrate import read_migrations
-from handlers.upkeep import RETENTION
 from tests.database_docs.catalogue import Catalogue, Category, Index, Table
 from tests.database_docs.markdown import Value, code, codes, grid
 from tests.database_docs.notes import Notes
@@ -21,8 +20,6 @@ from tests.database_docs.texts import (
     scope_text,
     table_link,
 )
-
-_KEPT_DAYS = {name: keep.days for name, keep in RETENTION}
 
 
 def guide_values(catalogue: Catalogue, notes: Notes) -> dict[str, Value]:
@@ -97,7 +94,7 @@ def _facts(table: Table, catalogue: Catalogue) -> Iterator[str]:
     if children := sorted({each.table for each in catalogue.children(table.name)}):
         yield f"- **Referred to by** {', '.join(map(table_link, children))}."
     if table.plan:
-        yield f"- **Partitions:** {partition_text(table, table.plan, _KEPT_DAYS[table.name])}"
+        yield f"- **Partitions:** {partition_text(table, table.plan)}"
 
 
 def _rights(table: Table) -> str:

@@ -4,8 +4,7 @@ import re
 from datetime import date
 
 from gateway.schedules import SCHEDULES
-from handlers.upkeep import RETENTION
-from tests.database_docs.catalogue import Catalogue
+from tests.database_docs.catalogue import Catalogue, PartitionPlan
 from tests.database_docs.markdown import Value, code, grid
 from tests.database_docs.texts import guide_link
 
@@ -28,9 +27,17 @@ def index_values(catalogue: Catalogue) -> dict[str, Value]:
             ((code(name), code(cron), _first_line(job.__doc__)) for name, (cron, job) in SCHEDULES.items()),
         ),
         "retention": grid(
-            ("table", "kept at least"), ((guide_link(name), f"{keep.days} days") for name, keep in RETENTION)
+            ("table", "kept at least"),
+            (
+                (guide_link(name), f"{plan.days_kept} days")
+                for name, plan in sorted(_plans(catalogue).items(), key=lambda item: item[1].place)
+            ),
         ),
     }
+
+
+def _plans(catalogue: Catalogue) -> dict[str, PartitionPlan]:
+    return {table.name: table.plan for table in catalogue.tables.values() if table.plan}
 
 
 def _first_line(docstring: str | None) -> str:

@@ -319,7 +319,7 @@ begin
         perform set_config('app.current_distributor_id', tenant::text, true);
         perform public.refresh_customers(array(select id from customers where distributor_id = tenant), story.now());
         perform public.refresh_usage('2025-06-01', story.now());
-        perform public.refresh_ai_usage('2025-06-01', story.now());
+        perform public.refresh_ai_usage(story.now());
     end loop;
 end
 $$;

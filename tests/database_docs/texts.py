@@ -110,12 +110,12 @@ def rights_text(table: Table, role: str) -> str:
     return "; ".join(parts)
 
 
-def partition_text(table: Table, plan: PartitionPlan, kept_days: int) -> str:
+def partition_text(table: Table, plan: PartitionPlan) -> str:
     """How a table is cut, made ahead and retired."""
     key = (table.partition_key or "").lower()
     return (
         f"By {code(key)}, a UUIDv7, so by time: one per {plan.step} (UTC), made {plan.days_ahead} days ahead, dropped whole "
-        f"{kept_days} days after its end."
+        f"{plan.days_kept} days after its end."
     )
 
 

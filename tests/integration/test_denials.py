@@ -7,9 +7,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from db import audit
 from db.errors import DatabaseUnavailable
 from db.tenant import Database
-from gateway.denials import MOST_KINDS, DenialLog
+from gateway.denials import MOST_KINDS, DenialLog, writing_denials
 from handlers.denials import Denial, DenialType, list_security_events
 from handlers.runtime import Runtime
 from tests.factories import make_distributor
@@ -86,6 +87,33 @@ async def test_while_the_database_is_away_counting_goes_on(runtime: Runtime, den
     await log.flush()
 
     assert [row["occurrences"] for row in await seen(runtime, denial.distributor_id)] == [2]
+
+
+async def test_a_tenant_that_is_gone_takes_no_other_tenants_denials_along(runtime: Runtime, denial: Denial):
+    log = DenialLog(runtime)
+    log.note(replace(denial, distributor_id=UUID(int=1)))
+    log.note(denial)
+    await log.flush()
+
+    assert [row["occurrences"] for row in await seen(runtime, denial.distributor_id)] == [1]
+
+
+async def test_what_was_noted_last_is_stored_at_the_end(runtime: Runtime, denial: Denial):
+    log = DenialLog(runtime)
+    async with writing_denials(log):
+        log.note(denial)
+
+    assert [row["occurrences"] for row in await seen(runtime, denial.distributor_id)] == [1]
+
+
+async def test_nobody_forges_that_a_role_was_changed(runtime: Runtime, tenant: UUID):
+    forged = [{"type": "role.changed", "detail": "OPERATOR -> OWNER"}]
+    async with runtime.database.tenant(tenant) as connection:
+        await audit.record_denials(connection, forged)
+        assert await connection.fetchval("select count(*) from security_audit_log") == 0
+        assert not await connection.fetchval(
+            "select has_any_column_privilege('security_audit_log', 'insert')"
+        )
 
 
 async def test_a_statement_beyond_its_rights_is_undone_and_written_down(runtime: Runtime, tenant: UUID):

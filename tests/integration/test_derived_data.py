@@ -70,6 +70,17 @@ class Market:
             made.append(order_id)
         return made
 
+    async def call(self, engine: str, model: str | None, cost: int, status: str) -> None:
+        """A turn's result, as an engine would leave it now."""
+        (conversation,) = (await self.rows("select id from conversations limit 1"))[:1]
+        async with self.runtime.database.tenant(self.tenant) as connection:
+            await connection.execute(
+                "insert into ai_responses (distributor_id, id, message_id, conversation_id, status, engine, engine_version,"
+                " model, confidence, input_tokens, output_tokens, cost_micro_usd, processing_ms, created_at)"
+                " values ($1, $2, $2, $3, $4, $5, '1', $6, 0.5, 10, 2, $7, 40, $8)",
+                self.tenant, self.runtime.new_id(), conversation["id"], status, engine, model, cost, self.runtime.clock(),
+            )  # fmt: skip
+
     def change(self, order_id: UUID) -> Awaitable[None]:
         """One of the things people do to an order; lines first, or it could not be confirmed."""
         lines = [(sku, Decimal(self.random.randrange(1, 9))) for sku in self.random.sample(SKUS, 2)]
@@ -222,15 +233,8 @@ async def test_ai_usage_is_a_recount_by_hour_engine_and_model(market: Market, cl
         ("openai", "m2", 7, "COMPLETED"),
     ]
     await market.write()
-    (conversation,) = await market.rows("select id from conversations")
-    for engine, model, cost, status in calls:
-        async with market.runtime.database.tenant(market.tenant) as connection:
-            await connection.execute(
-                "insert into ai_responses (distributor_id, id, message_id, conversation_id, status, engine, engine_version, model, confidence,"
-                " input_tokens, output_tokens, cost_micro_usd, processing_ms, created_at)"
-                " values ($1, $2, $2, $3, $4, $5, '1', $6, 0.5, 10, 2, $7, 40, $8)",
-                market.tenant, market.runtime.new_id(), conversation["id"], status, engine, model, cost, clock(),
-            )  # fmt: skip
+    for call in calls:
+        await market.call(*call)
     await asyncio.gather(*(recount_usage(market.runtime) for _ in range(4)))
 
     seen = await market.rows(
@@ -248,11 +252,38 @@ async def test_ai_usage_is_a_recount_by_hour_engine_and_model(market: Market, cl
     assert tuple(usage.values()) == (4, 48, 207)
 
 
+async def test_calls_of_hours_without_a_worker_are_counted_afterwards(market: Market, clock: FakeClock):
+    clock.now = datetime.now(UTC).replace(minute=30)
+    await market.write()
+    await recount_usage(market.runtime)
+    for _ in range(3):
+        await market.call("rules", None, 0, "COMPLETED")
+        clock.advance(4 * 3600)
+    await asyncio.gather(*(recount_usage(market.runtime) for _ in range(3)))
+
+    assert await market.rows("select sum(requests)::int as n from ai_usage_metrics") == [{"n": 3}]
+
+
+async def test_spending_follows_a_change_of_the_tenants_currency(market: Market, clock: FakeClock):
+    await asyncio.gather(market.write(), market.write())
+    for order_id in await market.make_orders(3):
+        await patch_order_lines(market.runtime, market.tenant, order_id, [("A", Decimal(2))])
+        await confirm_order(market.runtime, market.tenant, order_id)
+    await market.rows("update distributors set currency = 'MXN' returning id")
+    await review_silent_customers(market.runtime)
+
+    spent = await market.rows("select total_spent, currency from customers where total_orders > 0")
+    assert {tuple(row.values()) for row in spent} == {(Decimal(0), "MXN")}
+    assert await review_silent_customers(market.runtime) == 0
+
+
 @pytest.mark.parametrize(
     ("now", "months"),
     [
         (datetime(2027, 3, 15, tzinfo=UTC), ["2027-03-01"]),
         (datetime(2027, 3, 1, 0, 17, tzinfo=UTC), ["2027-02-01", "2027-03-01"]),
+        (datetime(2027, 3, 7, 23, 59, tzinfo=UTC), ["2027-02-01", "2027-03-01"]),
+        (datetime(2027, 3, 8, tzinfo=UTC), ["2027-03-01"]),
         (datetime(2027, 1, 1, 23, 59, tzinfo=UTC), ["2026-12-01", "2027-01-01"]),
     ],
     ids=str,

@@ -15,8 +15,9 @@ from db.tenant import Database
 WORKER_FILES = {"accept", "lanes", "accounts"}
 UPKEEP_ACROSS_TENANTS = (
     "read_time",
-    "make_partitions",
-    "retire_partitions",
+    "make_partition",
+    "list_partitioned",
+    "retire_partition",
     "delete_orphans",
     "list_tenants",
 )
@@ -27,6 +28,8 @@ NAMELESS = {
     ("distributors", "insert_distributor"),
     ("events", "record_events"),
     ("idempotency", "limit_wait"),
+    ("audit", "record_denials"),
+    ("audit", "record_refusal"),
     ("upkeep", "refresh_customers"),
     ("upkeep", "refresh_usage"),
     ("upkeep", "refresh_ai_usage"),

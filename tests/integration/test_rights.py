@@ -55,18 +55,19 @@ CALLERS = {
     "customer_figures": {APP},
     "refresh_usage": {APP},
     "refresh_ai_usage": {APP},
-    "make_partitions": {WORKER},
-    "retire_partitions": {WORKER},
+    "make_partition": {WORKER},
+    "make_partition_at": set(),
+    "retire_partition": {WORKER},
+    "record_denials": {APP},
     "delete_orphans": {WORKER},
     "make_partitions_at": set(),
-    "retire_partitions_at": set(),
-    "retire_first": set(),
+    "retire_partition_at": set(),
     "attach_partition": set(),
     "protect_tenant_table": set(),
     "allow_worker": set(),
 }
 # They run with the owner's rights, whoever calls: each checks for itself.
-DEFINERS = {"set_user_role", "make_partitions", "retire_partitions", "delete_orphans"}
+DEFINERS = {"set_user_role", "make_partition", "retire_partition", "delete_orphans", "record_denials"}
 
 
 async def read_rights(catalogue: Any, role: str) -> dict[str, set[str]]:
@@ -243,7 +244,7 @@ async def test_what_runs_as_the_owner_is_the_owners_and_looks_where_it_was_told(
         assert row["owner"] == OWNER, row
         assert row["path"] in {
             "search_path=pg_catalog, pg_temp",
-            "search_path=public, pg_catalog, pg_temp",
+            "search_path=pg_catalog, public, pg_temp",
         }, row
 
 

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from pgqueuer.core.sm import SchedulerManager
 
-from gateway.schedules import SCHEDULES, build_scheduler, keeping_schedules
+from gateway.schedules import SCHEDULES, build_scheduler, forget_changed, keeping_schedules
 from handlers.runtime import Runtime
 
 EVERY_SECOND = "* * * * * *"
@@ -43,6 +43,53 @@ async def test_a_due_schedule_runs(runtime: Runtime, fails: int):
     await stop(scheduler, task)
 
     assert job.runs == fails + 1
+
+
+async def stored(admin_dsn: str) -> list[Any]:
+    admin = await asyncpg.connect(admin_dsn)
+    rows = await admin.fetch("select entrypoint, expression, next_run, last_run from jobs.pgqueuer_schedules")
+    await admin.close()
+    return list(rows)
+
+
+async def until_stored(admin_dsn: str, wanted: set[str]) -> None:
+    async with asyncio.timeout(10):
+        while not wanted <= {row["expression"] for row in await stored(admin_dsn)}:  # noqa: ASYNC110 - another task writes
+            await asyncio.sleep(0.02)
+
+
+async def test_a_run_that_was_missed_is_caught_up(runtime: Runtime, admin_dsn: str):
+    """Nobody worked at the time of a nightly job: whoever starts next does it, at once and once."""
+    job = Jobs()
+    nightly = {"nightly": ("27 3 * * *", job)}
+    admin = await asyncpg.connect(admin_dsn)
+    await admin.execute(
+        "insert into jobs.pgqueuer_schedules (expression, entrypoint, next_run)"
+        " values ('27 3 * * *', 'nightly', now() - interval '3 days')"
+    )
+    await admin.close()
+    schedulers = [build_scheduler(runtime, nightly) for _ in range(2)]
+    for scheduler in schedulers:
+        await forget_changed(scheduler)
+    tasks = [asyncio.create_task(scheduler.run()) for scheduler in schedulers]
+    await asyncio.wait_for(job.done.wait(), 15)
+    for scheduler, task in zip(schedulers, tasks, strict=True):
+        await stop(scheduler, task)
+
+    assert job.runs == 1
+    assert len(await stored(admin_dsn)) == 1
+
+
+async def test_a_schedule_that_the_code_has_no_more_is_forgotten(runtime: Runtime, admin_dsn: str):
+    job = Jobs()
+    for schedules in ({"a": ("1 1 * * *", job), "b": ("2 2 * * *", job)}, {"a": ("3 3 * * *", job)}):
+        scheduler = build_scheduler(runtime, schedules)
+        await forget_changed(scheduler)
+        task = asyncio.create_task(scheduler.run())
+        await until_stored(admin_dsn, {expression for expression, _ in schedules.values()})
+        await stop(scheduler, task)
+
+    assert [(row["entrypoint"], row["expression"]) for row in await stored(admin_dsn)] == [("a", "3 3 * * *")]
 
 
 async def test_each_schedule_is_there_once_however_many_workers_start(runtime: Runtime, admin_dsn: str):
