@@ -1,6 +1,5 @@
 """What the hot statements read: their work grows with what is asked for, not with what lies in the tables."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,34 +14,18 @@ from handlers.outbound import queue_message
 from handlers.runtime import Runtime
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint, posted
 from tests.fakes import FakeClock
+from tests.integration.plans import Plan
 
 MANY = 3_000
 
 
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
-
-
-def rows_read(plan: dict[str, Any], table: str) -> int:
-    """How many rows of a table (or of its partitions) all parts of a plan looked at."""
-    looked = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
-    return sum(
-        round(node["Actual Loops"] * sum(node.get(name, 0) for name in looked))
-        for node in nodes(plan)
-        if node["Node Type"] != "ModifyTable" and node.get("Relation Name", "").startswith(table)
-    )
-
-
-async def explain(runtime: Runtime, source: str, name: str, *arguments: Any) -> dict[str, Any]:
+async def explain(runtime: Runtime, source: str, name: str, *arguments: Any) -> Plan:
     """The plan of a worker's statement, which is run for it."""
     async with runtime.database.worker_statements() as connection:
         text = await connection.fetchval(
-            f"explain (analyze, format json) {load_statements(source)[name]}", *arguments
+            f"explain (analyze, buffers, format json) {load_statements(source)[name]}", *arguments
         )
-    plan: dict[str, Any] = orjson.loads(text)[0]["Plan"]
-    return plan
+    return Plan(orjson.loads(text)[0]["Plan"])
 
 
 async def administer(admin_dsn: str, statements: str, *arguments: Any) -> None:
@@ -71,7 +54,7 @@ async def test_a_status_reads_its_message_alone(runtime: Runtime, admin_dsn: str
 
     plan = await explain(runtime, "accept", "accept_statuses", [item])
 
-    assert 0 < rows_read(plan, "messages") < 20
+    assert 0 < plan.rows_read("messages") < 20
 
 
 async def test_a_message_reads_its_own_contact_alone(runtime: Runtime, admin_dsn: str):
@@ -86,7 +69,7 @@ async def test_a_message_reads_its_own_contact_alone(runtime: Runtime, admin_dsn
 
     plan = await explain(runtime, "accept", "accept_messages", [item], False)
 
-    assert 0 < rows_read(plan, "customer_contacts") < 20
+    assert 0 < plan.rows_read("customer_contacts") < 20
 
 
 IDLE_TENANTS = f"""
@@ -132,6 +115,6 @@ async def test_a_claim_reads_nothing_of_tenants_without_work(
         *ids,
     )
 
-    assert plan["Actual Rows"] > 0
+    assert plan.root["Actual Rows"] > 0
     for table in ("distributors", "conversations", "messages", "webhook_endpoints", "webhook_deliveries"):
-        assert rows_read(plan, table) < 50, table
+        assert plan.rows_read(table) < 50, table
