@@ -1,7 +1,7 @@
 """Orders as they are listed and read; what changes them is elsewhere."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from db.named_sql import load_statements
@@ -20,11 +20,24 @@ async def list_orders(
     customer_id: UUID | None,
     since: datetime | None,
     until: datetime | None,
+    channel: str | None,
+    requires_review: bool | None,
+    delivery_date: date | None,
     limit: int,
 ) -> Sequence[OrderRecord]:
     """Newest first; ``until`` is exclusive."""
     rows = await connection.fetch(
-        _SQL["list_orders"], before, status, conversation_id, customer_id, since, until, limit
+        _SQL["list_orders"],
+        before,
+        status,
+        conversation_id,
+        customer_id,
+        since,
+        until,
+        channel,
+        requires_review,
+        delivery_date,
+        limit,
     )
     return [OrderRecord(**row) for row in rows]
 

@@ -8,8 +8,11 @@ where distributor_id = (select get_current_distributor_id()) and id < $1
     and ($4::uuid is null or customer_id = $4)
     and ($5::timestamptz is null or created_at >= $5)
     and ($6::timestamptz is null or created_at < $6)
+    and ($7::text is null or channel = $7)
+    and ($8::boolean is null or requires_review = $8)
+    and ($9::date is null or delivery_date = $9)
 order by id desc
-limit $7;
+limit $10;
 
 -- name: read_order
 select id, status, conversation_id, customer_id, channel, total_amount, currency, requires_review, review_reasons,

@@ -87,6 +87,9 @@ class OrderQuery(PageQuery):
     status: OrderStatus | None = None
     conversation_id: UUID | None = None
     customer_id: UUID | None = None
+    channel: Channel | None = None
+    requires_review: bool | None = Field(default=None, description="Whether a person has to look at it.")
+    delivery_date: date | None = None
     since: Moment | None = Field(default=None, description="Of its creation, inclusive.")
     until: Moment | None = Field(default=None, description="Of its creation, exclusive.")
 
@@ -103,6 +106,9 @@ async def list_orders(call: Call[None, OrderQuery]) -> Page[Order]:
             customer_id=query.customer_id,
             since=query.since,
             until=query.until,
+            channel=query.channel,
+            requires_review=query.requires_review,
+            delivery_date=query.delivery_date,
             limit=query.limit + 1,
         )
         lines = await order_reads.list_lines(connection, [row.id for row in rows])

@@ -111,7 +111,17 @@ def _inbox(connection: Connection, _million: Million, **filters: Any) -> Awaitab
 
 
 def _orders(connection: Connection, _million: Million, **filters: Any) -> Awaitable[Any]:
-    every = {"status": None, "conversation_id": None, "customer_id": None, "since": None, "until": None}
+    names = (
+        "status",
+        "conversation_id",
+        "customer_id",
+        "since",
+        "until",
+        "channel",
+        "requires_review",
+        "delivery_date",
+    )
+    every: dict[str, Any] = dict.fromkeys(names)
     return order_reads.list_orders(connection, LAST_ID, **{**every, **filters}, limit=51)
 
 

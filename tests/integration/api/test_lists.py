@@ -1,7 +1,7 @@
 """Lists: pages without gaps and repetitions, ties, limits, cursors, filters."""
 
 import base64
-from datetime import timedelta
+from datetime import date, timedelta
 from urllib.parse import quote
 
 import pytest
@@ -183,6 +183,13 @@ class TestFilters:
         assert await count("/v1/orders?status=CONFIRMED") == 1
         assert await count(f"/v1/orders?conversation_id={conversation}") == 1
         assert await count("/v1/orders?until=2020-01-01T00:00:00Z") == 0
+        await seeds.order(
+            None, "REVIEW", requires_review=True, channel="EMAIL", delivery_date=date(2026, 7, 10)
+        )
+        for query in ("requires_review=true", "channel=EMAIL", "delivery_date=2026-07-10"):
+            assert await count(f"/v1/orders?{query}") == 1
+        assert await count("/v1/orders?requires_review=false&channel=SMS") == 2
+        assert await count("/v1/orders?delivery_date=2026-07-11") == 0
         assert await count(f"{PRODUCTS}?active=false") == 1
         assert await count(f"{PRODUCTS}?q=s-0000") == 1
         assert await count("/v1/customers?q=bodega") == 1
