@@ -95,10 +95,12 @@ returning m.distributor_id, m.id as message_id, m.send_attempts as attempts, m.s
 -- is looked at, so that two workers at once both find work. What is due for an endpoint that takes nothing any more (an
 -- event may have been stored while it was being disabled) is cancelled instead.
 with recursive waiting as (
+    -- (select $1) keeps the moment from the planner. With statistics from before a burst it would think that nothing is
+    -- due, and sort all that is at every step: 1.2 s instead of 25 ms for 1,000 endpoints with ten each.
     (
         select d.distributor_id, d.endpoint_id
         from webhook_deliveries d
-        where d.due_at is not null
+        where d.due_at <= (select $1::timestamptz)
         order by d.distributor_id, d.endpoint_id
         limit 1
     )
@@ -108,8 +110,7 @@ with recursive waiting as (
     cross join lateral (
         select d.distributor_id, d.endpoint_id
         from webhook_deliveries d
-        -- Not "due by now": a step over an endpoint's retries to come would read them all.
-        where d.due_at is not null and (d.distributor_id, d.endpoint_id) > (e.distributor_id, e.endpoint_id)
+        where d.due_at <= (select $1::timestamptz) and (d.distributor_id, d.endpoint_id) > (e.distributor_id, e.endpoint_id)
         order by d.distributor_id, d.endpoint_id
         limit 1
     ) following

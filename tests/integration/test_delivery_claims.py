@@ -25,6 +25,7 @@ from tests.factories import make_distributor, make_endpoint
 from tests.fakes import FakeClock, FakeEngine
 from tests.integration.test_concurrency import blocked_by
 from tests.integration.test_deliveries import FakeEgress, open_outbox
+from tests.integration.test_plans import administer, explain, rows_read
 
 LEASE = timedelta(seconds=30)
 SOON, AT_ONCE = 10.0, 0.2
@@ -144,6 +145,22 @@ async def test_a_worker_gets_the_tenants_of_its_shard_and_no_others(runtime: Run
     for index in (2, 0, 1):
         found = tenants_of(await claim(runtime, 100, shard=Shard(index, 3)))
         assert found == Counter(tenant for tenant, shard in hashes if shard == index)
+
+
+async def test_a_claim_reads_what_is_due_once_though_the_statistics_are_from_before(
+    runtime: Runtime, clock: FakeClock, admin_dsn: str
+):
+    tenant = await make_tenant(runtime, 40)
+    await make_due(runtime, tenant, 20)
+    await administer(admin_dsn, "update webhook_deliveries set status = 'SUCCESS', due_at = null")
+    await make_due(runtime, tenant, 20)
+    ids = [runtime.new_id() for _ in range(10)]
+    terms = (clock(), clock() + LEASE, runtime.new_id(), 10, 10, 0, 1, ids)
+
+    plan = await explain(runtime, "lanes", "claim_deliveries", *terms)
+
+    assert plan["Actual Rows"] == 10
+    assert rows_read(plan, "webhook_deliveries") < 4 * 800
 
 
 async def test_a_delivery_that_is_being_asked_for_again_is_not_claimed_meanwhile(
