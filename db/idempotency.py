@@ -5,9 +5,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
-
-from db.errors import Conflict
 from db.named_sql import load_statements
 from db.rows import StoredAnswer
 from db.tenant import Connection, Database
@@ -34,18 +31,11 @@ async def claim_key(
     request_hash: bytes,
     now: datetime,
     oldest: datetime,
-    wait_seconds: float,
 ) -> bool:
-    """Whether the key is this transaction's now; False where an answer stands under it since ``oldest``.
-
-    Waits up to ``wait_seconds`` for another transaction that holds the key; raises Conflict after that.
+    """Whether the key is this transaction's now; False where an answer stands under it since ``oldest``, or
+    another transaction is at it. Does not wait for that one.
     """
-    await connection.execute(_SQL["limit_wait"], f"{int(wait_seconds * 1000)}ms")
-    try:
-        claimed = await connection.fetchval(_SQL["claim_key"], route, key, request_hash, now, oldest)
-    except asyncpg.LockNotAvailableError:
-        raise Conflict("Another request holds this key.") from None
-    await connection.execute(_SQL["limit_wait"], "0")
+    claimed = await connection.fetchval(_SQL["claim_key"], route, key, request_hash, now, oldest)
     return claimed is not None
 
 

@@ -3,9 +3,11 @@ select request_hash, response_status, response_sealed from idempotency_keys
 where distributor_id = (select get_current_distributor_id()) and route = $1 and key = $2 and created_at >= $3;
 
 -- name: claim_key
--- Waits for a parallel claim to end; gives nothing back where a living answer stands under the key.
+-- Gives nothing back where a living answer stands under the key, or while another transaction is at it: the lock is tried
+-- for first, so that nobody waits for the other's row with a connection in hand.
 insert into idempotency_keys (distributor_id, route, key, request_hash, created_at)
-values (get_current_distributor_id(), $1, $2, $3, $4)
+select get_current_distributor_id(), $1, $2, $3, $4
+where pg_try_advisory_xact_lock(hashtextextended(get_current_distributor_id()::text || ' ' || $1 || ' ' || $2, 0))
 on conflict (distributor_id, route, key) do update
 set request_hash = excluded.request_hash, response_status = null, response_sealed = null, created_at = excluded.created_at
 where idempotency_keys.created_at < $5
@@ -23,6 +25,3 @@ where distributor_id = (select get_current_distributor_id()) and (route, key) in
     order by old.created_at limit $2
     for update skip locked
 );
-
--- name: limit_wait
-select set_config('lock_timeout', $1, true);

@@ -90,8 +90,10 @@ async def read_delivery(call: Call[None, NoQuery]) -> Delivery:
 
 
 async def redeliver(call: Call[None, NoQuery]) -> Delivery:
-    await endpoints.redeliver(call.runtime, call.distributor_id, call.id)
-    return await load_delivery(call, call.id)
+    async with call.transaction() as connection:
+        one = call.joined(connection)  # read before a worker can have it: what is answered is PENDING
+        await endpoints.redeliver(one.runtime, call.distributor_id, call.id)
+        return await load_delivery(one, call.id)
 
 
 async def load_delivery(call: Call[Any, Any], delivery_id: UUID) -> Delivery:

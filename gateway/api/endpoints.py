@@ -139,8 +139,9 @@ async def delete_endpoint(call: Call[None, NoQuery]) -> None:
 
 
 async def test_endpoint(call: Call[None, NoQuery]) -> Delivery:
-    delivery_id = await endpoints.send_test(call.runtime, call.distributor_id, call.id)
-    return await load_delivery(call, delivery_id)
+    async with call.transaction() as connection:
+        one = call.joined(connection)  # read before a worker can have it
+        return await load_delivery(one, await endpoints.send_test(one.runtime, call.distributor_id, call.id))
 
 
 async def rotate_endpoint_secret(call: Call[None, NoQuery]) -> EndpointWithSecret:

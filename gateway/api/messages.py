@@ -148,10 +148,12 @@ async def list_messages(call: Call[None, PageQuery]) -> Page[Message]:
 async def create_message(call: Call[MessageCreate, NoQuery]) -> MessageDetail:
     body = call.body
     files = [FileToSend(file.url, file.content_type, file.filename) for file in body.attachments]
-    message_id = await queue_message(
-        call.runtime, call.distributor_id, call.id, text=body.text, attachments=files
-    )
-    return await _load_message(call, message_id)
+    async with call.transaction() as connection:
+        one = call.joined(connection)  # read before a worker can have it: what is answered is QUEUED
+        message_id = await queue_message(
+            one.runtime, call.distributor_id, call.id, text=body.text, attachments=files
+        )
+        return await _load_message(one, message_id)
 
 
 async def read_message(call: Call[None, NoQuery]) -> MessageDetail:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from channels.base import ChannelAdapter
 from channels.egress import EgressClient
+from db.idempotency import JoinedDatabase
 from db.rows import KeyOwner
 from db.tenant import Connection
 from gateway.accounts import AccountDirectory
@@ -53,6 +54,11 @@ class Call(Generic[BodyT, QueryT]):
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
         """A transaction of the caller's tenant."""
         return self.runtime.database.tenant(self.distributor_id)
+
+    def joined(self, connection: Connection) -> "Call[BodyT, QueryT]":
+        """This call, whose transactions are parts of that open one: what they change is not seen before it ends."""
+        database = JoinedDatabase(self.runtime.database, connection, self.distributor_id)
+        return replace(self, runtime=replace(self.runtime, database=database))
 
     async def prepare(self) -> "Call[BodyT, QueryT]":
         """This call after its operation's ``prepare``."""

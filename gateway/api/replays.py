@@ -1,15 +1,15 @@
 """``Idempotency-Key``: a POST that was answered with success is not done again, its answer is repeated.
 
 The key's row, what the operation changes and the stored answer commit in one transaction, so a crash leaves
-all of them or none. A parallel request with the same key waits for the first, and is answered 409
-``idempotency_in_progress`` if that takes too long. A request that failed changed nothing and keeps nothing:
-the same key may be tried again, also with another body.
+all of them or none. A parallel request with the same key is answered 409 ``idempotency_in_progress`` at once,
+with ``Retry-After``: one that waited would keep a connection from other tenants. A request that failed changed
+nothing and keeps nothing: the same key may be tried again, also with another body.
 """
 
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -17,8 +17,6 @@ from typing import Any
 from aiohttp import web
 
 from db import idempotency
-from db.errors import Conflict
-from db.idempotency import JoinedDatabase
 from db.rows import StoredAnswer
 from db.tenant import Connection
 from gateway.api.operations import Call
@@ -27,7 +25,6 @@ from gateway.api.problems import ApiError, invalid
 HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
 KEPT = timedelta(hours=24)
-WAIT_SECONDS = 5.0
 _SWEPT_KEYS = 20  # per new key: expired ones go faster than new ones come
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -75,8 +72,9 @@ async def run_once(
     async with call.transaction() as connection:
         if not await _claim(call, connection, identity):
             return await _answer_of_other(call, connection, identity)
-        joined = JoinedDatabase(call.runtime.database, connection, call.distributor_id)
-        result = await execute(replace(prepared, runtime=replace(call.runtime, database=joined)))
+        result = await execute(prepared.joined(connection))
+        # Last, for it locks rows that their own requests may be about to claim anew.
+        await idempotency.forget_expired(connection, _oldest(call), _SWEPT_KEYS)
         sealed = call.runtime.sealer.seal(result.body, _context(call, identity))
         await idempotency.store_answer(
             connection, identity.route, identity.key, status=result.status, sealed=sealed
@@ -85,19 +83,14 @@ async def run_once(
 
 
 async def _claim(call: Call[Any, Any], connection: Connection, identity: RequestIdentity) -> bool:
-    await idempotency.forget_expired(connection, _oldest(call), _SWEPT_KEYS)
-    try:
-        return await idempotency.claim_key(
-            connection,
-            identity.route,
-            identity.key,
-            request_hash=identity.request_hash,
-            now=call.runtime.clock(),
-            oldest=_oldest(call),
-            wait_seconds=WAIT_SECONDS,
-        )
-    except Conflict:
-        raise _in_progress() from None
+    return await idempotency.claim_key(
+        connection,
+        identity.route,
+        identity.key,
+        request_hash=identity.request_hash,
+        now=call.runtime.clock(),
+        oldest=_oldest(call),
+    )
 
 
 async def _answer_of_other(call: Call[Any, Any], connection: Connection, identity: RequestIdentity) -> Result:
