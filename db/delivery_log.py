@@ -1,7 +1,7 @@
 """The log of webhook deliveries and their attempts, and the second chance of one."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from db.lanes import ClaimedDeliveryRow
@@ -10,6 +10,9 @@ from db.rows import AttemptRecord, DeliveryRecord, DeliveryState
 from db.tenant import Connection
 
 _SQL = load_statements("delivery_log")
+_SUCCESS = "SUCCESS"
+# What a UUIDv7 can tell, and a day less.
+_EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 
 async def list_deliveries(
@@ -24,9 +27,14 @@ async def list_deliveries(
     limit: int,
 ) -> Sequence[DeliveryRecord]:
     """By event, the newest first; ``before`` is (event, delivery), ``until`` is exclusive."""
-    rows = await connection.fetch(
-        _SQL["list_deliveries"], *before, endpoint_id, status, event_type, since, until, limit
-    )
+    first, last = max(since or _EARLIEST, _EARLIEST), min(until or _LATEST, _LATEST)
+    page = (*before, first, last, event_type, limit)
+    if status is not None and status != _SUCCESS:
+        rows = await connection.fetch(_SQL["list_unhappy_deliveries"], *page, status, endpoint_id)
+    elif endpoint_id is not None:
+        rows = await connection.fetch(_SQL["list_deliveries_of_endpoint"], *page, endpoint_id, status)
+    else:
+        rows = await connection.fetch(_SQL["list_deliveries"], *page, status)
     return [DeliveryRecord(**row) for row in rows]
 
 

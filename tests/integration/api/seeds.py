@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from uuid_utils.compat import uuid7
 
 from handlers.runtime import Runtime
 
@@ -176,7 +177,12 @@ class Seeds:
 
     async def event(self, event_type: str = "order.created", *, minutes: int = 0) -> UUID:
         """With a delivery for each endpoint that asks for it."""
-        event_id, now = self.runtime.new_id(), self.runtime.clock() + timedelta(minutes=minutes)
+        now = self.runtime.clock() + timedelta(minutes=minutes)
+        self._count += 1
+        stored = now + timedelta(
+            milliseconds=self._count
+        )  # ids made one after the other, at the clock's time
+        event_id = uuid7(nanoseconds=int(stored.timestamp() * 1e9))
         body = {"type": event_type, "timestamp": now.isoformat(), "distributor_id": "", "data": {"n": 1}}
         async with self.runtime.database.tenant(self.distributor_id) as connection:
             row = {

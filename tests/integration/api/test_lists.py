@@ -1,14 +1,16 @@
 """Lists: pages without gaps and repetitions, ties, limits, cursors, filters."""
 
 import base64
+import itertools
 from datetime import date, timedelta
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 
 from gateway.api.operations import Operation
 from gateway.api.routes import OPERATIONS
 from gateway.api.schemas import PageQuery
+from handlers.webhooks.delivery import DeliveryStatus
 from tests.integration.api.seeds import ENDPOINT
 
 LISTS = [operation for operation in OPERATIONS if issubclass(operation.query, PageQuery)]
@@ -157,6 +159,56 @@ class TestFilters:
             len(await ids(f"/v1/webhook-deliveries?endpoint_id={endpoint['id']}&status=PENDING", "id")) == 2
         )
         assert await ids("/v1/webhook-deliveries?status=SUCCESS", "id") == []
+
+    @pytest.mark.parametrize("path", ["/v1/events", "/v1/webhook-deliveries"])
+    async def test_since_is_inclusive_and_until_exclusive(self, api, seeds, clock, path) -> None:
+        await api.post("/v1/webhook-endpoints", {**ENDPOINT, "event_types": ["*"]})
+        await seeds.event()
+        edge, later = (quote((clock() + timedelta(microseconds=step)).isoformat()) for step in (0, 1))
+
+        async def count(query: str) -> int:
+            return len((await api.get(f"{path}?{query}"))[1]["data"])
+
+        assert (await count(f"since={edge}"), await count(f"since={later}")) == (1, 0)
+        assert (await count(f"until={edge}"), await count(f"until={later}")) == (0, 1)
+
+    @pytest.mark.parametrize(
+        ("since", "until", "found"),
+        [
+            ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", 1),
+            ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", 0),
+        ],
+    )
+    async def test_the_ends_of_time_are_times(self, api, seeds, since, until, found) -> None:
+        await api.post("/v1/webhook-endpoints", ENDPOINT)
+        await seeds.event()
+        status, page = await api.get(f"/v1/webhook-deliveries?since={since}&until={until}")
+        assert (status, len(page["data"])) == (200, found)
+
+    async def test_every_combination_of_a_deliverys_filters(self, api, seeds, admin) -> None:
+        """The lists are several statements; none may forget a filter."""
+        made = [
+            (await api.post("/v1/webhook-endpoints", {**ENDPOINT, "event_types": ["*"]}))[1]["id"]
+            for _ in range(2)
+        ]
+        for event_type in ("order.created", "order.updated"):
+            for _ in DeliveryStatus:
+                await seeds.event(event_type)
+        await admin.execute(
+            "update webhook_deliveries d set status = s.status, due_at = case when s.status in ('PENDING', 'RETRYING')"
+            " then due_at end from (select id, ($1::text[])[1 + (row_number() over (partition by d.endpoint_id order by"
+            " event_id) - 1) % 5] as status from webhook_deliveries d) s where s.id = d.id",
+            list(DeliveryStatus),
+        )
+        rows = await api.walk("/v1/webhook-deliveries", 3)
+        assert len(rows) == 20
+
+        choices = ((None, *made), (None, *DeliveryStatus), (None, "order.created"))
+        for chosen in itertools.product(*choices):
+            wanted = dict(zip(("endpoint_id", "status", "event_type"), chosen, strict=True))
+            given = {name: value for name, value in wanted.items() if value}
+            found = await api.walk(f"/v1/webhook-deliveries?{urlencode(given)}", 3)
+            assert found == [row for row in rows if given.items() <= row.items()], given
 
     async def test_an_offset_whose_plus_was_not_escaped_is_understood(self, api, seeds) -> None:
         await seeds.event()

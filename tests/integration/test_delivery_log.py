@@ -1,0 +1,100 @@
+"""What the log of deliveries reads: a page, not the tenant's whole log, by plans made for all values."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+import pytest
+
+from db.named_sql import load_statements
+from handlers.runtime import Runtime
+from tests.factories import make_distributor, make_endpoint
+from tests.fakes import FakeClock
+from tests.integration.test_plans import nodes, rows_read
+
+MANY = 3_000
+LAST = UUID(int=2**128 - 1)
+EPOCH, END = "1970-01-02", "9999-12-30"
+
+
+@pytest.fixture
+async def log(runtime: Runtime, clock: FakeClock, admin_dsn: str) -> tuple[UUID, UUID, UUID]:
+    """A tenant, one of its two endpoints and its one exhausted delivery, the oldest of thousands."""
+    tenant = await make_distributor(runtime)
+    endpoint, _ = [await make_endpoint(runtime, tenant, ["*"]) for _ in range(2)]
+    ids = [runtime.new_id() for _ in range(MANY)]
+    admin = await asyncpg.connect(admin_dsn)
+    await admin.execute(
+        "insert into webhook_events (distributor_id, id, type, body, occurred_at)"
+        " select $1, id, 'order.created', '{}', uuid7_time(id) from unnest($2::uuid[]) id",
+        tenant,
+        ids,
+    )
+    await admin.execute(
+        "insert into webhook_deliveries (distributor_id, endpoint_id, event_id, id, status, created_at, updated_at)"
+        " select w.distributor_id, w.id, e.id, gen_random_uuid(), 'SUCCESS', e.occurred_at, $1"
+        " from webhook_endpoints w join webhook_events e using (distributor_id)",
+        clock(),
+    )
+    exhausted = await admin.fetchval(
+        "update webhook_deliveries set status = 'EXHAUSTED' where event_id = $1 and endpoint_id = $2 returning id",
+        min(ids),
+        endpoint,
+    )
+    await admin.execute("analyze")
+    await admin.close()
+    return tenant, endpoint, exhausted
+
+
+async def read(runtime: Runtime, tenant: UUID, name: str, *arguments: Any) -> tuple[int, int]:
+    """How many rows a statement gives and how many deliveries it reads for them, by its plan for all values."""
+    values = ", ".join("null" if value is None else f"'{value}'" for value in arguments)
+    async with runtime.database.tenant(tenant) as connection:
+        await connection.execute("set local plan_cache_mode = force_generic_plan")
+        await connection.execute(f"prepare asked as {load_statements('delivery_log')[name]}")
+        text = await connection.fetchval(f"explain (analyze, format json) execute asked({values})")
+        await connection.execute("deallocate asked")
+    plan = orjson.loads(text)[0]["Plan"]
+    assert any(node["Node Type"] != "Result" for node in nodes(plan))
+    return plan["Actual Rows"], rows_read(plan, "webhook_deliveries")
+
+
+async def test_a_rare_status_reads_what_has_it(runtime: Runtime, log: tuple[UUID, UUID, UUID]):
+    tenant, endpoint, _ = log
+    page = (LAST, LAST, EPOCH, END, None, 51)
+
+    for one in (None, endpoint):
+        found, looked_at = await read(runtime, tenant, "list_unhappy_deliveries", *page, "EXHAUSTED", one)
+        assert (found, looked_at < 10) == (1, True)
+
+
+async def test_a_page_reads_a_page(runtime: Runtime, log: tuple[UUID, UUID, UUID]):
+    tenant, endpoint, _ = log
+    page = (LAST, LAST, EPOCH, END, None, 51)
+
+    for found, looked_at in (
+        await read(runtime, tenant, "list_deliveries", *page, None),
+        await read(runtime, tenant, "list_deliveries", *page, "SUCCESS"),
+        await read(runtime, tenant, "list_deliveries_of_endpoint", *page, endpoint, None),
+        await read(runtime, tenant, "list_deliveries_of_endpoint", *page, endpoint, "SUCCESS"),
+    ):
+        assert (found, looked_at < 2 * 51) == (51, True)
+
+
+async def test_a_time_without_deliveries_reads_none(runtime: Runtime, log: tuple[UUID, UUID, UUID]):
+    tenant, endpoint, _ = log
+    async with runtime.database.tenant(tenant) as connection:
+        newest = await connection.fetchval("select max(created_at) from webhook_deliveries")
+    for since, until in ((newest + timedelta(days=2), END), (EPOCH, newest - timedelta(days=2))):
+        page = (LAST, LAST, since, until, None, 51)
+        for name, more in (("list_deliveries", ()), ("list_deliveries_of_endpoint", (endpoint,))):
+            assert await read(runtime, tenant, name, *page, *more, None) == (0, 0), (name, since)
+
+
+@pytest.mark.parametrize("name", ["read_delivery", "lock_delivery"])
+async def test_one_is_found_by_its_id(runtime: Runtime, log: tuple[UUID, UUID, UUID], name: str):
+    tenant, _, delivery = log
+
+    assert await read(runtime, tenant, name, delivery) == (1, 1)
