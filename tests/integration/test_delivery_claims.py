@@ -25,7 +25,7 @@ from tests.factories import make_distributor, make_endpoint
 from tests.fakes import FakeClock, FakeEngine
 from tests.integration.test_concurrency import blocked_by
 from tests.integration.test_deliveries import FakeEgress, open_outbox
-from tests.integration.test_plans import administer, explain, rows_read
+from tests.integration.test_plans import administer, explain
 
 LEASE = timedelta(seconds=30)
 SOON, AT_ONCE = 10.0, 0.2
@@ -159,8 +159,8 @@ async def test_a_claim_reads_what_is_due_once_though_the_statistics_are_from_bef
 
     plan = await explain(runtime, "lanes", "claim_deliveries", *terms)
 
-    assert plan["Actual Rows"] == 10
-    assert rows_read(plan, "webhook_deliveries") < 4 * 800
+    assert plan.root["Actual Rows"] == 10
+    assert plan.rows_read("webhook_deliveries") < 4 * 800
 
 
 async def test_a_delivery_that_is_being_asked_for_again_is_not_claimed_meanwhile(

@@ -12,7 +12,7 @@ from db.named_sql import load_statements
 from handlers.runtime import Runtime
 from tests.factories import make_distributor, make_endpoint
 from tests.fakes import FakeClock
-from tests.integration.test_plans import nodes, rows_read
+from tests.integration.plans import Plan
 
 MANY = 3_000
 LAST = UUID(int=2**128 - 1)
@@ -56,9 +56,9 @@ async def read(runtime: Runtime, tenant: UUID, name: str, *arguments: Any) -> tu
         await connection.execute(f"prepare asked as {load_statements('delivery_log')[name]}")
         text = await connection.fetchval(f"explain (analyze, format json) execute asked({values})")
         await connection.execute("deallocate asked")
-    plan = orjson.loads(text)[0]["Plan"]
-    assert any(node["Node Type"] != "Result" for node in nodes(plan))
-    return plan["Actual Rows"], rows_read(plan, "webhook_deliveries")
+    plan = Plan(orjson.loads(text)[0]["Plan"])
+    assert any(node["Node Type"] != "Result" for node in plan.nodes())
+    return plan.root["Actual Rows"], plan.rows_read("webhook_deliveries")
 
 
 async def test_a_rare_status_reads_what_has_it(runtime: Runtime, log: tuple[UUID, UUID, UUID]):
