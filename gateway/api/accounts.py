@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPMethod, HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
@@ -25,6 +25,11 @@ _CREDENTIALS = (
     " letters and digits), `auth_token` (printable ASCII without blanks), and where wanted `auth_tokens_previous`"
     " (a list of tokens), `messaging_service_sid` (MG…) and `signing_keys` (an object)."
 )
+
+Settings = Annotated[
+    JsonObject,
+    Field(max_length=0, description="Nothing can be set in this release: an object with any field is 422."),
+]
 
 
 class Account(Answer):
@@ -50,7 +55,7 @@ class AccountCreate(Body):
     credentials: JsonObject = Field(
         description=_CREDENTIALS, examples=[{"account_sid": "AC…", "auth_token": "…"}], repr=False
     )
-    settings: JsonObject = Field(default_factory=dict)
+    settings: Settings = Field(default_factory=dict)
 
 
 class AccountPatch(Patch):
@@ -58,7 +63,7 @@ class AccountPatch(Patch):
 
     address: Line = absent()
     credentials: JsonObject = absent(description=_CREDENTIALS, repr=False)
-    settings: JsonObject = absent()
+    settings: Settings = absent()
 
 
 class AccountQuery(PageQuery):

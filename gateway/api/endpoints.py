@@ -36,7 +36,9 @@ Headers = Annotated[
     dict[str, str], Field(description="Added to every delivery; write-only.", max_length=20, repr=False)
 ]
 RateLimit = Annotated[
-    None, Field(description="Not in this release; must be null."), BeforeValidator(_not_enforced)
+    None,
+    Field(description="Not in this release: anything but null is 422."),
+    BeforeValidator(_not_enforced),
 ]
 _FILTER = (
     'Over the event\'s body, such as `{"data.total_amount": {"$gte": 100}}`; null or {} takes every event.'

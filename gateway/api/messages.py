@@ -123,7 +123,9 @@ class MessageCreate(Body):
     text: str = Field(default="", max_length=_MAX_TEXT, examples=["Su pedido sale mañana."])
     attachments: Annotated[list[NewAttachment], Field(max_length=_MAX_FILES, default_factory=list)]
     template: Annotated[
-        None, BeforeValidator(_no_template), Field(description="Not in this release; must be null.")
+        None,
+        BeforeValidator(_no_template),
+        Field(description="Not in this release: anything but null is 422."),
     ] = None
 
     @model_validator(mode="after")

@@ -27,8 +27,9 @@ The management API of Waystation, a gateway for messages of customers over Whats
 
 Lists are newest first; give `next_cursor` back as `cursor` for the next page. Every POST takes an
 `Idempotency-Key`: for 24 hours the same key with the same body repeats the first successful answer and does
-nothing again. Errors are `application/problem+json`; decide on their `code`. Amounts and quantities are JSON
-numbers, exact up to 15 significant digits; of a larger total the nearest double is shown.
+nothing again; while the first request is being worked on, it is 409 with `Retry-After`. Errors are
+`application/problem+json`; decide on their `code`. Amounts and quantities are JSON numbers, exact up to 15
+significant digits; of a larger total the nearest double is shown.
 """
 _WEBHOOK_PREFIX = "Event"
 _EVENT_ID_PATTERN = "^evt_[0-9a-f]{32}$"
