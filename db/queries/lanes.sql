@@ -156,7 +156,10 @@ candidate as (
         from webhook_deliveries d
         where d.distributor_id = w.distributor_id and d.endpoint_id = w.id and d.due_at <= $1
             and (d.lease_until is null or d.lease_until <= $1)
-            -- Where order is asked for, only the oldest unfinished event of its conversation may go.
+            -- Where order is asked for, only the oldest unfinished event of its conversation may go. What waits behind
+            -- such heads is looked through at each claim (27 ms for 20,000 rows). Stepping from head to head would read
+            -- less, but is planned by statistics that lag behind a burst (over 20 s for 5,000 conversations): it waits
+            -- for webhook_endpoint_state to say when an endpoint's next delivery is due.
             and (d.ordering_key is null or not exists (
                 select from webhook_deliveries older
                 where older.distributor_id = d.distributor_id and older.endpoint_id = d.endpoint_id
