@@ -5,15 +5,16 @@
 -- anything due is read off the index of what is due, one step for each of them: those without work cost nothing.
 
 -- name: claim_turns
+-- (select $1) keeps the moment from the planner; see claim_deliveries.
 with recursive waiting as (
-    (select c.distributor_id as id from conversations c where c.turn_due_at <= $1 order by c.distributor_id limit 1)
+    (select c.distributor_id as id from conversations c where c.turn_due_at <= (select $1::timestamptz) order by c.distributor_id limit 1)
     union all
     select following.id
     from waiting d
     cross join lateral (
         select c.distributor_id as id
         from conversations c
-        where c.turn_due_at <= $1 and c.distributor_id > d.id
+        where c.turn_due_at <= (select $1::timestamptz) and c.distributor_id > d.id
         order by c.distributor_id
         limit 1
     ) following
@@ -46,14 +47,14 @@ returning c.distributor_id, c.id as conversation_id, c.turn_generation as genera
 
 -- name: claim_sends
 with recursive waiting as (
-    (select m.distributor_id as id from messages m where m.send_due_at <= $1 order by m.distributor_id limit 1)
+    (select m.distributor_id as id from messages m where m.send_due_at <= (select $1::timestamptz) order by m.distributor_id limit 1)
     union all
     select following.id
     from waiting d
     cross join lateral (
         select m.distributor_id as id
         from messages m
-        where m.send_due_at <= $1 and m.distributor_id > d.id
+        where m.send_due_at <= (select $1::timestamptz) and m.distributor_id > d.id
         order by m.distributor_id
         limit 1
     ) following
