@@ -24,7 +24,6 @@ from gateway.settings import PREFIX, Settings, SettingsError
 
 Result = TypeVar("Result")
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CHILD_GRACE_SECONDS = 30.0
 _LINGER_SECONDS = (
     2.0  # after an early answer, such as 401: what the client still sends is read, so that it reads ours
@@ -46,7 +45,9 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
         stop.set()
         loop.remove_signal_handler(number)
 
-    numbers = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    # Only that one: a shell ignores SIGINT for what it starts in the background, and a stop must work there, too.
+    hung_up = (signal.SIGHUP,) if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else ()
+    numbers = (signal.SIGINT, signal.SIGTERM, *hung_up)
     for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:

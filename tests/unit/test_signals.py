@@ -34,3 +34,10 @@ async def test_a_hang_up_that_nohup_ignores_stays_ignored():
         await asyncio.wait_for(stop.wait(), 5)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+async def test_an_interrupt_is_heard_though_a_shell_ignores_it_in_the_background():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    async with stop_signals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait_for(stop.wait(), 5)
