@@ -237,7 +237,8 @@ async def test_a_lookup_serves_several_exchanges():
 
 
 async def test_a_name_that_moved_is_dialled_where_it_is_now():
-    names, now = Names(inside=[["127.0.0.1"], ["127.0.0.2"]]), [0.0]
+    # Nobody else's test listens on the first address, whatever the port.
+    names, now = Names(inside=[["127.9.9.9"], ["127.0.0.2"]]), [0.0]
     async with (
         Server(says(OK), host="127.0.0.2") as server,
         client(resolver=names, monotonic=lambda: now[0]) as egress,

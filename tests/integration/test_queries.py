@@ -27,7 +27,6 @@ WORKER_STATEMENTS = {("api_keys", "find_key_owner"), *(("upkeep", name) for name
 NAMELESS = {
     ("distributors", "insert_distributor"),
     ("events", "record_events"),
-    ("idempotency", "limit_wait"),
     ("audit", "record_denials"),
     ("audit", "record_refusal"),
     ("upkeep", "refresh_customers"),
@@ -39,6 +38,12 @@ NAMELESS = {
 _LOADED = re.compile(r"load_statements\(\"(\w+)\"\)")
 _USED = re.compile(r"_SQL\[\"(\w+)\"")
 STATEMENTS = [(source, name) for source in statement_files() for name in load_statements(source)]
+
+
+@pytest.fixture
+def admin_dsn(shared_dsn: str) -> str:
+    """One database for all: statements are planned here, none is run."""
+    return shared_dsn
 
 
 @pytest.mark.parametrize(("source", "name"), STATEMENTS, ids=str)

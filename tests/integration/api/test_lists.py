@@ -13,6 +13,13 @@ from gateway.api.schemas import PageQuery
 from handlers.webhooks.delivery import DeliveryStatus
 from tests.integration.api.seeds import ENDPOINT
 
+
+@pytest.fixture
+def admin_dsn(shared_dsn: str) -> str:
+    """One database for all: each test has tenants of its own, and no tenant sees another's rows."""
+    return shared_dsn
+
+
 LISTS = [operation for operation in OPERATIONS if issubclass(operation.query, PageQuery)]
 PRODUCTS = "/v1/products"
 
