@@ -13,7 +13,7 @@ create table user_profiles (
     unique (distributor_id, email)
 );
 comment on table user_profiles is
-    '[1 Tenancy & authentication] A person of the tenant''s staff with one role. Where the host signs people in (auth.uid()), their ACTIVE profile selects the tenant.';
+    '[1 Tenancy & authentication] A person of the tenant''s staff with one role. Where the host signs people in (auth.uid()), their ACTIVE profile selects the tenant. Coming: the API for users will write and read it; today set_user_role() changes it and identity.sql reads it.';
 comment on column user_profiles.role is 'Changed by set_user_role() alone: no run-time role may write it.';
 comment on column user_profiles.status is 'Only an ACTIVE profile selects a tenant or may give roles.';
 comment on column user_profiles.display_name is 'How colleagues see the person.';

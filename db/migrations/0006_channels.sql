@@ -41,7 +41,7 @@ create table inbound_events (
     foreign key (distributor_id, channel_account_id) references channel_accounts (distributor_id, id) on delete cascade
 ) partition by range (id);
 comment on table inbound_events is
-    '[3 Messaging] What a provider posted after its signature held: method, path with query, headers and body, so that it can be verified and read again.';
+    '[3 Messaging] What a provider posted after its signature held: method, path with query, headers and body, so that it can be verified and read again. Coming: `waystation replay` will read it; accept writes it today.';
 comment on column inbound_events.kind is 'A customer''s message or a provider''s status.';
 comment on column inbound_events.provider_key is 'The provider''s id of what it posted.';
 comment on column inbound_events.method is 'Of the request; the signature covers it at some providers.';

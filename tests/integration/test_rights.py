@@ -2,11 +2,13 @@
 written down here before it may be used.
 """
 
+import re
 from collections import defaultdict
 from typing import Any
 
 import pytest
 
+from db.named_sql import load_statements, statement_files
 from db.sealing import derive_login_name
 from tests.catalogue import read_comments
 from tests.seeds import APPEND_ONLY, TABLES, tenant_column
@@ -66,6 +68,8 @@ CALLERS = {
     "protect_tenant_table": set(),
     "allow_worker": set(),
 }
+# Used already, and not by all that is to use them: profiles are read where the host signs people in, posts are stored.
+HALF_BUILT = {"user_profiles", "inbound_events"}
 # They run with the owner's rights, whoever calls: each checks for itself.
 DEFINERS = {"set_user_role", "make_partition", "retire_partition", "delete_orphans", "record_denials"}
 
@@ -163,7 +167,21 @@ async def test_a_table_that_is_still_to_come_and_no_other_is_closed_to_the_progr
     rights = {**await read_rights(catalogue, APP), **await read_rights(catalogue, WORKER)}
     coming = {table for table, comment in (await read_comments(catalogue)).items() if "Coming:" in comment}
 
-    assert coming == set(TABLES) - set(rights)
+    assert coming == set(TABLES) - set(rights) | HALF_BUILT
+
+
+async def test_every_other_table_is_read_and_written_by_statements_of_the_product(catalogue: Any):
+    """By name, in the named statements and in the functions of the schema that those call."""
+    bodies = await catalogue.fetch("select prosrc from pg_proc where pronamespace = 'public'::regnamespace")
+    files = [text for source in statement_files() for text in load_statements(source).values()]
+    said = "\n".join([*files, *(row["prosrc"] for row in bodies)])
+    coming = {table for table, comment in (await read_comments(catalogue)).items() if "Coming:" in comment}
+    built = set(TABLES) - coming
+
+    assert {table for table in built if not re.search(rf"\b(from|join) {table}\b", said)} == set()
+    assert {
+        table for table in built if not re.search(rf"\b(insert into|update|delete from) {table}\b", said)
+    } == set()
 
 
 async def test_the_application_never_changes_or_deletes_a_record(catalogue: Any):
