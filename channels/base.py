@@ -1,6 +1,6 @@
 """What a channel is: bytes in, values out. An adapter knows its provider and nothing of tenants or tables."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -79,19 +79,49 @@ class InboundRequest:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file of a message, by the provider's address for it; fetched later by a job."""
+    """A file of a message. Inbound: ``url`` is where the provider keeps it, fetched later by a job (https://…, or
+    the adapter's own ``media:ID`` for a file by id, ``part:N`` for a file in the post itself). Outbound: a public
+    ``url`` that the provider fetches, or the ``content`` itself.
+    """
 
     url: str
     content_type: str
     filename: str | None = None
+    content_id: str | None = None  # what a mail's HTML calls an inline file, without its angle brackets
+    content: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MailThread:
+    """What a mail says of the thread it belongs to; RFC 5322 section 3.6.4. Ids are without angle brackets. All of
+    it is written by the sender, so that it finds nothing outside the account's own conversations.
+    """
+
+    message_id: str
+    subject: str = ""
+    in_reply_to: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()  # the oldest first
+    reply_tokens: tuple[str, ...] = ()  # of plus-addresses it was sent to, the most trusted hint
+    body_tokens: tuple[str, ...] = ()  # of our markers in the quoted text
+
+    @property
+    def root_id(self) -> str:
+        """The id that all mails of the thread share: what parallel replies to one mail agree on."""
+        return (*self.references, *self.in_reply_to, self.message_id)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class InboundMessage:
-    """A customer's message. ``provider_key`` is what the provider calls it, the key of the dedupe."""
+    """A customer's message. ``provider_key`` is what the provider calls it, the key of the dedupe.
+
+    ``sender`` is E.164 without a prefix, an e-mail address, or a WhatsApp user id where there is no number;
+    ``sender_user_id`` is the latter beside a number. ``route`` is whose it is in a post that may carry several
+    accounts' messages (see ``SharedHook``); empty: the account's of the URL. ``automated`` says why a machine must
+    have written it: it is stored, and neither understood nor answered.
+    """
 
     provider_key: str
-    sender: str  # E.164 without a prefix, or an e-mail address
+    sender: str
     recipient: str
     channel: Channel
     type: MessageType
@@ -101,12 +131,18 @@ class InboundMessage:
     profile_name: str | None = None
     consent: ConsentChange | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)  # location, button payload, …
+    sender_user_id: str | None = None
+    thread: MailThread | None = None
+    automated: str | None = None
+    sent_at: datetime | None = None  # by the provider's clock, aware UTC
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
     """What became of a message of ours. ``message_id`` is our own id where the callback carries it;
-    ``opted_out``: it failed since its recipient told the provider that no more shall come.
+    ``opted_out``: it failed since its recipient told the provider that no more shall come. ``part`` counts from 1
+    where the text went out in several messages; ``occurred_at`` is the provider's time, aware UTC.
     """
 
     provider_message_id: str
@@ -115,6 +151,9 @@ class StatusUpdate:
     provider_status: str = ""
     error_code: str | None = None
     opted_out: bool = False
+    part: int | None = None
+    occurred_at: datetime | None = None
+    route: str = ""
 
     @property
     def provider_key(self) -> str:
@@ -123,14 +162,46 @@ class StatusUpdate:
         return ":".join(part for part in parts if part)
 
 
+class SuppressionReason(StrEnum):
+    """Why an address may not be written to, or may again."""
+
+    BOUNCE = "bounce"  # the address does not exist
+    COMPLAINT = "complaint"  # the recipient called us spam
+    UNSUBSCRIBE = "unsubscribe"
+    RESUBSCRIBE = "resubscribe"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentUpdate:
+    """The provider tells of an address, not of one message, that it wants or takes no more (or more again)."""
+
+    provider_key: str
+    address: str
+    change: ConsentChange
+    reason: SuppressionReason
+    occurred_at: datetime | None = None
+    route: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeferredPost:
+    """The post only tells that there is something to fetch or to confirm: it is stored, and a job asks the adapter
+    (see ``Deferring``) until it is had. ``provider_key`` is the key of the dedupe.
+    """
+
+    provider_key: str
+    route: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Ignored:
     """Understood and of no use to us, with the reason."""
 
     reason: str
+    route: str = ""
 
 
-InboundItem = InboundMessage | StatusUpdate | Ignored
+InboundItem = InboundMessage | StatusUpdate | ConsentUpdate | DeferredPost | Ignored
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +214,34 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboundTemplate:
+    """A text that the provider approved beforehand; ``variables`` by name, in the template's order."""
+
+    name: str
+    language: str
+    provider_template_id: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MailHeaders:
+    """A mail's headers beside sender, recipient and files. Ids are without angle brackets; ``automatic``: a program
+    wrote it (RFC 3834, ``Auto-Submitted``).
+    """
+
+    subject: str
+    message_id: str
+    reply_to: str | None = None
+    in_reply_to: str | None = None
+    references: tuple[str, ...] = ()
+    automatic: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class OutboundMessage:
-    """What is to be sent; ``status_url`` is where the provider shall tell what became of it."""
+    """What is to be sent; ``status_url`` is where the provider shall tell what became of it. ``id`` is also the
+    idempotency key where a provider takes one. ``part`` of ``parts`` where a text leaves in several messages.
+    """
 
     id: UUID
     channel: Channel
@@ -152,6 +249,11 @@ class OutboundMessage:
     text: str
     status_url: str
     attachments: tuple[Attachment, ...] = ()
+    template: OutboundTemplate | None = None
+    mail: MailHeaders | None = None
+    reply_to_provider_id: str | None = None
+    part: int = 1
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +264,13 @@ class SendReceipt:
     provider_status: str = ""
 
 
+class OwnFault(StrEnum):
+    """What a provider makes of our own fault; the retry matrix as data."""
+
+    RETRIED = "retried"  # it posts again for hours: it is answered 503
+    LOST = "lost"  # it does not, or not for long enough: the post goes to the spool on disk and is answered as taken
+
+
 class ChannelAdapter(Protocol):
     """All that a provider's channel must do. Pure but for ``send``; ``channels.twilio`` is the model."""
 
@@ -170,6 +279,19 @@ class ChannelAdapter(Protocol):
 
     @property
     def channels(self) -> frozenset[Channel]: ...
+
+    @property
+    def body_cap(self) -> int:
+        """The largest post in bytes that the provider may make."""
+        ...
+
+    @property
+    def refusal_status(self) -> int:
+        """What a wrong signature is answered with: 403, or what the provider does not take for an order to stop."""
+        ...
+
+    @property
+    def own_fault(self) -> OwnFault: ...
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """The credentials as stored; raises ValueError naming the wrong field, never its value."""
@@ -207,5 +329,121 @@ class SentLookup(Protocol):
     ) -> SendReceipt | None:
         """The receipt of a message to the same recipient with the same text, made since ``since`` (UTC),
         whose id is none of ``known_ids``; None if the provider has none. Raises Temporary or Permanent.
+        """
+        ...
+
+
+@runtime_checkable
+class Challenge(Protocol):
+    """A provider that asks by GET whether the hook is ours before it posts."""
+
+    def answer_challenge(self, account: ChannelAccount, request: InboundRequest) -> Acknowledgement:
+        """The answer; raises VerificationFailed."""
+        ...
+
+
+@runtime_checkable
+class SharedHook(Protocol):
+    """A provider whose one post may carry several accounts' messages."""
+
+    def route_of(self, credentials: Mapping[str, Any]) -> str:
+        """What the provider calls the account in its posts (``route`` of an item); stored in the clear to find it."""
+        ...
+
+
+@runtime_checkable
+class OneTimeTokens(Protocol):
+    """A provider whose signature does not cover the body: each token may be used for one body only."""
+
+    def one_time_token(self, account: ChannelAccount, request: InboundRequest) -> str:
+        """The token of a verified request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MediaContent:
+    """A file's bytes and what was said of them."""
+
+    content: bytes = field(repr=False)
+    content_type: str
+    filename: str | None = None
+
+
+class Downloads(Protocol):
+    """GET through the guarded egress: at most the cap's bytes, few redirects, and ``headers`` (which may hold
+    credentials) never to another origin than that of ``url``.
+    """
+
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> MediaContent:
+        """Raises NotThere (404, 410), TooLarge, EgressBlocked, DeliveryFault, Throttled or ProviderUnavailable."""
+        ...
+
+
+@runtime_checkable
+class MediaSource(Protocol):
+    """A provider whose files are fetched from it (``url`` of an inbound Attachment)."""
+
+    async def fetch_media(self, account: ChannelAccount, url: str, downloads: Downloads) -> MediaContent:
+        """The file; raises Temporary, Permanent or PolicyError."""
+        ...
+
+
+@runtime_checkable
+class MediaInPost(Protocol):
+    """A provider whose files are in the post itself (``part:N``): they are read from the stored post."""
+
+    def read_part(self, account: ChannelAccount, request: InboundRequest, url: str) -> MediaContent:
+        """The file of a stored request; raises MalformedPayload where it has none of that name."""
+        ...
+
+
+@runtime_checkable
+class Deferring(Protocol):
+    """A provider whose post is a hint only (see ``DeferredPost``)."""
+
+    async def fetch_deferred(
+        self, account: ChannelAccount, request: InboundRequest, downloads: Downloads
+    ) -> tuple[InboundRequest, tuple[InboundItem, ...]]:
+        """What the stored ``request`` stands for: the items, and the request from which they can be read again (its
+        body is what was fetched). May be called again after a crash. Raises Temporary, Permanent or PolicyError.
+        """
+        ...
+
+
+@runtime_checkable
+class TextParts(Protocol):
+    """A provider that takes texts up to a length only."""
+
+    def split_text(self, channel: Channel, text: str) -> tuple[str, ...]:
+        """The text in parts that the provider takes, in order, every character kept; one part if it fits."""
+        ...
+
+
+@runtime_checkable
+class ShowsTyping(Protocol):
+    """A provider that can show the customer that an answer is being written."""
+
+    async def show_typing(self, account: ChannelAccount, recipient: str, provider_message_id: str) -> None:
+        """For the inbound message of that id; raises Temporary or Permanent, which nobody waits for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPost:
+    """Something that the provider holds, as a request that could be read again, and what it says."""
+
+    request: InboundRequest
+    items: tuple[InboundItem, ...]
+
+
+@runtime_checkable
+class Reconcilable(Protocol):
+    """A provider that can be asked for what it received, so that holes are closed."""
+
+    def list_held(
+        self, account: ChannelAccount, since: datetime, downloads: Downloads
+    ) -> AsyncIterator[HeldPost]:
+        """What the account received since ``since`` (UTC), with the provider keys that its hook would give. Raises
+        Temporary or Permanent.
         """
         ...

@@ -14,12 +14,14 @@ GatewayError
 │   ├── Throttled
 │   ├── ProviderUnavailable
 │   ├── OutcomeUnknown
+│   ├── NotThere           a file that may come later
 │   ├── DeliveryFault      a request to an address that a tenant named got no answer; says of which kind
 │   └── LookupsBusy        nothing left, for a reason of our own: not the other side's fault
 ├── Permanent              the same try will never work
 │   ├── AttemptsExhausted
 │   ├── InvalidRecipient
 │   ├── ContentRefused
+│   ├── TooLarge
 │   ├── BadCredentials
 │   └── ModelOutputInvalid  a model answered, and the answer cannot be used
 └── PolicyError            our own rule or the customer's wish forbids it
@@ -177,6 +179,12 @@ class LookupsBusy(Temporary):
     error_class = FaultClass.DEFERRED
 
 
+class NotThere(Temporary):
+    """The file is not there, perhaps not yet."""
+
+    code = "not_there"
+
+
 class Permanent(GatewayError):
     """A fault that will not pass."""
 
@@ -199,6 +207,12 @@ class ContentRefused(Permanent):
     """The provider refuses this content."""
 
     code = "content_refused"
+
+
+class TooLarge(Permanent):
+    """The file is larger than what is taken."""
+
+    code = "too_large"
 
 
 class BadCredentials(Permanent):

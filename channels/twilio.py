@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,7 @@ from channels.base import (
     InboundItem,
     InboundRequest,
     OutboundMessage,
+    OwnFault,
     SendReceipt,
 )
 from channels.errors import OutcomeUnknown, ProviderUnavailable
@@ -64,6 +66,20 @@ class TwilioAdapter:
     @property
     def channels(self) -> frozenset[Channel]:
         return frozenset({Channel.SMS, Channel.WHATSAPP})
+
+    @property
+    def body_cap(self) -> int:
+        """Bytes; Twilio's largest form is far below."""
+        return 256 * 1024
+
+    @property
+    def refusal_status(self) -> int:
+        return HTTPStatus.FORBIDDEN
+
+    @property
+    def own_fault(self) -> OwnFault:
+        """A 5xx is not repeated by default (docs, "Webhooks connection overrides")."""
+        return OwnFault.LOST
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """See ``channels.twilio_credentials.valid_credentials``; raises ValueError naming the field."""

@@ -5,11 +5,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from channels.credentials import SECRET, check_names, list_of, matching, optional
+
 # The prefix tells an account's id from a token pasted into the wrong field; a stand-in of Twilio may use
 # shorter ids than Twilio's 34 characters.
 ACCOUNT_SID = re.compile(r"AC[0-9A-Za-z_-]{1,62}", re.ASCII)
 SERVICE_SID = re.compile(r"MG[0-9A-Za-z_-]{1,62}", re.ASCII)
-SECRET = re.compile(r"[!-~]{1,256}", re.ASCII)  # no blanks: what a copy and paste may have added shows
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}", re.ASCII)
 FIELDS = frozenset(
     {"account_sid", "auth_token", "auth_tokens_previous", "messaging_service_sid", "signing_keys"}
@@ -24,17 +25,14 @@ def valid_credentials(credentials: Mapping[str, Any]) -> dict[str, Any]:
     rotated), ``messaging_service_sid`` (MG…, optional), ``signing_keys`` ({key id: secret},
     optional).
     """
-    if not credentials.keys() <= FIELDS:
-        raise ValueError("credentials: unknown field")
-    stored: dict[str, Any] = {
-        "account_sid": _matching(credentials, "account_sid", ACCOUNT_SID),
-        "auth_token": _matching(credentials, "auth_token", SECRET),
-        "auth_tokens_previous": _previous_tokens(credentials),
+    check_names(credentials, FIELDS)
+    return {
+        "account_sid": matching(credentials, "account_sid", ACCOUNT_SID),
+        "auth_token": matching(credentials, "auth_token"),
+        "auth_tokens_previous": list_of(credentials, "auth_tokens_previous"),
         "signing_keys": _signing_keys(credentials),
+        **optional(credentials, "messaging_service_sid", SERVICE_SID),
     }
-    if credentials.get("messaging_service_sid") is not None:
-        stored["messaging_service_sid"] = _matching(credentials, "messaging_service_sid", SERVICE_SID)
-    return stored
 
 
 def tokens_in_force(credentials: Mapping[str, Any]) -> tuple[str, ...]:
@@ -48,22 +46,6 @@ def secret_values(credentials: Mapping[str, Any]) -> frozenset[str]:
     pairs = (f"{credentials['account_sid']}:{token}".encode() for token in tokens)
     travelling = (base64.b64encode(pair).decode("ascii") for pair in pairs)
     return frozenset((*tokens, *travelling, *(credentials.get("signing_keys") or {}).values()))
-
-
-def _matching(credentials: Mapping[str, Any], name: str, form: re.Pattern[str]) -> str:
-    value = credentials.get(name)
-    if not isinstance(value, str) or not form.fullmatch(value):
-        raise ValueError(f"{name}: missing or not of the expected form")
-    return value
-
-
-def _previous_tokens(credentials: Mapping[str, Any]) -> list[str]:
-    tokens = credentials.get("auth_tokens_previous")
-    if tokens is None:
-        return []
-    if not isinstance(tokens, list) or not all(_is_secret(token) for token in tokens):
-        raise ValueError("auth_tokens_previous: not a list of tokens")
-    return list(tokens)
 
 
 def _signing_keys(credentials: Mapping[str, Any]) -> dict[str, str]:

@@ -13,6 +13,8 @@ from aiohttp import web
 from channels.base import (
     ChannelAccount,
     ChannelAdapter,
+    ConsentUpdate,
+    DeferredPost,
     Ignored,
     InboundItem,
     InboundMessage,
@@ -30,7 +32,6 @@ from gateway.metrics import INBOUND, UNMATCHED
 from handlers.denials import Denial, DenialType
 from handlers.inbound import Posted, message_item, status_item
 
-BODY_CAP = 256 * 1024  # bytes; Twilio's largest form is far below
 DURABLE_WITHIN = 10.0  # seconds; Twilio waits for 15
 _log = structlog.get_logger("waystation.inbound")
 
@@ -61,8 +62,8 @@ async def _receive(request: web.Request, provider: str) -> web.Response:
     account = await _find_account(request, provider)
     if account is None:
         return _plain(404, "Unknown account.")
-    body = await read_body(request, BODY_CAP)
     adapter = request.app[keys.ADAPTERS][provider]
+    body = await read_body(request, adapter.body_cap)
     posted = Posted(account, _as_posted(request, body), request.app[keys.RUNTIME].clock())
     try:
         adapter.verify(account, posted.request)
@@ -71,7 +72,7 @@ async def _receive(request: web.Request, provider: str) -> web.Response:
         _log.warning("signature refused", provider=provider, account=str(account.id))
         denial = Denial(account.distributor_id, DenialType.SIGNATURE, account.id, request.path)
         request.app[keys.DENIALS].note(denial)
-        return _plain(403, "Forbidden.")
+        return _plain(adapter.refusal_status, "Forbidden.")
     except MalformedPayload as error:
         _log.warning("malformed", provider=provider, account=str(account.id), reason=str(error))
         return _malformed()
@@ -115,6 +116,8 @@ async def _accept(request: web.Request, posted: Posted, item: InboundItem) -> No
             await _accept_status(acceptor, posted.account, item, status_item(runtime, posted, item))
         case Ignored():
             _log.info("ignored", account=str(posted.account.id), reason=item.reason)
+        case ConsentUpdate() | DeferredPost():
+            raise NotImplementedError
 
 
 async def _accept_message(acceptor: Acceptor, item: dict[str, object]) -> None:

@@ -152,7 +152,7 @@ async def open_services(
         await _make_partitions(runtime)
         egress = EgressClient(settings.egress_allow)
         stack.push_async_callback(egress.aclose)
-        adapters = build_adapters(twilio_api_url=settings.twilio_api_url)
+        adapters = build_adapters(settings.provider_urls)
         stack.push_async_callback(_close_adapters, adapters)
         yield Services(settings, runtime, adapters, egress, Notifier(database), dsn)
 

@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from channels.base import Channel
+from channels.provider_urls import ProviderUrls
 from db.connecting import check_dsn
 from db.sealing import decode_master_key
 from handlers.runtime import RetrySchedule
@@ -26,20 +27,9 @@ _UNPREFIXED = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
 _DEFAULT_WAITS = (0.0, 5.0, 30.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 _DEFAULT_QUIET_SECONDS = {Channel.WHATSAPP: 4.0, Channel.SMS: 2.0, Channel.EMAIL: 0.0}
 
-# Names that the contract fixes for channels and commands that are not built yet: accepted, so that one
-# environment serves every release, and told to the operator at start.
-RESERVED_NAMES = frozenset(
-    f"{PREFIX}{name}"
-    for name in (
-        "META_GRAPH_URL",
-        "SENDGRID_API_URL",
-        "MAILGUN_API_URL",
-        "POSTMARK_API_URL",
-        "RESEND_API_URL",
-        "SES_API_URL",
-        "API_KEY",
-    )
-)
+# Names that the contract fixes for commands that are not built yet: accepted, so that one environment serves every
+# release, and told to the operator at start.
+RESERVED_NAMES = frozenset({f"{PREFIX}API_KEY"})
 _LONGEST_WAIT = 30 * 86_400.0  # seconds between two tries of a webhook
 _PYDANTICS_OWN_WORDS = "Value error, "
 _PREDICATES = ("is ", "must ", "has ")  # how a message begins that reads on from the setting's name
@@ -78,6 +68,12 @@ class Settings(BaseModel):
     openai_model: str = "gpt-5-mini"
     egress_allow: tuple[IPv4Network | IPv6Network, ...] = ()
     twilio_api_url: str = "https://api.twilio.com"
+    meta_graph_url: str = "https://graph.facebook.com"
+    sendgrid_api_url: str = "https://api.sendgrid.com"
+    mailgun_api_url: str | None = None  # one per region: the account's decides
+    postmark_api_url: str = "https://api.postmarkapp.com"
+    resend_api_url: str = "https://api.resend.com"
+    ses_api_url: str | None = None  # one per region
     debounce_seconds: float | None = Field(default=None, ge=0, le=300)
     retry_schedule: tuple[Annotated[float, Field(ge=0, le=_LONGEST_WAIT)], ...] = Field(
         default=_DEFAULT_WAITS, min_length=1
@@ -114,7 +110,17 @@ class Settings(BaseModel):
             raise ValueError("must hold at least one key")
         return value
 
-    @field_validator("public_url", "twilio_api_url", "openai_base_url")
+    @field_validator(
+        "public_url",
+        "twilio_api_url",
+        "meta_graph_url",
+        "sendgrid_api_url",
+        "mailgun_api_url",
+        "postmark_api_url",
+        "resend_api_url",
+        "ses_api_url",
+        "openai_base_url",
+    )
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
         if value is None:
@@ -148,6 +154,18 @@ class Settings(BaseModel):
     @property
     def webhook_schedule(self) -> RetrySchedule:
         return RetrySchedule(self.retry_schedule)
+
+    @property
+    def provider_urls(self) -> ProviderUrls:
+        return ProviderUrls(
+            twilio=self.twilio_api_url,
+            meta_graph=self.meta_graph_url,
+            sendgrid=self.sendgrid_api_url,
+            mailgun=self.mailgun_api_url,
+            postmark=self.postmark_api_url,
+            resend=self.resend_api_url,
+            ses=self.ses_api_url,
+        )
 
     def quiet_seconds(self, channel: Channel) -> float:
         """How long a conversation must be quiet before its burst is taken as complete."""

@@ -18,6 +18,7 @@ import aiohttp
 import asyncpg
 
 from channels.egress import EgressClient
+from channels.provider_urls import ProviderUrls
 from channels.registry import build_adapters
 from db.sealing import Sealer
 from db.tenant import open_database
@@ -50,7 +51,7 @@ async def build_worker(
     stack.push_async_callback(database.close)
     egress = EgressClient(LOOPBACK)
     stack.push_async_callback(egress.aclose)
-    adapters = build_adapters(twilio_api_url=sandbox_url)
+    adapters = build_adapters(ProviderUrls(twilio=sandbox_url))
     stack.push_async_callback(adapters["twilio"].aclose)
     turns = TurnTools(RulesEngine(), CatalogueCache())
     tools = WorkerTools(adapters, egress, turns, Notifier(database))

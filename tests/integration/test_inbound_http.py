@@ -15,12 +15,12 @@ from channels.base import Channel, ChannelAccount
 from channels.egress import EgressClient
 from channels.registry import build_adapters
 from channels.signatures import twilio_signature
+from channels.twilio import TwilioAdapter
 from db.lanes import ClaimTerms, claim_sends, claim_turns
 from db.tenant import Database, open_database
 from db.wake import Notifier, listening
 from gateway import keys
 from gateway.app import build_app
-from gateway.inbound import BODY_CAP
 from gateway.services import Services
 from gateway.settings import Settings
 from handlers.ai.rules import RulesEngine
@@ -174,7 +174,7 @@ async def test_a_signed_but_malformed_post_is_400(gateway: Gateway):
 
 
 async def test_a_body_over_the_cap_is_413(gateway: Gateway):
-    assert (await gateway.post(gateway.form(Body="x" * BODY_CAP)))[0] == 413
+    assert (await gateway.post(gateway.form(Body="x" * TwilioAdapter().body_cap)))[0] == 413
 
     async def endless():
         for _ in range(100):

@@ -28,6 +28,7 @@ from channels.errors import (
     Throttled,
     WindowClosed,
 )
+from channels.provider_urls import ProviderUrls
 from channels.registry import build_adapters
 from channels.twilio import TwilioAdapter, status_callback
 from channels.twilio_api import Transport, rest_client
@@ -213,7 +214,7 @@ async def test_a_success_of_an_odd_form_is_never_a_receipt(body):
 
 async def test_a_given_session_stays_open(stage):
     async with aiohttp.ClientSession() as session:
-        adapters = build_adapters(twilio_api_url=str(stage.sandbox.make_url("/")), session=session)
+        adapters = build_adapters(ProviderUrls(twilio=str(stage.sandbox.make_url("/"))), session)
         adapter = adapters["twilio"]
         assert isinstance(adapter, TwilioAdapter)
         assert isinstance(adapter, SentLookup)

@@ -1,0 +1,51 @@
+"""Forms of credentials that several providers share: checks that name the field, never its value."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# No blanks: what a copy and paste may have added shows.
+SECRET = re.compile(r"[!-~]{1,512}", re.ASCII)
+
+
+def check_names(credentials: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raises ValueError where there is a field that the provider has not got."""
+    if not credentials.keys() <= set(known):
+        raise ValueError("credentials: unknown field")
+
+
+def matching(credentials: Mapping[str, Any], name: str, form: re.Pattern[str] = SECRET) -> str:
+    """The text of a field that must be there; raises ValueError that names it."""
+    value = credentials.get(name)
+    if not isinstance(value, str) or not form.fullmatch(value):
+        raise ValueError(f"{name}: missing or not of the expected form")
+    return value
+
+
+def optional(credentials: Mapping[str, Any], name: str, form: re.Pattern[str] = SECRET) -> dict[str, str]:
+    """The field by its name, or nothing; raises ValueError that names it."""
+    return {name: matching(credentials, name, form)} if credentials.get(name) is not None else {}
+
+
+def list_of(credentials: Mapping[str, Any], name: str, form: re.Pattern[str] = SECRET) -> list[str]:
+    """The texts of a list, empty where there is none; raises ValueError that names it."""
+    values = credentials.get(name)
+    if values is None:
+        return []
+    if not isinstance(values, list) or not all(
+        isinstance(value, str) and form.fullmatch(value) for value in values
+    ):
+        raise ValueError(f"{name}: not a list of the expected form")
+    return list(values)
+
+
+def login(credentials: Mapping[str, Any], name: str) -> dict[str, dict[str, str]]:
+    """A ``{username, password}`` object by its name, or nothing; raises ValueError that names it."""
+    value = credentials.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or value.keys() != {"username", "password"}:
+        raise ValueError(f"{name}: has a username and a password")
+    # A colon would end the name in basic authorisation (RFC 7617 section 2).
+    user = matching(value, "username", re.compile(r"[!-9;-~]{1,128}", re.ASCII))
+    return {name: {"username": user, "password": matching(value, "password")}}
