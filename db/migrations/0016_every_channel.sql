@@ -3,7 +3,7 @@
 -- One post of a provider may carry several accounts' messages: its name for an account, in the clear, finds them.
 alter table channel_accounts
     add column route text,
-    add column send_rate double precision check (send_rate > 0),
+    add column send_rate numeric(8, 3) check (send_rate > 0),
     add column next_send_at timestamptz,
     add column throttled_until timestamptz,
     add column reconciled_until timestamptz;
@@ -126,3 +126,12 @@ call allow_worker('attachments', array['update']);
 grant select, insert, delete on message_templates to waystation_app;
 grant update (name, language, channel, body, variables, provider_template_id, approval, active, updated_at)
     on message_templates to waystation_app;
+comment on table message_templates is
+    '[3 Messaging] Texts with named variables that a provider approved, or that a tenant''s staff use again; WhatsApp takes only approved ones outside its 24 hours.';
+comment on table inbound_events is
+    '[3 Messaging] What a provider posted after its signature held: method, path with query, headers and body, so that it can be verified and read again (`waystation replay`). Statuses that came too early wait here, and posts that only tell of something to fetch.';
+comment on table attachments is
+    '[3 Messaging] Files of a message: by the provider''s address until they are fetched, then by their key in the store. Messages are partitioned, so message_id is no foreign key.';
+comment on column attachments.url is 'Where the provider keeps the file; `part:N` in the stored post, `media:ID` by the provider''s id.';
+comment on column external_message_mappings.provider_key is
+    'An inbound message''s id, "status:" with a callback''s key, "sent:" with the id of what we sent, "reply:" with the last message of the burst that was answered, "token:" with a one-time token.';

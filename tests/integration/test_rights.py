@@ -26,9 +26,9 @@ WORKER_COMMANDS = {
     "channel_accounts": {"SELECT"},
     "webhook_endpoints": {"SELECT"},
     "customers": {"SELECT", "INSERT"},
-    "inbound_events": {"SELECT", "INSERT"},
+    "inbound_events": {"SELECT", "INSERT", "UPDATE"},
     "external_message_mappings": {"SELECT", "INSERT"},
-    "attachments": {"SELECT", "INSERT"},
+    "attachments": {"SELECT", "INSERT", "UPDATE"},
     "message_status_events": {"SELECT", "INSERT"},
     "webhook_events": {"SELECT", "INSERT"},
     "customer_contacts": {"SELECT", "INSERT", "UPDATE"},
@@ -40,7 +40,7 @@ WORKER_COMMANDS = {
 # What the application may take out of a table; all else stays until it is retired or its tenant goes.
 APP_DELETES = {
     "idempotency_keys", "customer_labels", "customer_label_assignments", "product_categories", "products",
-    "order_products", "ai_usage_metrics",
+    "order_products", "ai_usage_metrics", "message_templates",
 }  # fmt: skip
 # Who may call what, beside the owner; PUBLIC has what tells nothing of any tenant.
 CALLERS = {
@@ -68,8 +68,8 @@ CALLERS = {
     "protect_tenant_table": set(),
     "allow_worker": set(),
 }
-# Used already, and not by all that is to use them: profiles are read where the host signs people in, posts are stored.
-HALF_BUILT = {"user_profiles", "inbound_events"}
+# Used already, and not by all that is to use it: profiles are read where the host signs people in.
+HALF_BUILT = {"user_profiles"}
 # They run with the owner's rights, whoever calls: each checks for itself.
 DEFINERS = {"set_user_role", "make_partition", "retire_partition", "delete_orphans", "record_denials"}
 

@@ -42,6 +42,10 @@ UNIQUE_BY_THEMSELVES = {
     "user_invitations_token_hash_key": "a token names its tenant; a hash of 256 random bits tells nothing of others",
     "user_sessions_token_hash_key": "a token names its tenant; a hash of 256 random bits tells nothing of others",
 }
+# Lookups across tenants that name no single row.
+ACROSS_TENANTS = {
+    "channel_accounts_route": "a post to several accounts names each by the provider's id, before its tenant is known",
+}
 WITHOUT_PRIMARY_KEY = {
     "ai_usage_metrics": "its key holds NULL where no model was asked; it is unique, NULLS NOT DISTINCT"
 }
@@ -66,12 +70,16 @@ LOOSE_IDS = {
     "pii_detection_results.record_id": "of any table",
     "conversations.turn_lease_token": MARK,
     "messages.send_lease_token": MARK,
+    "inbound_events.fetch_lease_token": MARK,
+    "attachments.fetch_lease_token": MARK,
+    "attachments.inbound_event_id": "inbound_events are kept for days; a file is fetched within them",
     "webhook_deliveries.lease_token": MARK,
 }
 # Columns of a closed set of words that may be NULL.
 NULL_WORDS = {
     "conversations.language": "not known before something was understood",
     "message_templates.channel": "for every channel",
+    "customer_contacts.opt_out_reason": "nothing stopped messages to it",
     "messages.ai_skip_reason": "a turn follows or followed",
     "conversation_order_sessions.outcome": "the session is still open",
 }
@@ -91,6 +99,8 @@ CURRENCIES = {
 # What is called a key and opens nothing: names that providers give.
 PUBLIC_KEYS = {
     "inbound_events.provider_key",
+    "inbound_events.parked_key",
+    "attachments.store_key",
     "external_message_mappings.provider_key",
     "conversations.thread_key",
 }
@@ -208,7 +218,7 @@ async def test_every_index_begins_with_the_tenant(catalogue: Any):
     indexes = await read_indexes(catalogue)
 
     assert {index.name for index in indexes if index.columns[0] != "distributor_id"} == set(
-        UNIQUE_BY_THEMSELVES
+        UNIQUE_BY_THEMSELVES | ACROSS_TENANTS
     )
 
 
