@@ -1,0 +1,43 @@
+"""The mark by which a reply finds its thread: in a plus-address, in our Message-ID and in the text that mail programs
+quote. ``handlers.threads`` makes and checks it; here is only its form.
+"""
+
+import re
+
+TOKEN = re.compile(r"[0-9a-f]{32}", re.ASCII)  # 16 digits of the thread's key, 16 of its MAC
+_MARKER = re.compile(r"\[ref:([0-9a-f]{32})\]", re.ASCII)
+_OUR_ID = re.compile(r"([0-9a-f]{32})\.[0-9a-f]{32}@", re.ASCII)
+
+
+def plus_address(address: str, token: str) -> str:
+    """The address with the token as its last plus part."""
+    local, _, domain = address.rpartition("@")
+    return f"{local}+{token}@{domain}"
+
+
+def token_of_address(address: str, own: str) -> str | None:
+    """The token of a plus-address of ``own``, both in lower case; None where it is another's or has none."""
+    local, _, domain = address.rpartition("@")
+    base, _, token = local.rpartition("+")
+    return token if f"{base}@{domain}" == own and TOKEN.fullmatch(token) else None
+
+
+def body_marker(token: str) -> str:
+    """The mark as it stands at the end of our mails."""
+    return f"[ref:{token}]"
+
+
+def tokens_in_text(text: str) -> tuple[str, ...]:
+    """The marks in a text, in their order, each once."""
+    return tuple(dict.fromkeys(_MARKER.findall(text)))
+
+
+def our_message_id(token: str, message: str, domain: str) -> str:
+    """A Message-ID of ours without brackets; ``message`` is our message's id as 32 hexadecimal digits."""
+    return f"{token}.{message}@{domain}"
+
+
+def token_of_message_id(message_id: str) -> str | None:
+    """The token of a Message-ID that is of our form."""
+    found = _OUR_ID.match(message_id)
+    return found[1] if found else None

@@ -1,0 +1,54 @@
+"""What the conformance suite must know of a provider to put its adapter through every row of the quality table."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from channels.base import Channel
+
+Credentials = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A provider's request but for its host and path; ``status_hook``: it goes to the account's second hook."""
+
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    method: str = "POST"
+    query: str = ""
+    status_hook: bool = False
+
+
+# (post, credentials of the signer, the whole URL that the provider calls, the provider's clock) -> the signed post
+Sign = Callable[[Post, Credentials, str, datetime], Post]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelKit:
+    """One provider's part of the suite. The posts are realistic and unsigned; ``sign`` signs as the provider does, with
+    its own library where there is one.
+    """
+
+    provider: str
+    channel: Channel
+    address: str
+    credentials: Credentials
+    other: Credentials  # another account's: every secret differs, whatever names the account differs
+    sign: Sign
+    # A customer's message: its id at the provider is made from the word, so that two words are two messages.
+    message: Callable[[str, str], Post]  # (word, text)
+    # What the provider says of a message of ours: (our id, the provider's id, a word of the provider's).
+    status: Callable[[UUID, str, str], Post] | None
+    delivered: str  # the provider's word for delivered
+    unknown_event: Post | None  # an event of a kind that there will be one day
+    malformed: tuple[Post, ...]  # signed and not of the documented form: 400
+    with_unknown_field: Callable[[Post], Post]
+    # The account's credentials while a secret is rotated: ``credentials`` still sign. None: the provider has no two.
+    rotated: Credentials | None = None
+    # Rows that do not apply to the provider, with the reason.
+    not_applicable: Mapping[str, str] = field(default_factory=dict)
+    # The secrets that may never show in a log, an answer or a trace.
+    secrets: frozenset[str] = frozenset()
