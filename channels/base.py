@@ -258,10 +258,13 @@ class OutboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class SendReceipt:
-    """The provider took the message under this id."""
+    """The provider took the message under this id. ``mail_message_id`` is the Message-ID that a mail left with, where
+    the provider puts its own in the place of ours; without angle brackets.
+    """
 
     provider_message_id: str
     provider_status: str = ""
+    mail_message_id: str | None = None
 
 
 class OwnFault(StrEnum):
@@ -339,6 +342,17 @@ class Challenge(Protocol):
 
     def answer_challenge(self, account: ChannelAccount, request: InboundRequest) -> Acknowledgement:
         """The answer; raises VerificationFailed."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A provider whose posts can be verified only with something that is fetched first (a certificate)."""
+
+    async def prepare(self, account: ChannelAccount, request: InboundRequest) -> None:
+        """Goes before ``verify``, and trusts nothing that the request says beyond what the provider's own rules allow.
+        Raises VerificationFailed, or ProviderUnavailable where it cannot be had now.
+        """
         ...
 
 
