@@ -1,5 +1,5 @@
-"""Stores what providers posted: one set-based statement per flush of messages and one per flush of
-statuses.
+"""Stores what providers posted, a flush in one set-based statement: messages, words about addresses, and posts that only
+tell of something to fetch. Statuses are in ``db.statuses``.
 """
 
 from collections.abc import Sequence
@@ -14,23 +14,37 @@ from db.named_sql import load_statements
 from db.tenant import Connection
 
 _SQL = load_statements("accept")
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPost:
+    """A post as it is kept, one row for all that came in it."""
+
+    id: UUID
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedMessage:
-    """What became of one item: stored now, or known already."""
+    """What became of one message: stored now, or known already. ``token_reused``: it came with a one-time token of
+    another body, and nothing of it is stored.
+    """
 
     message_id: UUID | None
     duplicate: bool
+    token_reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptedStatus:
-    """What became of one status: ``message_id`` is None where no message of this account is meant."""
+class AcceptedItem:
+    """What became of something that is no message of its own: stored now, known already, or refused for its token."""
 
-    message_id: UUID | None
     duplicate: bool
-    applied: bool
+    token_reused: bool = False
 
 
 class ContactKey(NamedTuple):
@@ -41,28 +55,25 @@ class ContactKey(NamedTuple):
     address: str
 
 
-async def accept_messages(connection: Connection, items: Sequence[dict[str, Any]]) -> list[AcceptedMessage]:
+async def accept_messages(connection: Connection, items: Sequence[Item]) -> list[AcceptedMessage]:
     """Dedupes and stores inbound messages with contact, customer, conversation, events and deliveries.
 
     ``items`` are the objects that ``handlers.inbound`` builds; the answer is in their order. Once this
     returns (outside a transaction of the caller's) new and duplicate alike are durable. Where contacts may be
     new, ``lock_addresses`` goes before it in one transaction.
     """
-    rows = await _fetch(connection, _SQL["accept_messages"], _numbered(items), True)
-    return [_message(row) for row in rows]
+    return [_message(row) for row in await fetch_stored(connection, _SQL["accept_messages"], items, True)]
 
 
-async def accept_known(
-    connection: Connection, items: Sequence[dict[str, Any]]
-) -> list[AcceptedMessage | None]:
+async def accept_known(connection: Connection, items: Sequence[Item]) -> list[AcceptedMessage | None]:
     """Like ``accept_messages``, for those items whose contact is known already; None for each of the others,
     which are left as they are.
     """
-    rows = await _fetch(connection, _SQL["accept_messages"], _numbered(items), False)
+    rows = await fetch_stored(connection, _SQL["accept_messages"], items, False)
     return [None if row["left_over"] else _message(row) for row in rows]
 
 
-async def lock_addresses(connection: Connection, items: Sequence[dict[str, Any]]) -> None:
+async def lock_addresses(connection: Connection, items: Sequence[Item]) -> None:
     """Waits until no other transaction makes contacts with the items' addresses, and keeps it so until the end
     of this one.
     """
@@ -70,41 +81,84 @@ async def lock_addresses(connection: Connection, items: Sequence[dict[str, Any]]
     await connection.execute(_SQL["lock_addresses"], addresses)
 
 
-async def accept_statuses(connection: Connection, items: Sequence[dict[str, Any]]) -> list[AcceptedStatus]:
-    """Dedupes statuses, records each and applies those that rise above what the message has."""
-    return [_status(row) for row in await _fetch(connection, _SQL["accept_statuses"], _numbered(items))]
+async def list_opted_out(connection: Connection, items: Sequence[Item]) -> set[ContactKey]:
+    """Which of the items' contacts are opted out."""
+    contacts = [{name: item[name] for name in ("distributor_id", "channel", "address")} for item in items]
+    return {ContactKey(*row) for row in await connection.fetch(_SQL["list_opted_out"], contacts)}
 
 
-async def _fetch(connection: Connection, statement: str, *arguments: Any) -> list[Record]:
-    """The statement's rows; raises PartitionMissing, and nothing of it is stored."""
+async def accept_consents(connection: Connection, items: Sequence[Item]) -> list[AcceptedItem]:
+    """Dedupes and stores what providers say of addresses; the newest word counts, and each change is told.
+    ``lock_addresses`` goes before it in one transaction.
+    """
+    return _taken(items, await fetch_stored(connection, _SQL["accept_consents"], items))
+
+
+async def accept_deferred(connection: Connection, items: Sequence[Item]) -> list[AcceptedItem]:
+    """Dedupes and stores posts that only tell of something; each is due to be asked for at once."""
+    return _taken(items, await fetch_stored(connection, _SQL["accept_deferred"], items))
+
+
+async def take_tokens(connection: Connection, items: Sequence[Item]) -> list[bool]:
+    """Marks the items' one-time tokens as used for their bodies; gives back, in their order, which items came with
+    another body than their token's first. Holds for the transaction in which the items are stored.
+    """
+    tokens = [
+        {
+            "ordinal": ordinal,
+            **{name: item[name] for name in ("distributor_id", "channel_account_id", "received_at")},
+            **item["token"],
+        }
+        for ordinal, item in enumerate(items)
+    ]
+    await connection.execute(_SQL["take_tokens"], tokens)
+    reused = {row["ordinal"] for row in await connection.fetch(_SQL["find_reused_tokens"], tokens)}
+    return [ordinal in reused for ordinal in range(len(items))]
+
+
+async def fetch_stored(
+    connection: Connection, statement: str, items: Sequence[Item], *arguments: Any
+) -> list[Record]:
+    """The rows of a statement that stores items and the posts that they came in; raises PartitionMissing, and
+    nothing of it is stored.
+    """
     try:
-        return await connection.fetch(statement, *arguments)
+        return await connection.fetch(statement, *accept_arguments(items), *arguments)
     except CheckViolationError as error:
         if error.constraint_name is None:  # a check has a name; the server's words are in its own language
             raise PartitionMissing from error
         raise
 
 
-async def list_opted_out(connection: Connection, items: Sequence[dict[str, Any]]) -> set[ContactKey]:
-    """Which of the items' contacts are opted out."""
-    contacts = [{name: item[name] for name in ("distributor_id", "channel", "address")} for item in items]
-    return {ContactKey(*row) for row in await connection.fetch(_SQL["list_opted_out"], contacts)}
-
-
-async def learn_opt_outs(connection: Connection, items: Sequence[dict[str, Any]]) -> None:
-    """Marks the recipients of refused messages as opted out and tells it, once each; takes the transaction in
-    which ``accept_statuses`` stores the same items afterwards.
+def accept_arguments(items: Sequence[Item]) -> tuple[list[Item], list[Item], list[bytes]]:
+    """The items by number, the posts that they came in, each once, and the posts' bodies: bytes that no JSON has to
+    carry.
     """
-    await connection.execute(_SQL["learn_opt_outs"], list(items))
+    numbered = [{**item, "ordinal": ordinal, "post": None} for ordinal, item in enumerate(items)]
+    firsts = {item["post"].id: item for item in items if item["post"] is not None}
+    posts = [_post_row(item, ordinal) for ordinal, item in enumerate(firsts.values())]
+    return numbered, posts, [item["post"].body for item in firsts.values()]
 
 
-def _numbered(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{**item, "ordinal": ordinal} for ordinal, item in enumerate(items)]
+def _post_row(item: Item, ordinal: int) -> Item:
+    post: StoredPost = item["post"]
+    return {
+        "ordinal": ordinal,
+        "distributor_id": item["distributor_id"],
+        "channel_account_id": item["channel_account_id"],
+        "provider_key": item["provider_key"],
+        "received_at": item["received_at"],
+        "id": post.id,
+        "method": post.method,
+        "target": post.target,
+        "headers": post.headers,
+    }
 
 
 def _message(row: Record) -> AcceptedMessage:
     return AcceptedMessage(row["message_id"], row["duplicate"])
 
 
-def _status(row: Record) -> AcceptedStatus:
-    return AcceptedStatus(row["message_id"], row["duplicate"], row["applied"])
+def _taken(items: Sequence[Item], rows: Sequence[Record]) -> list[AcceptedItem]:
+    fresh = {row["ordinal"] for row in rows}
+    return [AcceptedItem(duplicate=ordinal not in fresh) for ordinal in range(len(items))]

@@ -1,42 +1,54 @@
 """The micro-batcher in front of handlers.inbound: many requests, one commit."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
-from db.accept import AcceptedMessage, AcceptedStatus
+from db.accept import AcceptedItem, AcceptedMessage
+from db.statuses import AcceptedStatus
 from db.wake import Notifier
 from gateway.batching import Batcher
-from handlers.inbound import Item, accept_messages, accept_statuses
+from handlers.inbound import Item, accept_consents, accept_deferred, accept_messages, accept_statuses
 from handlers.runtime import Runtime
+
+Answer = TypeVar("Answer")
 
 
 class Acceptor:
-    """Stores messages and statuses durably, then wakes the workers."""
+    """Stores what came durably, then wakes the workers. Each method returns once its item is durable, and raises
+    QueueFullError or DatabaseUnavailable.
+    """
 
     def __init__(self, runtime: Runtime, notifier: Notifier) -> None:
         self._runtime = runtime
         self._notifier = notifier
-        self._messages: Batcher[Item, AcceptedMessage] = Batcher(self._flush_messages)
-        self._statuses: Batcher[Item, AcceptedStatus] = Batcher(self._flush_statuses)
+        self._messages = self._batcher(accept_messages)
+        self._statuses = self._batcher(accept_statuses)
+        self._consents = self._batcher(accept_consents)
+        self._deferred = self._batcher(accept_deferred)
 
     async def accept_message(self, item: Item) -> AcceptedMessage:
-        """Returns once the message is durable; raises QueueFullError or DatabaseUnavailable."""
         return await self._messages.submit(item)
 
     async def accept_status(self, item: Item) -> AcceptedStatus:
-        """Returns once the status is durable; raises QueueFullError or DatabaseUnavailable."""
         return await self._statuses.submit(item)
+
+    async def accept_consent(self, item: Item) -> AcceptedItem:
+        return await self._consents.submit(item)
+
+    async def accept_deferred(self, item: Item) -> AcceptedItem:
+        return await self._deferred.submit(item)
 
     async def drain(self) -> None:
         """Waits for what was submitted."""
-        await self._messages.drain()
-        await self._statuses.drain()
+        for batcher in (self._messages, self._statuses, self._consents, self._deferred):
+            await batcher.drain()
 
-    async def _flush_messages(self, items: list[dict[str, Any]]) -> list[AcceptedMessage]:
-        accepted = await accept_messages(self._runtime, items)
-        self._notifier.poke()
-        return accepted
+    def _batcher(
+        self, accept: Callable[[Runtime, Sequence[Item]], Awaitable[list[Answer]]]
+    ) -> Batcher[Item, Answer]:
+        async def flush(items: list[Item]) -> list[Answer]:
+            accepted = await accept(self._runtime, items)
+            self._notifier.poke()
+            return accepted
 
-    async def _flush_statuses(self, items: list[dict[str, Any]]) -> list[AcceptedStatus]:
-        accepted = await accept_statuses(self._runtime, items)
-        self._notifier.poke()
-        return accepted
+        return Batcher(flush)

@@ -30,7 +30,7 @@ from gateway.batching import QueueFullError
 from gateway.bodies import read_body, watch_reads
 from gateway.metrics import INBOUND, UNMATCHED
 from handlers.denials import Denial, DenialType
-from handlers.inbound import Posted, message_item, status_item
+from handlers.inbound import Posted, consent_item, deferred_item, message_item, status_item
 
 DURABLE_WITHIN = 10.0  # seconds; Twilio waits for 15
 _log = structlog.get_logger("waystation.inbound")
@@ -116,8 +116,10 @@ async def _accept(request: web.Request, posted: Posted, item: InboundItem) -> No
             await _accept_status(acceptor, posted.account, item, status_item(runtime, posted, item))
         case Ignored():
             _log.info("ignored", account=str(posted.account.id), reason=item.reason)
-        case ConsentUpdate() | DeferredPost():
-            raise NotImplementedError
+        case ConsentUpdate():
+            await acceptor.accept_consent(consent_item(runtime, posted, item))
+        case DeferredPost():
+            await acceptor.accept_deferred(deferred_item(runtime, posted, item))
 
 
 async def _accept_message(acceptor: Acceptor, item: dict[str, object]) -> None:

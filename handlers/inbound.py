@@ -1,8 +1,8 @@
 """What a provider posted, made into what the accept statements store: ids, events and when a turn is due."""
 
-import base64
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -11,13 +11,18 @@ from uuid import UUID
 from channels.base import (
     ChannelAccount,
     ConsentChange,
+    ConsentUpdate,
+    DeferredPost,
     InboundMessage,
     InboundRequest,
     MessageStatus,
     StatusUpdate,
+    SuppressionReason,
 )
-from db import accept
+from db import accept, statuses
+from db.accept import AcceptedItem, AcceptedMessage, StoredPost
 from db.errors import PartitionMissing
+from db.statuses import AcceptedStatus
 from db.tenant import Connection
 from handlers.consent import asks_provider_for_help, consent_change, opts_in_while_out
 from handlers.runtime import Runtime
@@ -34,15 +39,22 @@ _NOBODY = UUID(int=0)  # stands where only the accept statement knows the id
 
 Item = dict[str, Any]
 Stored = TypeVar("Stored")
+StoreIn = Callable[[Connection, Sequence[Item]], Awaitable[list[Stored]]]
+_REFUSED = AcceptedItem(duplicate=False, token_reused=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A verified post: who it is for, what it said byte for byte, and when it came."""
+    """A verified post: who it is for, what it said byte for byte, and when it came. ``token`` may be used for this body
+    only (``channels.base.OneTimeTokens``).
+    """
 
     account: ChannelAccount
     request: InboundRequest
     received_at: datetime
+    token: str | None = None
+    # The row that keeps the post, by kind: what came in one post shares one, in whichever flush it is stored.
+    event_ids: dict[str, UUID] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,38 +69,101 @@ class _NewIds:
     conversation: UUID
 
 
-async def accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedMessage]:
+async def accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedMessage]:
     """Stores messages in one statement, those of new contacts in a second one; raises DatabaseUnavailable.
     Afterwards each is durable, new or duplicate.
     """
-    return await _with_partitions(runtime, lambda: _accept_messages(runtime, items))
+    refused = AcceptedMessage(None, duplicate=False, token_reused=True)
+    return await _store(
+        runtime, items, partial(_accept_messages, runtime), _accept_messages_in, refused=refused
+    )
 
 
-async def _with_partitions(runtime: Runtime, store: Callable[[], Awaitable[list[Stored]]]) -> list[Stored]:
-    """What ``store`` gives. Where no worker has made partitions for a week, they are made here: nothing is refused."""
+async def accept_statuses(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedStatus]:
+    """Stores statuses in one statement, and in the same commit what they say of a recipient's consent; raises
+    DatabaseUnavailable.
+    """
+    refused = AcceptedStatus(None, duplicate=False, applied=False, token_reused=True)
+    return await _store(
+        runtime, items, partial(_accept_statuses, runtime), _accept_statuses_in, refused=refused
+    )
+
+
+async def accept_consents(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedItem]:
+    """Stores what providers say of addresses; raises DatabaseUnavailable."""
+    plain = partial(_in_transaction, runtime, store=_accept_consents_in)
+    return await _store(runtime, items, plain, _accept_consents_in, refused=_REFUSED)
+
+
+async def accept_deferred(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedItem]:
+    """Stores posts whose contents are still to be asked for; raises DatabaseUnavailable."""
+    plain = partial(_in_transaction, runtime, store=accept.accept_deferred)
+    return await _store(runtime, items, plain, accept.accept_deferred, refused=_REFUSED)
+
+
+async def _store(
+    runtime: Runtime,
+    items: Sequence[Item],
+    plain: Callable[[Sequence[Item]], Awaitable[list[Stored]]],
+    within: StoreIn[Stored],
+    *,
+    refused: Stored,
+) -> list[Stored]:
+    """An answer for each item, in order. Those with a one-time token are stored in one transaction with it by
+    ``within``, all others by ``plain``. Where no worker has made partitions for a week, they are made here: nothing
+    is refused for that.
+    """
+    tokens = [item for item in items if item["token"]]
+    others = [item for item in items if not item["token"]]
     try:
-        return await store()
+        once = iter(await _store_once(runtime, tokens, within, refused) if tokens else ())
+        rest = iter(await plain(others) if others else ())
     except PartitionMissing:
         await make_partitions(runtime)
-        return await store()
+        return await _store(runtime, items, plain, within, refused=refused)
+    return [next(once if item["token"] else rest) for item in items]
 
 
-async def _accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedMessage]:
+async def _store_once(
+    runtime: Runtime, items: Sequence[Item], within: StoreIn[Stored], refused: Stored
+) -> list[Stored]:
+    """The items whose token was not used for another body, stored with the token."""
+    async with runtime.database.worker() as connection:
+        reused = await accept.take_tokens(connection, items)
+        kept = [item for item, was_used in zip(items, reused, strict=True) if not was_used]
+        stored = iter(await within(connection, kept) if kept else ())
+    return [refused if was_used else next(stored) for was_used in reused]
+
+
+async def _in_transaction(runtime: Runtime, items: Sequence[Item], *, store: StoreIn[Stored]) -> list[Stored]:
+    async with runtime.database.worker() as connection:
+        return await store(connection, items)
+
+
+async def _accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedMessage]:
     async with runtime.database.worker_statements() as connection:
         meant = await _as_meant(connection, items)
         known = await accept.accept_known(connection, meant)
     left = [item for item, answer in zip(meant, known, strict=True) if answer is None]
-    met = iter(await _accept_newcomers(runtime, left) if left else ())
+    met = iter(await _in_transaction(runtime, left, store=_accept_newcomers_in) if left else ())
     return [answer or next(met) for answer in known]
 
 
-async def _accept_newcomers(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedMessage]:
+async def _accept_messages_in(connection: Connection, items: Sequence[Item]) -> list[AcceptedMessage]:
+    return await _accept_newcomers_in(connection, await _as_meant(connection, items))
+
+
+async def _accept_newcomers_in(connection: Connection, items: Sequence[Item]) -> list[AcceptedMessage]:
     """One flush after the other where they share an address: a number that writes on two channels for the first
     time must not become two customers.
     """
-    async with runtime.database.worker() as connection:
-        await accept.lock_addresses(connection, items)
-        return await accept.accept_messages(connection, items)
+    await accept.lock_addresses(connection, items)
+    return await accept.accept_messages(connection, items)
+
+
+async def _accept_consents_in(connection: Connection, items: Sequence[Item]) -> list[AcceptedItem]:
+    await accept.lock_addresses(connection, items)
+    return await accept.accept_consents(connection, items)
 
 
 async def _as_meant(connection: Connection, items: Sequence[Item]) -> Sequence[Item]:
@@ -112,21 +187,18 @@ def _meant_item(item: Item, silent: set[accept.ContactKey]) -> Item:
     return meant
 
 
-async def accept_statuses(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedStatus]:
-    """Stores statuses in one statement, and in the same commit what they say of a recipient's consent; raises
-    DatabaseUnavailable.
-    """
-    return await _with_partitions(runtime, lambda: _accept_statuses(runtime, items))
+async def _accept_statuses(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedStatus]:
+    if any(item["opt_out_event"] for item in items):
+        return await _in_transaction(runtime, items, store=_accept_statuses_in)
+    async with runtime.database.worker_statements() as connection:
+        return await statuses.accept_statuses(connection, items)
 
 
-async def _accept_statuses(runtime: Runtime, items: Sequence[Item]) -> list[accept.AcceptedStatus]:
+async def _accept_statuses_in(connection: Connection, items: Sequence[Item]) -> list[AcceptedStatus]:
     refused = [item for item in items if item["opt_out_event"]]
-    if not refused:
-        async with runtime.database.worker_statements() as connection:
-            return await accept.accept_statuses(connection, items)
-    async with runtime.database.worker() as connection:
-        await accept.learn_opt_outs(connection, refused)
-        return await accept.accept_statuses(connection, items)
+    if refused:
+        await statuses.learn_opt_outs(connection, refused)
+    return await statuses.accept_statuses(connection, items)
 
 
 def message_item(runtime: Runtime, posted: Posted, message: InboundMessage, quiet_seconds: float) -> Item:
@@ -134,7 +206,7 @@ def message_item(runtime: Runtime, posted: Posted, message: InboundMessage, quie
     ids = _NewIds(runtime.new_id(), runtime.new_id(), runtime.new_id(), runtime.new_id())
     meaning = partial(_meaning, runtime, posted, message, ids, quiet_seconds)
     item = {
-        **_posted_item(runtime, posted, message.provider_key),
+        **_posted_item(runtime, posted, "message", message.provider_key),
         **_message_fields(message, ids),
         "attachments": _attachment_rows(runtime, message),
         **_message_events(runtime, posted, message, ids),
@@ -144,17 +216,30 @@ def message_item(runtime: Runtime, posted: Posted, message: InboundMessage, quie
     return {**item, **meaning(consent_change(message.channel, message.text, message.consent))}
 
 
-def _posted_item(runtime: Runtime, posted: Posted, provider_key: str) -> Item:
+def _posted_item(runtime: Runtime, posted: Posted, kind: str, provider_key: str) -> Item:
+    event_id = posted.event_ids.get(kind) or posted.event_ids.setdefault(kind, runtime.new_id())
+    request = posted.request
     return {
         "distributor_id": posted.account.distributor_id,
         "channel_account_id": posted.account.id,
         "provider_key": storable_text(provider_key),
-        "inbound_event_id": runtime.new_id(),
-        "method": posted.request.method,
-        "target": storable_text(posted.request.url.removeprefix(runtime.public_url)),
-        "headers": _kept_headers(posted.request.headers),
-        "body": base64.b64encode(posted.request.body).decode(),
+        "inbound_event_id": event_id,
+        "post": StoredPost(
+            event_id,
+            request.method,
+            storable_text(request.url.removeprefix(runtime.public_url)),
+            _kept_headers(request.headers),
+            request.body,
+        ),
+        "token": _token(posted) if posted.token else None,
         "received_at": posted.received_at.isoformat(),
+    }
+
+
+def _token(posted: Posted) -> Item:
+    return {
+        "key": storable_text(f"token:{posted.token}"),
+        "digest": hashlib.sha256(posted.request.body).hexdigest(),
     }
 
 
@@ -197,6 +282,7 @@ def _attachment_rows(runtime: Runtime, message: InboundMessage) -> list[Item]:
             "url": storable_text(attachment.url),
             "content_type": storable_text(attachment.content_type),
             "filename": storable_text(attachment.filename),
+            "content_id": storable_text(attachment.content_id),
         }
         for position, attachment in enumerate(message.attachments, 1)
     ]
@@ -214,6 +300,7 @@ def _meaning(
     skip_reason = _skip_reason(message, consent)
     return {
         "consent": consent,
+        "opt_out_reason": "keyword" if message.consent is None else "provider",
         "ai_skip_reason": skip_reason,
         **_turn_times(posted.received_at, quiet_seconds, wanted=skip_reason is None),
         "consent_event": _consent_event(runtime, posted, message, ids, consent) if consent else None,
@@ -284,7 +371,7 @@ def _event(runtime: Runtime, posted: Posted, event_type: EventType, data: Mappin
 def status_item(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
     """One status as the accept statement takes it."""
     return {
-        **_posted_item(runtime, posted, f"status:{update.provider_key}"),
+        **_posted_item(runtime, posted, "status", f"status:{update.provider_key}"),
         "status_event_id": runtime.new_id(),
         "message_id": update.message_id,
         "provider_message_id": update.provider_message_id,
@@ -324,3 +411,29 @@ def _opt_out_event(runtime: Runtime, posted: Posted) -> Item:
     nobody = {"customer_id": None, "conversation_id": _NOBODY, "address": "", "display_name": None}
     data = {**nobody, "channel": posted.account.channel}
     return _event(runtime, posted, EventType.CUSTOMER_OPTED_OUT, data)
+
+
+def consent_item(runtime: Runtime, posted: Posted, update: ConsentUpdate) -> Item:
+    """A word about an address as the accept statement takes it. A provider's clock that is ahead of ours must not
+    outlast newer words.
+    """
+    told_at = min(update.occurred_at or posted.received_at, posted.received_at)
+    changed = (
+        EventType.CUSTOMER_OPTED_OUT if update.change is ConsentChange.OUT else EventType.CUSTOMER_OPTED_IN
+    )
+    data = {"customer_id": None, "channel": posted.account.channel, "address": update.address}
+    return {
+        **_posted_item(runtime, posted, "consent", f"consent:{update.provider_key}"),
+        "channel": posted.account.channel,
+        "address": storable_text(update.address),
+        "consent": update.change,
+        "opt_out_reason": None if update.reason is SuppressionReason.RESUBSCRIBE else update.reason,
+        "told_at": told_at.isoformat(),
+        "contact_id": runtime.new_id(),
+        "changed_event": _event(runtime, posted, changed, data),
+    }
+
+
+def deferred_item(runtime: Runtime, posted: Posted, deferred: DeferredPost) -> Item:
+    """A post that only tells of something as the accept statement takes it."""
+    return _posted_item(runtime, posted, "deferred", f"deferred:{deferred.provider_key}")

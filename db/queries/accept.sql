@@ -12,13 +12,14 @@ from (
 ) a;
 
 -- name: accept_messages
--- Contacts that are not known yet are made only if $2; else their messages are left, and the answer says so.
+-- $1: the messages; $2: the posts that they came in, each once; $3: the posts' bodies, as bytes.
+-- Contacts that are not known yet are made only if $4; else their messages are left, and the answer says so.
 with input as (
     select *
     from jsonb_to_recordset($1::jsonb) as i(
         ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
-        method text, target text, headers jsonb, body text, received_at timestamptz, channel text, address text, profile_name text,
-        consent text, contact_id uuid, customer_id uuid, conversation_id uuid, message_id uuid, type text,
+        received_at timestamptz, channel text, address text, profile_name text,
+        consent text, opt_out_reason text, contact_id uuid, customer_id uuid, conversation_id uuid, message_id uuid, type text,
         text text, metadata jsonb, reply_to_provider_id text, attachments jsonb, thread_key text,
         turn_due_at timestamptz, turn_cap_at timestamptz, ai_skip_reason text,
         received_event jsonb, conversation_event jsonb, customer_event jsonb, consent_event jsonb
@@ -33,7 +34,7 @@ taken as (
         where c.distributor_id = i.distributor_id and c.channel = i.channel and c.address = i.address
         limit 1
     ) c on true
-    where $2::boolean or c.known
+    where $4::boolean or c.known
 ),
 -- The dedupe comes first: whoever takes the provider's key goes on, everyone else is a duplicate.
 mapped as (
@@ -50,9 +51,15 @@ fresh as (
 stored_event as (
     insert into inbound_events
         (distributor_id, id, channel_account_id, kind, provider_key, method, target, headers, body, received_at)
-    select distributor_id, inbound_event_id, channel_account_id, 'message', provider_key, method, target, headers,
-        decode(body, 'base64'), received_at
-    from fresh
+    select distributor_id, id, channel_account_id, 'message', provider_key, method, target, headers, ($3::bytea[])[ordinal + 1],
+        received_at
+    from jsonb_to_recordset($2::jsonb) as p(
+        ordinal int, distributor_id uuid, id uuid, channel_account_id uuid, provider_key text, method text, target text,
+        headers jsonb, received_at timestamptz
+    )
+    where exists (select from fresh f where f.inbound_event_id = p.id)
+    -- What came in one post has one row; an earlier flush may have stored it.
+    on conflict do nothing
 ),
 first_of_contact as (
     select distinct on (distributor_id, channel, address)
@@ -64,7 +71,8 @@ first_of_contact as (
     order by distributor_id, channel, address, ordinal
 ),
 last_consent as (
-    select distinct on (distributor_id, channel, address) distributor_id, channel, address, consent, received_at, ordinal
+    select distinct on (distributor_id, channel, address) distributor_id, channel, address, consent, opt_out_reason,
+        received_at, ordinal
     from fresh
     where consent is not null
     order by distributor_id, channel, address, ordinal desc
@@ -77,9 +85,10 @@ known_consent as (
 ),
 contact as (
     insert into customer_contacts as c
-        (distributor_id, id, customer_id, channel, address, display_name, opted_out_at, consent_changed_at, last_inbound_at, created_at)
+        (distributor_id, id, customer_id, channel, address, display_name, opted_out_at, opt_out_reason,
+         consent_changed_at, last_inbound_at, created_at)
     select f.distributor_id, f.contact_id, coalesce(sibling.customer_id, f.new_customer_id), f.channel, f.address, f.profile_name,
-        case when l.consent = 'OUT' then l.received_at end, l.received_at,
+        case when l.consent = 'OUT' then l.received_at end, case when l.consent = 'OUT' then l.opt_out_reason end, l.received_at,
         f.last_received_at, f.received_at
     from first_of_contact f
     left join last_consent l using (distributor_id, channel, address)
@@ -100,6 +109,11 @@ contact as (
             when excluded.consent_changed_at >= coalesce(c.consent_changed_at, excluded.consent_changed_at)
                 then excluded.opted_out_at
             else c.opted_out_at
+        end,
+        opt_out_reason = case
+            when excluded.consent_changed_at >= coalesce(c.consent_changed_at, excluded.consent_changed_at)
+                then excluded.opt_out_reason
+            else c.opt_out_reason
         end,
         consent_changed_at = greatest(c.consent_changed_at, excluded.consent_changed_at),
         last_inbound_at = greatest(c.last_inbound_at, excluded.last_inbound_at)
@@ -176,11 +190,14 @@ message as (
     order by ordinal
 ),
 attachment as (
-    insert into attachments (distributor_id, id, message_id, position, url, content_type, filename, created_at)
-    select p.distributor_id, a.id, p.message_id, a.position, a.url, a.content_type, a.filename, p.received_at
+    insert into attachments
+        (distributor_id, id, message_id, position, url, content_type, filename, content_id, inbound_event_id, fetch_due_at,
+         created_at)
+    select p.distributor_id, a.id, p.message_id, a.position, a.url, a.content_type, a.filename, a.content_id,
+        p.inbound_event_id, p.received_at, p.received_at
     from placed p
     cross join lateral jsonb_to_recordset(p.attachments)
-        as a(id uuid, position int, url text, content_type text, filename text)
+        as a(id uuid, position int, url text, content_type text, filename text, content_id text)
 ),
 -- The ids that only this statement knows are laid over the bodies that the caller built.
 event as (
@@ -218,130 +235,6 @@ left join external_message_mappings x
     on x.distributor_id = i.distributor_id and x.channel_account_id = i.channel_account_id and x.provider_key = i.provider_key
 order by i.ordinal;
 
--- name: accept_statuses
-with input as (
-    select *
-    from jsonb_to_recordset($1::jsonb) as i(
-        ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
-        method text, target text, headers jsonb, body text, received_at timestamptz, status_event_id uuid, message_id uuid,
-        provider_message_id text, status text, status_rank int, provider_status text, error_code text,
-        sent_event jsonb, changed_event jsonb, failed_event jsonb
-    )
-),
--- The message that is meant. Our own id, which the callback's address carries, wins. Each id has an index of its own; one
--- condition that chose between them would read every message there is.
-meant as (
-    select i.ordinal, i.distributor_id, i.channel_account_id,
-        coalesce(i.message_id, (
-            select m.id
-            from messages m
-            where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
-                and m.provider_message_id = i.provider_message_id and m.direction = 'OUTBOUND'
-            order by m.id desc  -- the newest, should a provider ever use an id twice
-            limit 1
-        )) as id
-    from input i
-),
--- It must be one that this account sent. Locked before its state is read, and in one order: two gateways may hear of the
--- same messages at once.
-locked as (
-    select m.*
-    from (select distinct distributor_id, channel_account_id, id from meant order by distributor_id, id) known
-    cross join lateral (
-        select m.*
-        from messages m
-        where m.distributor_id = known.distributor_id and m.id = known.id
-            and m.channel_account_id = known.channel_account_id and m.direction = 'OUTBOUND'
-        for update
-    ) m
-),
-found as (
-    select i.*, m.id as known_message_id, m.status_rank as known_rank, m.conversation_id, m.customer_id, m.channel, m.type,
-        m.text, m.status as known_status, m.sent_at as known_sent_at
-    from input i
-    join meant using (ordinal)
-    join locked m
-        on m.distributor_id = meant.distributor_id and m.channel_account_id = meant.channel_account_id and m.id = meant.id
-),
--- The key is taken only where a message is meant. A status that comes before its message's receipt and does not carry our id
--- is answered, logged and counted, and then gone: Twilio does not repeat what was answered. Parking it is a later issue; a
--- provider, or a person, who posts it again is not taken for a duplicate.
-mapped as (
-    insert into external_message_mappings (distributor_id, channel_account_id, provider_key, message_id, created_at)
-    select distributor_id, channel_account_id, provider_key, status_event_id, received_at
-    from found
-    order by distributor_id, channel_account_id, provider_key, ordinal
-    on conflict do nothing
-    returning distributor_id, message_id as status_event_id
-),
-told as (
-    select f.* from found f join mapped m on m.distributor_id = f.distributor_id and m.status_event_id = f.status_event_id
-),
-stored_event as (
-    insert into inbound_events
-        (distributor_id, id, channel_account_id, kind, provider_key, method, target, headers, body, received_at)
-    select distributor_id, inbound_event_id, channel_account_id, 'status', provider_key, method, target, headers,
-        decode(body, 'base64'), received_at
-    from told
-),
-highest as (
-    select distinct on (distributor_id, known_message_id) *
-    from told
-    order by distributor_id, known_message_id, status_rank desc, ordinal
-),
-updated as (
-    update messages m set
-        status = h.status, status_rank = h.status_rank, error_code = h.error_code, updated_at = h.received_at,
-        provider_message_id = coalesce(m.provider_message_id, h.provider_message_id),
-        -- A callback proves that the provider took the message: there is nothing left to send.
-        send_due_at = null, send_started_at = null,
-        sent_at = coalesce(m.sent_at, case when h.status in ('SENT', 'DELIVERED', 'READ') then h.received_at end)
-    from highest h
-    where m.distributor_id = h.distributor_id and m.id = h.known_message_id and m.status_rank < h.status_rank
-    returning m.distributor_id, m.id, h.ordinal
-),
-status_event as (
-    insert into message_status_events (distributor_id, id, message_id, status, provider_status, error_code, applied, occurred_at)
-    select t.distributor_id, t.status_event_id, t.known_message_id, t.status, t.provider_status, t.error_code,
-        exists (select from updated u where u.ordinal = t.ordinal), t.received_at
-    from told t
-    order by t.ordinal
-),
-event as (
-    select row_number() over (order by t.ordinal, e.position) as position,
-        jsonb_set(
-            e.event || jsonb_build_object('conversation_id', t.conversation_id),
-            '{body,data}',
-            (e.event #> '{body,data}') || jsonb_build_object(
-                'customer_id', t.customer_id, 'conversation_id', t.conversation_id, 'message_id', t.known_message_id,
-                'channel', t.channel, 'type', t.type, 'text', t.text
-            ) || e.more
-        ) as event
-    from told t
-    join updated u on u.ordinal = t.ordinal
-    cross join lateral (
-        values (1, case when t.known_sent_at is null then t.sent_event end, '{}'::jsonb),
-            (2, t.changed_event, jsonb_build_object('previous', t.known_status)),
-            (3, t.failed_event, '{}'::jsonb)
-    ) as e(position, event, more)
-    where e.event is not null
-),
-recorded as materialized (
-    select record_events(jsonb_agg(event order by position)) as deliveries from event
-),
-duplicate as materialized (
-    select i.ordinal, pg_logical_emit_message(true, 'waystation', 'duplicate') as logged
-    from found i
-    where not exists (select from mapped m where m.distributor_id = i.distributor_id and m.status_event_id = i.status_event_id)
-)
-select i.ordinal, f.known_message_id as message_id, d.ordinal is not null as duplicate,
-    exists (select from updated u where u.ordinal = i.ordinal) as applied,
-    (select deliveries from recorded) as deliveries, d.logged is not null as logged
-from input i
-left join duplicate d using (ordinal)
-left join found f using (ordinal)
-order by i.ordinal;
-
 -- name: list_opted_out
 -- Which of these contacts want no messages.
 select c.distributor_id, c.channel, c.address
@@ -349,56 +242,158 @@ from jsonb_to_recordset($1::jsonb) as i(distributor_id uuid, channel text, addre
 join customer_contacts c using (distributor_id, channel, address)
 where c.opted_out_at is not null;
 
--- name: learn_opt_outs
--- A provider refused messages because their recipient had told it STOP. A word that we heard after the message was written is
--- newer than that. Goes before accept_statuses in its transaction, since a send, too, locks the contact before the message.
+-- name: accept_consents
+-- What a provider says of addresses. The newest word counts, by its own time. An address that nobody wrote from is kept too,
+-- without a customer: nothing may be sent to it, whoever it turns out to be.
 with input as (
-    select *
+    select distinct on (distributor_id, channel_account_id, provider_key) *
     from jsonb_to_recordset($1::jsonb) as i(
-        distributor_id uuid, channel_account_id uuid, message_id uuid, provider_message_id text, received_at timestamptz,
-        opt_out_event jsonb
+        ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
+        received_at timestamptz, channel text, address text, consent text, opt_out_reason text, told_at timestamptz,
+        contact_id uuid, changed_event jsonb
     )
+    order by distributor_id, channel_account_id, provider_key, ordinal
 ),
-meant as (
-    select i.*,
-        coalesce(i.message_id, (
-            select m.id
-            from messages m
-            where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
-                and m.provider_message_id = i.provider_message_id and m.direction = 'OUTBOUND'
-            order by m.id desc
-            limit 1
-        )) as id
-    from input i
+mapped as (
+    insert into external_message_mappings (distributor_id, channel_account_id, provider_key, created_at)
+    select distributor_id, channel_account_id, provider_key, received_at
+    from input
+    order by distributor_id, channel_account_id, provider_key
+    on conflict do nothing
+    returning distributor_id, channel_account_id, provider_key
 ),
-refused as (
-    select distinct on (k.distributor_id, k.channel, k.address)
-        k.distributor_id, k.id as contact_id, v.id as conversation_id, m.created_at as written_at, i.received_at, i.opt_out_event
-    from meant i
-    join messages m
-        on m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id and m.id = i.id
-        and m.direction = 'OUTBOUND'
-    join conversations v on v.distributor_id = m.distributor_id and v.id = m.conversation_id
-    join customer_contacts k on k.distributor_id = v.distributor_id and k.id = v.contact_id
-    order by k.distributor_id, k.channel, k.address, m.created_at desc
+fresh as (
+    select i.* from input i join mapped m using (distributor_id, channel_account_id, provider_key)
 ),
-silenced as (
-    update customer_contacts k
-    set opted_out_at = r.received_at, consent_changed_at = r.received_at
-    from refused r
-    where k.distributor_id = r.distributor_id and k.id = r.contact_id
-        and k.opted_out_at is null and (k.consent_changed_at is null or k.consent_changed_at <= r.written_at)
-    returning k.customer_id, k.address, k.display_name, r.conversation_id, r.opt_out_event
+stored_event as (
+    insert into inbound_events
+        (distributor_id, id, channel_account_id, kind, provider_key, method, target, headers, body, received_at)
+    select distributor_id, id, channel_account_id, 'consent', provider_key, method, target, headers, ($3::bytea[])[ordinal + 1],
+        received_at
+    from jsonb_to_recordset($2::jsonb) as p(
+        ordinal int, distributor_id uuid, id uuid, channel_account_id uuid, provider_key text, method text, target text,
+        headers jsonb, received_at timestamptz
+    )
+    where exists (select from fresh f where f.inbound_event_id = p.id)
+    -- What came in one post has one row; an earlier flush may have stored it.
+    on conflict do nothing
+),
+newest as (
+    select distinct on (distributor_id, channel, address) *
+    from fresh
+    order by distributor_id, channel, address, told_at desc, ordinal desc
+),
+-- As it was before this statement, and nobody else's to change until it ends: only a change is told.
+before as (
+    select c.distributor_id, c.channel, c.address, c.opted_out_at
+    from newest n
+    join customer_contacts c using (distributor_id, channel, address)
+    order by c.distributor_id, c.channel, c.address
+    for update of c
+),
+contact as (
+    insert into customer_contacts as c
+        (distributor_id, id, channel, address, opted_out_at, opt_out_reason, consent_changed_at, created_at)
+    select n.distributor_id, n.contact_id, n.channel, n.address, case when n.consent = 'OUT' then n.told_at end,
+        case when n.consent = 'OUT' then n.opt_out_reason end, n.told_at, n.received_at
+    from newest n
+    left join before b using (distributor_id, channel, address)
+    where n.consent = 'OUT' or b.address is not null
+    order by n.distributor_id, n.channel, n.address
+    on conflict (distributor_id, channel, address) do update set
+        opted_out_at = excluded.opted_out_at, opt_out_reason = excluded.opt_out_reason,
+        consent_changed_at = excluded.consent_changed_at
+    where excluded.consent_changed_at >= coalesce(c.consent_changed_at, excluded.consent_changed_at)
+    returning distributor_id, customer_id, channel, address, display_name, opted_out_at
 ),
 event as (
-    select jsonb_set(
-        s.opt_out_event || jsonb_build_object('conversation_id', s.conversation_id),
-        '{body,data}',
-        (s.opt_out_event #> '{body,data}') || jsonb_build_object(
-            'customer_id', s.customer_id, 'conversation_id', s.conversation_id, 'address', s.address,
-            'display_name', s.display_name
-        )
-    ) as event
-    from silenced s
+    select n.ordinal,
+        jsonb_set(
+            n.changed_event, '{body,data}',
+            (n.changed_event #> '{body,data}')
+                || jsonb_build_object('customer_id', c.customer_id, 'display_name', c.display_name)
+        ) as event
+    from newest n
+    join contact c using (distributor_id, channel, address)
+    left join before b using (distributor_id, channel, address)
+    where (b.opted_out_at is null) <> (c.opted_out_at is null)
+),
+recorded as materialized (
+    select record_events(jsonb_agg(event order by ordinal)) as deliveries from event
+),
+duplicate as materialized (
+    select i.ordinal, pg_logical_emit_message(true, 'waystation', 'duplicate') as logged
+    from input i
+    where not exists (
+        select from mapped m
+        where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
+            and m.provider_key = i.provider_key
+    )
 )
-select record_events(jsonb_agg(event)) as deliveries from event;
+select f.ordinal, (select deliveries from recorded) as deliveries, (select count(logged) from duplicate) as logged
+from fresh f;
+
+-- name: accept_deferred
+-- Posts that only tell of something: each waits for a worker who asks the provider for it.
+with input as (
+    select distinct on (distributor_id, channel_account_id, provider_key) *
+    from jsonb_to_recordset($1::jsonb) as i(
+        ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
+        received_at timestamptz
+    )
+    order by distributor_id, channel_account_id, provider_key, ordinal
+),
+mapped as (
+    insert into external_message_mappings (distributor_id, channel_account_id, provider_key, created_at)
+    select distributor_id, channel_account_id, provider_key, received_at
+    from input
+    order by distributor_id, channel_account_id, provider_key
+    on conflict do nothing
+    returning distributor_id, channel_account_id, provider_key
+),
+fresh as (
+    select i.* from input i join mapped m using (distributor_id, channel_account_id, provider_key)
+),
+stored_event as (
+    insert into inbound_events
+        (distributor_id, id, channel_account_id, kind, provider_key, method, target, headers, body, received_at, fetch_due_at)
+    select p.distributor_id, p.id, p.channel_account_id, 'deferred', p.provider_key, p.method, p.target, p.headers,
+        ($3::bytea[])[p.ordinal + 1], p.received_at, p.received_at
+    from jsonb_to_recordset($2::jsonb) as p(
+        ordinal int, distributor_id uuid, id uuid, channel_account_id uuid, provider_key text, method text, target text,
+        headers jsonb, received_at timestamptz
+    )
+    where exists (select from fresh f where f.inbound_event_id = p.id)
+    on conflict do nothing
+),
+duplicate as materialized (
+    select i.ordinal, pg_logical_emit_message(true, 'waystation', 'duplicate') as logged
+    from input i
+    where not exists (
+        select from mapped m
+        where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
+            and m.provider_key = i.provider_key
+    )
+)
+select f.ordinal, (select count(logged) from duplicate) as logged from fresh f;
+
+-- name: take_tokens
+-- Whoever comes first with a token takes it for its body; a statement of its own, so that the next one sees what a transaction
+-- that this one waited for has taken.
+insert into external_message_mappings (distributor_id, channel_account_id, provider_key, digest, created_at)
+select distinct on (distributor_id, channel_account_id, key)
+    distributor_id, channel_account_id, key, decode(digest, 'hex'), received_at
+from jsonb_to_recordset($1::jsonb) as i(
+    ordinal int, distributor_id uuid, channel_account_id uuid, key text, digest text, received_at timestamptz
+)
+order by distributor_id, channel_account_id, key, ordinal
+on conflict do nothing;
+
+-- name: find_reused_tokens
+select i.ordinal
+from jsonb_to_recordset($1::jsonb) as i(
+    ordinal int, distributor_id uuid, channel_account_id uuid, key text, digest text
+)
+join external_message_mappings m
+    on m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id and m.provider_key = i.key
+where m.digest is distinct from decode(i.digest, 'hex');

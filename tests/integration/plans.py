@@ -100,6 +100,8 @@ class ExplainingConnection:
 def _literal(value: Any) -> str:
     if value is None:
         return "null"
+    if value and isinstance(value, list) and isinstance(value[0], bytes):
+        return "array[" + ", ".join(f"'\\x{item.hex()}'::bytea" for item in value) + "]"
     if isinstance(value, list):
         text = (
             orjson.dumps(value, default=str).decode()

@@ -11,7 +11,7 @@ import pytest
 
 from channels.base import Channel, ChannelAccount, MessageStatus, StatusUpdate
 from channels.errors import OutcomeUnknown
-from db import accept, sends, turns
+from db import accept, sends, statuses, turns
 from db.errors import DatabaseUnavailable, SchemaOutdated
 from db.lanes import ClaimTerms, Shard, claim_deliveries, claim_sends, claim_turns
 from db.migrate import find_runtime_dsn, migrate
@@ -62,7 +62,7 @@ async def test_a_message_is_told_as_sent_once_though_two_gateways_hear_of_it(des
     message_id = await desk.queue()
     await desk.claim()
     async with desk.runtime.database.worker() as first:
-        await accept.accept_statuses(first, [await status(desk, MessageStatus.SENT, message_id)])
+        await statuses.accept_statuses(first, [await status(desk, MessageStatus.SENT, message_id)])
         second = asyncio.create_task(
             accept_statuses(desk.runtime, [await status(desk, MessageStatus.DELIVERED, message_id)])
         )

@@ -24,6 +24,7 @@ from db import (
     order_reads,
     reports,
     review,
+    statuses,
     tenant_health,
 )
 from db.migrate import find_runtime_dsn
@@ -152,10 +153,7 @@ def _status(connection: Connection, m: Million) -> Awaitable[Any]:
         "channel_account_id": m.tenant,
         "provider_key": "status:1",
         "inbound_event_id": new_uuid7(),
-        "method": "POST",
-        "target": "/in",
-        "headers": {},
-        "body": "",
+        "post": accept.StoredPost(new_uuid7(), "POST", "/in", {}, b""),
         "received_at": m.now.isoformat(),
         "status_event_id": new_uuid7(),
         "message_id": None,
@@ -168,7 +166,7 @@ def _status(connection: Connection, m: Million) -> Awaitable[Any]:
         "changed_event": None,
         "failed_event": None,
     }
-    return accept.accept_statuses(connection, [told])
+    return statuses.accept_statuses(connection, [told])
 
 
 def _turns(connection: Connection, m: Million) -> Awaitable[Any]:

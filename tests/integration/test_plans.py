@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from channels.base import MessageStatus, StatusUpdate
+from db.accept import accept_arguments
 from db.named_sql import load_statements
 from handlers.inbound import accept_messages, status_item
 from handlers.outbound import queue_message
@@ -50,9 +51,9 @@ async def test_a_status_reads_its_message_alone(runtime: Runtime, admin_dsn: str
     async with runtime.database.tenant(account.distributor_id) as connection:
         meant = await connection.fetchval("select id from messages where provider_message_id = 'SM7'")
     update = StatusUpdate("SM7", MessageStatus.READ, message_id=meant if carries_our_id else None)
-    item = {**status_item(runtime, posted(runtime, account), update), "ordinal": 0}
+    item = status_item(runtime, posted(runtime, account), update)
 
-    plan = await explain(runtime, "accept", "accept_statuses", [item])
+    plan = await explain(runtime, "statuses", "accept_statuses", *accept_arguments([item]))
 
     assert 0 < plan.rows_read("messages") < 20
 
@@ -65,9 +66,9 @@ async def test_a_message_reads_its_own_contact_alone(runtime: Runtime, admin_dsn
         "insert into customer_contacts (distributor_id, id, channel, address, created_at)"
         f" select distributor_id, gen_random_uuid(), 'SMS', '+' || g, now() from customer_contacts, generate_series(1, {MANY}) g",
     )
-    item = {**accepted_item(runtime, account, inbound(key="SM2")), "ordinal": 0}
+    item = accepted_item(runtime, account, inbound(key="SM2"))
 
-    plan = await explain(runtime, "accept", "accept_messages", [item], False)
+    plan = await explain(runtime, "accept", "accept_messages", *accept_arguments([item]), False)
 
     assert 0 < plan.rows_read("customer_contacts") < 20
 
