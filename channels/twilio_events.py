@@ -162,6 +162,7 @@ def _message(account: ChannelAccount, fields: Fields) -> InboundMessage:
         profile_name=fields.get("ProfileName") or None,
         consent=CONSENT.get(fields.get("OptOutType", "").upper()),
         metadata=_metadata(fields),
+        sender_user_id=fields.get("ExternalUserId") or None,
     )
 
 

@@ -60,25 +60,78 @@ async def accept_messages(connection: Connection, items: Sequence[Item]) -> list
 
     ``items`` are the objects that ``handlers.inbound`` builds; the answer is in their order. Once this
     returns (outside a transaction of the caller's) new and duplicate alike are durable. Where contacts may be
-    new, ``lock_addresses`` goes before it in one transaction.
+    new, ``lock_addresses`` and ``learn_identities`` go before it in one transaction.
     """
-    return [_message(row) for row in await fetch_stored(connection, _SQL["accept_messages"], items, True)]
+    rows = await fetch_stored(connection, _SQL["accept_messages"], _with_numbers(items), True)
+    return [_message(row) for row in rows]
 
 
 async def accept_known(connection: Connection, items: Sequence[Item]) -> list[AcceptedMessage | None]:
-    """Like ``accept_messages``, for those items whose contact is known already; None for each of the others,
-    which are left as they are.
+    """Like ``accept_messages``, for those items whose contact is known already and stays as it is known; None for
+    each of the others, which are left as they are.
     """
-    rows = await fetch_stored(connection, _SQL["accept_messages"], items, False)
+    rows = await fetch_stored(connection, _SQL["accept_messages"], _with_numbers(items), False)
     return [None if row["left_over"] else _message(row) for row in rows]
 
 
 async def lock_addresses(connection: Connection, items: Sequence[Item]) -> None:
-    """Waits until no other transaction makes contacts with the items' addresses, and keeps it so until the end
-    of this one.
+    """Waits until no other transaction makes contacts with the items' addresses or user ids, and keeps it so until
+    the end of this one.
     """
-    addresses = [{name: item[name] for name in ("distributor_id", "address")} for item in items]
+    named = {
+        (item["distributor_id"], address)
+        for item in items
+        for address in (item["address"], item.get("user_id"))
+        if address
+    }
+    addresses = [{"distributor_id": tenant, "address": address} for tenant, address in named]
     await connection.execute(_SQL["lock_addresses"], addresses)
+
+
+async def learn_identities(connection: Connection, items: Sequence[Item]) -> None:
+    """What messages show of a number and a user id together, laid down in the contacts that are there already."""
+    names = ("distributor_id", "channel", "address", "user_id")
+    shown = [
+        {"ordinal": ordinal, **{name: item[name] for name in names}}
+        for ordinal, item in enumerate(items)
+        if item["user_id"] and item["user_id"] != item["address"]
+    ]
+    if shown:
+        await connection.execute(_SQL["learn_identities"], shown)
+
+
+def _with_numbers(items: Sequence[Item]) -> list[Item]:
+    """The items under the address that their flush shows first for a user id: one person is one contact, in whatever
+    order the messages with and without a number come.
+    """
+    numbers: dict[tuple[Any, ...], str] = {}
+    for item in items:
+        if item["user_id"] and item["user_id"] != item["address"]:
+            numbers.setdefault(_user(item), item["address"])
+    return [
+        {**item, "sender": numbers.get(_user(item), item["address"]) if item["user_id"] else item["address"]}
+        for item in items
+    ]
+
+
+def _user(item: Item) -> tuple[Any, ...]:
+    return item["distributor_id"], item["channel"], item["user_id"]
+
+
+async def find_threads(connection: Connection, items: Sequence[Item]) -> dict[int, str]:
+    """By place, the thread of the first stored mail of the same account that an item names in ``thread_ids``."""
+    named = [
+        {
+            "ordinal": ordinal,
+            "distributor_id": item["distributor_id"],
+            "channel_account_id": item["channel_account_id"],
+            "named": item["thread_ids"],
+        }
+        for ordinal, item in enumerate(items)
+        if item["thread_ids"]
+    ]
+    rows = await connection.fetch(_SQL["find_threads"], named) if named else []
+    return {row["ordinal"]: row["thread_key"] for row in rows}
 
 
 async def list_opted_out(connection: Connection, items: Sequence[Item]) -> set[ContactKey]:

@@ -60,6 +60,7 @@ class Sealer:
             raise ValueError("at least one master key is needed")
         self._keys = {key_id(key): AESGCM(key) for key in master_keys}
         self._first = key_id(master_keys[0])
+        self._mac_keys = [hmac.digest(key, b"waystation macs", "sha256") for key in master_keys]
         self._random_bytes = random_bytes
 
     def seal(self, plain: bytes, context: str) -> bytes:
@@ -108,6 +109,13 @@ class Sealer:
             raise SealBroken(
                 f"{context} was changed or moved: its key is listed and does not open it"
             ) from None
+
+    def macs(self, message: bytes, purpose: str) -> list[bytes]:
+        """HMAC-SHA256 of a message for a purpose, with a key derived from each master key: the first one makes what is
+        given away, any may have made what comes back.
+        """
+        bound = purpose.encode() + b"\0" + message
+        return [hmac.digest(key, bound, "sha256") for key in self._mac_keys]
 
     def seal_json(self, value: Any, context: str) -> bytes:
         return self.seal(orjson.dumps(value), context)

@@ -6,7 +6,7 @@ from typing import TypeVar
 from db.accept import AcceptedItem, AcceptedMessage
 from db.statuses import AcceptedStatus
 from db.wake import Notifier
-from gateway.batching import Batcher
+from gateway.batching import Batcher, Weight
 from handlers.inbound import Item, accept_consents, accept_deferred, accept_messages, accept_statuses
 from handlers.runtime import Runtime
 
@@ -51,4 +51,9 @@ class Acceptor:
             self._notifier.poke()
             return accepted
 
-        return Batcher(flush)
+        return Batcher(flush, weigh=_weigh)
+
+
+def _weigh(item: Item) -> Weight:
+    """What came in one post is stored with one copy of its body."""
+    return Weight(item["inbound_event_id"], len(item["post"].body))

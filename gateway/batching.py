@@ -3,7 +3,7 @@ clock.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -18,6 +18,17 @@ class QueueFullError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Weight:
+    """What an item brings in bytes; items of the same ``source`` bring it together, once per flush."""
+
+    source: Hashable
+    size: int
+
+
+_WEIGHTLESS = Weight(None, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting(Generic[Item, Answer]):
     item: Item
     answer: "asyncio.Future[Answer]"
@@ -28,7 +39,7 @@ class Batcher(Generic[Item, Answer]):
 
     ``flush`` takes a list and gives an answer for each item, in order. A batch that fails is replayed item
     by item, so that one poison row harms only itself; where the database is away, all of the batch learn so
-    at once.
+    at once. A flush has at most ``batch_cap`` items and ``size_cap`` bytes; one item that is heavier goes alone.
     """
 
     def __init__(
@@ -36,10 +47,14 @@ class Batcher(Generic[Item, Answer]):
         flush: Callable[[list[Item]], Awaitable[Sequence[Answer]]],
         *,
         batch_cap: int = 100,
+        weigh: Callable[[Item], Weight] = lambda _: _WEIGHTLESS,
+        size_cap: int = 8 * 2**20,
         queue_cap: int = 5_000,
     ) -> None:
         self._flush = flush
         self._batch_cap = batch_cap
+        self._weigh = weigh
+        self._size_cap = size_cap
         self._queue_cap = queue_cap
         self._waiting: list[_Waiting[Item, Answer]] = []
         self._flusher: asyncio.Task[None] | None = None
@@ -62,10 +77,23 @@ class Batcher(Generic[Item, Answer]):
     async def _flush_all(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[: self._batch_cap], self._waiting[self._batch_cap :]
+                size = self._next_size()
+                batch, self._waiting = self._waiting[:size], self._waiting[size:]
                 await self._flush_batch(batch)
         finally:
             self._flusher = None
+
+    def _next_size(self) -> int:
+        """How many of those that wait go in one flush, at least one."""
+        sources: set[Hashable] = set()
+        total = 0
+        for count, waiting in enumerate(self._waiting[: self._batch_cap]):
+            weight = self._weigh(waiting.item)
+            total += 0 if weight.source in sources else weight.size
+            sources.add(weight.source)
+            if count and total > self._size_cap:
+                return count
+        return min(len(self._waiting), self._batch_cap)
 
     async def _flush_batch(self, batch: list[_Waiting[Item, Answer]]) -> None:
         try:

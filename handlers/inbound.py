@@ -5,17 +5,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
 from channels.base import (
+    Channel,
     ChannelAccount,
     ConsentChange,
     ConsentUpdate,
     DeferredPost,
     InboundMessage,
     InboundRequest,
-    MessageStatus,
+    MessageType,
     StatusUpdate,
     SuppressionReason,
 )
@@ -25,21 +27,32 @@ from db.errors import PartitionMissing
 from db.statuses import AcceptedStatus
 from db.tenant import Connection
 from handlers.consent import asks_provider_for_help, consent_change, opts_in_while_out
+from handlers.inbound_events import (
+    NewIds,
+    Telling,
+    address_event,
+    consent_event,
+    message_events,
+    refusal_event,
+    status_events,
+)
 from handlers.runtime import Runtime
 from handlers.statuses import status_rank
+from handlers.threads import find_thread, is_message_id
 from handlers.upkeep import make_partitions
-from handlers.webhooks.event_types import EventType
-from handlers.webhooks.outbox import new_event_row
-from handlers.webhooks.payloads import AttachmentData, storable_text
+from handlers.webhooks.payloads import storable_text
 
 # A burst may go on for so many quiet periods before its turn is due all the same.
 CAP_FACTOR = 5
 _PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
-_NOBODY = UUID(int=0)  # stands where only the accept statement knows the id
 
 Item = dict[str, Any]
 Stored = TypeVar("Stored")
 StoreIn = Callable[[Connection, Sequence[Item]], Awaitable[list[Stored]]]
+# By what adapters call it in a message's metadata.
+_SKIPPED_KINDS: Mapping[str, str] = MappingProxyType(
+    {"edit": "edited", "revoke": "revoked", "system": "system"}
+)
 _REFUSED = AcceptedItem(duplicate=False, token_reused=True)
 
 
@@ -55,18 +68,6 @@ class Posted:
     token: str | None = None
     # The row that keeps the post, by kind: what came in one post shares one, in whichever flush it is stored.
     event_ids: dict[str, UUID] = field(default_factory=dict, repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _NewIds:
-    """Ids for what the message may create; those of things that exist already are dropped by the
-    statement.
-    """
-
-    message: UUID
-    contact: UUID
-    customer: UUID
-    conversation: UUID
 
 
 async def accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedMessage]:
@@ -142,7 +143,7 @@ async def _in_transaction(runtime: Runtime, items: Sequence[Item], *, store: Sto
 
 async def _accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedMessage]:
     async with runtime.database.worker_statements() as connection:
-        meant = await _as_meant(connection, items)
+        meant = await _as_meant(connection, await _in_threads(connection, items))
         known = await accept.accept_known(connection, meant)
     left = [item for item, answer in zip(meant, known, strict=True) if answer is None]
     met = iter(await _in_transaction(runtime, left, store=_accept_newcomers_in) if left else ())
@@ -150,20 +151,30 @@ async def _accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[Acce
 
 
 async def _accept_messages_in(connection: Connection, items: Sequence[Item]) -> list[AcceptedMessage]:
-    return await _accept_newcomers_in(connection, await _as_meant(connection, items))
+    threaded = await _in_threads(connection, items)
+    return await _accept_newcomers_in(connection, await _as_meant(connection, threaded))
 
 
 async def _accept_newcomers_in(connection: Connection, items: Sequence[Item]) -> list[AcceptedMessage]:
-    """One flush after the other where they share an address: a number that writes on two channels for the first
-    time must not become two customers.
+    """One flush after the other where they share an address or a user id: a number that writes on two channels for
+    the first time must not become two customers.
     """
     await accept.lock_addresses(connection, items)
+    await accept.learn_identities(connection, items)
     return await accept.accept_messages(connection, items)
 
 
 async def _accept_consents_in(connection: Connection, items: Sequence[Item]) -> list[AcceptedItem]:
     await accept.lock_addresses(connection, items)
     return await accept.accept_consents(connection, items)
+
+
+async def _in_threads(connection: Connection, items: Sequence[Item]) -> Sequence[Item]:
+    """The items, those that name mails of ours or of the customer's in the threads of these."""
+    found = await accept.find_threads(connection, items)
+    return [
+        {**item, "thread_key": found[place]} if place in found else item for place, item in enumerate(items)
+    ]
 
 
 async def _as_meant(connection: Connection, items: Sequence[Item]) -> Sequence[Item]:
@@ -203,17 +214,20 @@ async def _accept_statuses_in(connection: Connection, items: Sequence[Item]) -> 
 
 def message_item(runtime: Runtime, posted: Posted, message: InboundMessage, quiet_seconds: float) -> Item:
     """One message as the accept statement takes it; ``quiet_seconds`` is how long its burst must be quiet."""
-    ids = _NewIds(runtime.new_id(), runtime.new_id(), runtime.new_id(), runtime.new_id())
+    ids = NewIds(runtime.new_id(), runtime.new_id(), runtime.new_id(), runtime.new_id())
     meaning = partial(_meaning, runtime, posted, message, ids, quiet_seconds)
     item = {
         **_posted_item(runtime, posted, "message", message.provider_key),
         **_message_fields(message, ids),
+        **_thread_fields(runtime, posted.account, message),
         "attachments": _attachment_rows(runtime, message),
-        **_message_events(runtime, posted, message, ids),
+        **message_events(_telling(runtime, posted), message, ids),
     }
-    if message.consent is not ConsentChange.OUT and opts_in_while_out(message.channel, message.text):
+    # What a machine wrote is nobody's word, whatever stands in it; what the provider says, holds.
+    words = "" if message.automated else message.text
+    if message.consent is not ConsentChange.OUT and opts_in_while_out(message.channel, words):
         return {**item, **meaning(None), "if_opted_out": meaning(ConsentChange.IN)}
-    return {**item, **meaning(consent_change(message.channel, message.text, message.consent))}
+    return {**item, **meaning(consent_change(message.channel, words, message.consent))}
 
 
 def _posted_item(runtime: Runtime, posted: Posted, kind: str, provider_key: str) -> Item:
@@ -249,7 +263,7 @@ def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {str(name): storable_text(value) for name, value in kept}
 
 
-def _message_fields(message: InboundMessage, ids: _NewIds) -> Item:
+def _message_fields(message: InboundMessage, ids: NewIds) -> Item:
     return {
         "message_id": ids.message,
         "contact_id": ids.contact,
@@ -257,12 +271,34 @@ def _message_fields(message: InboundMessage, ids: _NewIds) -> Item:
         "conversation_id": ids.conversation,
         "channel": message.channel,
         "address": storable_text(message.sender),
+        "user_id": storable_text(_user_id(message)),
         "profile_name": storable_text(message.profile_name),
         "type": message.type,
         "text": storable_text(message.text),
         "metadata": _storable(message.metadata),
         "reply_to_provider_id": storable_text(message.reply_to_provider_id),
-        "thread_key": "",
+    }
+
+
+def _user_id(message: InboundMessage) -> str | None:
+    """The provider's own id of the sender: WhatsApp's, beside a number or, without the + that each number has, in its
+    place.
+    """
+    is_number = message.channel is not Channel.WHATSAPP or message.sender.startswith("+")
+    return message.sender_user_id or (None if is_number else message.sender)
+
+
+def _thread_fields(runtime: Runtime, account: ChannelAccount, message: InboundMessage) -> Item:
+    """Where a mail belongs; every other message to its contact's one conversation."""
+    thread = message.thread
+    if thread is None:
+        return {"thread_key": "", "thread_ids": (), "mail_message_id": None, "subject": None}
+    hint = find_thread(runtime.sealer, account.distributor_id, account.id, thread, message.provider_key)
+    return {
+        "thread_key": hint.key,
+        "thread_ids": [storable_text(named) for named in hint.named],
+        "mail_message_id": storable_text(thread.message_id) if is_message_id(thread.message_id) else None,
+        "subject": storable_text(thread.subject) or None,
     }
 
 
@@ -292,7 +328,7 @@ def _meaning(
     runtime: Runtime,
     posted: Posted,
     message: InboundMessage,
-    ids: _NewIds,
+    ids: NewIds,
     quiet_seconds: float,
     consent: ConsentChange | None,
 ) -> Item:
@@ -303,14 +339,22 @@ def _meaning(
         "opt_out_reason": "keyword" if message.consent is None else "provider",
         "ai_skip_reason": skip_reason,
         **_turn_times(posted.received_at, quiet_seconds, wanted=skip_reason is None),
-        "consent_event": _consent_event(runtime, posted, message, ids, consent) if consent else None,
+        "consent_event": consent_event(_telling(runtime, posted), message, ids, consent) if consent else None,
     }
 
 
 def _skip_reason(message: InboundMessage, consent: ConsentChange | None) -> str | None:
-    """Why no turn follows: a word about consent is never an order, and the provider answers it itself."""
+    """Why no turn follows: a word about consent is never an order, and the provider answers it itself; a machine is
+    not answered; a sign on another message, or a change of it, is nothing to be understood by itself.
+    """
     if consent is not None:
         return "opt_out" if consent is ConsentChange.OUT else "opt_in"
+    if message.automated:
+        return "automated"
+    if message.type is MessageType.REACTION:
+        return "reaction"
+    if kind := _SKIPPED_KINDS.get(message.metadata.get("provider_kind", "")):
+        return kind
     told = message.metadata.get("opt_out_type") == "HELP"
     return "help" if told or asks_provider_for_help(message.channel, message.text) else None
 
@@ -325,49 +369,6 @@ def _turn_times(received_at: datetime, quiet_seconds: float, *, wanted: bool) ->
     }
 
 
-def _message_events(runtime: Runtime, posted: Posted, message: InboundMessage, ids: _NewIds) -> Item:
-    """The events that may come of a message; the statement records those whose cause really happens."""
-    party = _party(message, ids)
-    received = {
-        **party,
-        "message_id": ids.message,
-        "type": message.type,
-        "text": message.text,
-        "address": message.sender,
-        "attachments": tuple(
-            AttachmentData(content_type=file.content_type, filename=file.filename)
-            for file in message.attachments
-        ),
-    }
-    return {
-        "received_event": _event(runtime, posted, EventType.MESSAGE_RECEIVED, received),
-        "conversation_event": _event(runtime, posted, EventType.CONVERSATION_CREATED, party),
-        "customer_event": _event(runtime, posted, EventType.CUSTOMER_CREATED, _named_party(message, ids)),
-    }
-
-
-def _consent_event(
-    runtime: Runtime, posted: Posted, message: InboundMessage, ids: _NewIds, consent: ConsentChange
-) -> Item:
-    out = consent is ConsentChange.OUT
-    changed = EventType.CUSTOMER_OPTED_OUT if out else EventType.CUSTOMER_OPTED_IN
-    return _event(runtime, posted, changed, _named_party(message, ids))
-
-
-def _party(message: InboundMessage, ids: _NewIds) -> Item:
-    return {"customer_id": ids.customer, "conversation_id": ids.conversation, "channel": message.channel}
-
-
-def _named_party(message: InboundMessage, ids: _NewIds) -> Item:
-    return {**_party(message, ids), "address": message.sender, "display_name": message.profile_name}
-
-
-def _event(runtime: Runtime, posted: Posted, event_type: EventType, data: Mapping[str, Any]) -> Item:
-    return new_event_row(
-        runtime, posted.account.distributor_id, event_type, data, occurred_at=posted.received_at
-    )
-
-
 def status_item(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
     """One status as the accept statement takes it."""
     return {
@@ -379,38 +380,9 @@ def status_item(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
         "status_rank": status_rank(posted.account.channel, update.status),
         "provider_status": update.provider_status,
         "error_code": update.error_code,
-        **_status_events(runtime, posted, update),
-        "opt_out_event": _opt_out_event(runtime, posted) if update.opted_out else None,
+        **status_events(_telling(runtime, posted), update),
+        "opt_out_event": refusal_event(_telling(runtime, posted)) if update.opted_out else None,
     }
-
-
-def _status_events(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
-    common = {
-        # The statement lays the message's own ids, type and text over these.
-        "message_id": _NOBODY,
-        "conversation_id": _NOBODY,
-        "customer_id": None,
-        "channel": posted.account.channel,
-        "type": "TEXT",
-        "text": "",
-        "status": update.status,
-    }
-    sent = update.status in {MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ}
-    with_error = {**common, "error_code": update.error_code}
-    with_id = {**common, "provider_message_id": update.provider_message_id}
-    failed = update.status is MessageStatus.FAILED
-    return {
-        "sent_event": _event(runtime, posted, EventType.MESSAGE_SENT, with_id) if sent else None,
-        "changed_event": _event(runtime, posted, EventType.MESSAGE_STATUS_CHANGED, with_error),
-        "failed_event": _event(runtime, posted, EventType.MESSAGE_FAILED, with_error) if failed else None,
-    }
-
-
-def _opt_out_event(runtime: Runtime, posted: Posted) -> Item:
-    """The statement lays the contact's own data over it."""
-    nobody = {"customer_id": None, "conversation_id": _NOBODY, "address": "", "display_name": None}
-    data = {**nobody, "channel": posted.account.channel}
-    return _event(runtime, posted, EventType.CUSTOMER_OPTED_OUT, data)
 
 
 def consent_item(runtime: Runtime, posted: Posted, update: ConsentUpdate) -> Item:
@@ -418,10 +390,6 @@ def consent_item(runtime: Runtime, posted: Posted, update: ConsentUpdate) -> Ite
     outlast newer words.
     """
     told_at = min(update.occurred_at or posted.received_at, posted.received_at)
-    changed = (
-        EventType.CUSTOMER_OPTED_OUT if update.change is ConsentChange.OUT else EventType.CUSTOMER_OPTED_IN
-    )
-    data = {"customer_id": None, "channel": posted.account.channel, "address": update.address}
     return {
         **_posted_item(runtime, posted, "consent", f"consent:{update.provider_key}"),
         "channel": posted.account.channel,
@@ -430,10 +398,14 @@ def consent_item(runtime: Runtime, posted: Posted, update: ConsentUpdate) -> Ite
         "opt_out_reason": None if update.reason is SuppressionReason.RESUBSCRIBE else update.reason,
         "told_at": told_at.isoformat(),
         "contact_id": runtime.new_id(),
-        "changed_event": _event(runtime, posted, changed, data),
+        "changed_event": address_event(_telling(runtime, posted), update),
     }
 
 
 def deferred_item(runtime: Runtime, posted: Posted, deferred: DeferredPost) -> Item:
     """A post that only tells of something as the accept statement takes it."""
     return _posted_item(runtime, posted, "deferred", f"deferred:{deferred.provider_key}")
+
+
+def _telling(runtime: Runtime, posted: Posted) -> Telling:
+    return Telling(runtime, posted.account, posted.received_at)

@@ -26,6 +26,8 @@ comment on column customer_contacts.opt_out_reason is 'What stopped messages to 
 create unique index customer_contacts_user on customer_contacts (distributor_id, channel, provider_user_id)
     where provider_user_id is not null;
 grant update (provider_user_id, opt_out_reason) on customer_contacts to waystation_app, waystation_worker;
+-- Somebody who was known by the user id alone shows a number.
+grant update (address) on customer_contacts to waystation_worker;
 
 -- A status may come before the message it is of has its id, and a post may only tell that there is something to fetch.
 alter table inbound_events

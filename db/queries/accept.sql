@@ -11,6 +11,39 @@ from (
     order by key
 ) a;
 
+-- name: learn_identities
+-- Messages that show a number beside the provider's id of their sender: the contact that was known by the id alone gets the
+-- number, if nobody has it; else the one that has the number gets the id, if nobody has that.
+with shown as (
+    select distinct on (i.distributor_id, i.channel, i.address) i.*
+    from (
+        select distinct on (distributor_id, channel, user_id) *
+        from jsonb_to_recordset($1::jsonb) as i(ordinal int, distributor_id uuid, channel text, address text, user_id text)
+        order by distributor_id, channel, user_id, ordinal
+    ) i
+    order by i.distributor_id, i.channel, i.address, i.ordinal desc
+),
+numbered as (
+    update customer_contacts c
+    set address = s.address
+    from shown s
+    where c.distributor_id = s.distributor_id and c.channel = s.channel and c.provider_user_id = s.user_id
+        and c.address = s.user_id
+        and not exists (
+            select from customer_contacts o
+            where o.distributor_id = s.distributor_id and o.channel = s.channel and o.address = s.address
+        )
+)
+update customer_contacts c
+set provider_user_id = s.user_id
+from shown s
+where c.distributor_id = s.distributor_id and c.channel = s.channel and c.address = s.address
+    and c.provider_user_id is distinct from s.user_id
+    and not exists (
+        select from customer_contacts o
+        where o.distributor_id = s.distributor_id and o.channel = s.channel and o.provider_user_id = s.user_id
+    );
+
 -- name: accept_messages
 -- $1: the messages; $2: the posts that they came in, each once; $3: the posts' bodies, as bytes.
 -- Contacts that are not known yet are made only if $4; else their messages are left, and the answer says so.
@@ -18,23 +51,31 @@ with input as (
     select *
     from jsonb_to_recordset($1::jsonb) as i(
         ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
-        received_at timestamptz, channel text, address text, profile_name text,
+        received_at timestamptz, channel text, sender text, user_id text, profile_name text,
         consent text, opt_out_reason text, contact_id uuid, customer_id uuid, conversation_id uuid, message_id uuid, type text,
-        text text, metadata jsonb, reply_to_provider_id text, attachments jsonb, thread_key text,
+        text text, metadata jsonb, reply_to_provider_id text, attachments jsonb, thread_key text, mail_message_id text, subject text,
         turn_due_at timestamptz, turn_cap_at timestamptz, ai_skip_reason text,
         received_event jsonb, conversation_event jsonb, customer_event jsonb, consent_event jsonb
     )
 ),
+-- Whose it is: by the provider's id of the person first, then by the address. What may change a contact waits for the locks.
 taken as (
-    select i.*
+    select i.*, coalesce(u.address, i.sender) as address
     from input i
     left join lateral (
-        select true as known
+        select c.address, c.customer_id is not null and (c.address <> i.user_id or i.sender = i.user_id) as settled
         from customer_contacts c
-        where c.distributor_id = i.distributor_id and c.channel = i.channel and c.address = i.address
+        where i.user_id is not null and c.distributor_id = i.distributor_id and c.channel = i.channel
+            and c.provider_user_id = i.user_id
+        limit 1
+    ) u on true
+    left join lateral (
+        select i.user_id is null and c.customer_id is not null as settled
+        from customer_contacts c
+        where c.distributor_id = i.distributor_id and c.channel = i.channel and c.address = i.sender
         limit 1
     ) c on true
-    where $4::boolean or c.known
+    where $4::boolean or c.settled or u.settled
 ),
 -- The dedupe comes first: whoever takes the provider's key goes on, everyone else is a duplicate.
 mapped as (
@@ -46,7 +87,7 @@ mapped as (
     returning distributor_id, message_id
 ),
 fresh as (
-    select i.* from input i join mapped m on m.distributor_id = i.distributor_id and m.message_id = i.message_id
+    select i.* from taken i join mapped m on m.distributor_id = i.distributor_id and m.message_id = i.message_id
 ),
 stored_event as (
     insert into inbound_events
@@ -66,7 +107,8 @@ first_of_contact as (
         *,
         -- One number that writes on two channels at once is one new customer, not two.
         first_value(customer_id) over (partition by distributor_id, address order by ordinal) as new_customer_id,
-        max(received_at) over (partition by distributor_id, channel, address) as last_received_at
+        max(received_at) over (partition by distributor_id, channel, address) as last_received_at,
+        max(user_id) over (partition by distributor_id, channel, address) as new_user_id
     from fresh
     order by distributor_id, channel, address, ordinal
 ),
@@ -85,9 +127,9 @@ known_consent as (
 ),
 contact as (
     insert into customer_contacts as c
-        (distributor_id, id, customer_id, channel, address, display_name, opted_out_at, opt_out_reason,
+        (distributor_id, id, customer_id, channel, address, provider_user_id, display_name, opted_out_at, opt_out_reason,
          consent_changed_at, last_inbound_at, created_at)
-    select f.distributor_id, f.contact_id, coalesce(sibling.customer_id, f.new_customer_id), f.channel, f.address, f.profile_name,
+    select f.distributor_id, f.contact_id, coalesce(sibling.customer_id, f.new_customer_id), f.channel, f.address, f.new_user_id, f.profile_name,
         case when l.consent = 'OUT' then l.received_at end, case when l.consent = 'OUT' then l.opt_out_reason end, l.received_at,
         f.last_received_at, f.received_at
     from first_of_contact f
@@ -142,15 +184,16 @@ burst as (
 ),
 conversation as (
     insert into conversations as v
-        (distributor_id, id, channel_account_id, contact_id, customer_id, channel, thread_key, unread_count,
+        (distributor_id, id, channel_account_id, contact_id, customer_id, channel, thread_key, subject, unread_count,
          last_message_at, last_inbound_at, turn_generation, turn_due_at, turn_cap_at, created_at)
-    select distributor_id, conversation_id, channel_account_id, known_contact_id, known_customer_id, channel, thread_key,
+    select distributor_id, conversation_id, channel_account_id, known_contact_id, known_customer_id, channel, thread_key, subject,
         arrived, last_received_at, last_received_at, arrived, least(last_due_at, first_cap_at), first_cap_at, received_at
     from burst
     order by distributor_id, channel_account_id, known_contact_id, thread_key
     on conflict (distributor_id, channel_account_id, contact_id, thread_key) do update set
         status = 'ACTIVE',
         customer_id = coalesce(v.customer_id, excluded.customer_id),
+        subject = coalesce(v.subject, excluded.subject),
         unread_count = v.unread_count + excluded.unread_count,
         last_message_at = greatest(v.last_message_at, excluded.last_message_at),
         last_inbound_at = greatest(v.last_inbound_at, excluded.last_inbound_at),
@@ -182,9 +225,9 @@ placed as (
 message as (
     insert into messages
         (distributor_id, id, conversation_id, channel_account_id, customer_id, channel, direction, type, status, text, metadata,
-         provider_message_id, reply_to_provider_id, inbound_event_id, ai_processed, ai_skip_reason, created_at, updated_at)
+         provider_message_id, mail_message_id, reply_to_provider_id, inbound_event_id, ai_processed, ai_skip_reason, created_at, updated_at)
     select distributor_id, message_id, known_conversation_id, channel_account_id, known_customer_id, channel, 'INBOUND', type,
-        'RECEIVED', text, metadata, provider_key, reply_to_provider_id, inbound_event_id,
+        'RECEIVED', text, metadata, provider_key, mail_message_id, reply_to_provider_id, inbound_event_id,
         ai_skip_reason is not null, ai_skip_reason, received_at, received_at
     from placed
     order by ordinal
@@ -207,7 +250,11 @@ event as (
             '{body,data}',
             (e.event #> '{body,data}') || jsonb_build_object(
                 'customer_id', p.known_customer_id, 'conversation_id', p.known_conversation_id
-            )
+            ) || case
+                when p.user_id is not null and e.event #> '{body,data}' ? 'address'
+                    then jsonb_build_object('address', p.address)
+                else '{}'
+            end
         ) as event
     from placed p
     cross join lateral (
@@ -397,3 +444,33 @@ from jsonb_to_recordset($1::jsonb) as i(
 join external_message_mappings m
     on m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id and m.provider_key = i.key
 where m.digest is distinct from decode(i.digest, 'hex');
+
+-- name: find_threads
+-- The threads of stored mails of the account that a mail names, the mail's first word first.
+select i.ordinal, found.thread_key
+from jsonb_to_recordset($1::jsonb) as i(ordinal int, distributor_id uuid, channel_account_id uuid, named text[])
+cross join lateral (
+    select v.thread_key
+    from unnest(i.named) with ordinality as n(id, place)
+    cross join lateral (
+        (
+            select m.conversation_id
+            from messages m
+            where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id and m.mail_message_id = n.id
+            order by m.id
+            limit 1
+        )
+        union all
+        (
+            select m.conversation_id
+            from messages m
+            where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
+                and m.provider_message_id = n.id
+            order by m.id
+            limit 1
+        )
+    ) m
+    join conversations v on v.distributor_id = i.distributor_id and v.id = m.conversation_id
+    order by n.place
+    limit 1
+) found;
