@@ -48,3 +48,9 @@ async def find_account(connection: Connection, account_id: UUID) -> AccountRow |
 async def list_accounts_at(connection: Connection, channel: str, address: str) -> Sequence[AccountRow]:
     """Every tenant's account with that address, the oldest first; takes a worker's connection."""
     return [AccountRow(**row) for row in await connection.fetch(_SQL["list_accounts_at"], channel, address)]
+
+
+async def list_accounts_by_route(connection: Connection, provider: str, route: str) -> Sequence[AccountRow]:
+    """Every tenant's account that the provider calls so, the oldest first; takes a worker's connection."""
+    rows = await connection.fetch(_SQL["list_accounts_by_route"], provider, route)
+    return [AccountRow(**row) for row in rows]

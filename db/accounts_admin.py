@@ -45,6 +45,7 @@ async def insert_account(connection: Connection, account: AccountRecord) -> None
             account.settings,
             account.created_at,
             account.updated_at,
+            account.route,
         )
 
 
@@ -58,6 +59,7 @@ async def update_account(connection: Connection, account: AccountRecord) -> None
             account.credentials_sealed,
             account.settings,
             account.updated_at,
+            account.route,
         )
 
 

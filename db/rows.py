@@ -94,6 +94,7 @@ class AccountRecord:
     settings: Mapping[str, Any]
     created_at: datetime
     updated_at: datetime
+    route: str | None = None  # what the provider calls it in a post to several accounts
 
 
 @dataclass(frozen=True, slots=True)

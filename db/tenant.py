@@ -90,8 +90,9 @@ class Database:
         """A worker's connection whose statements commit one by one; for single set-based statements.
 
         Besides accept and claim, the worker's role answers the lookups that come before a tenant is known, a
-        closed list: a channel account by id or (for the operator's ``simulate``) by address, and the owner of
-        an API key by the key's hash.
+        closed list: a channel account by id, by what its provider calls it in a post to several accounts or (for
+        the operator's ``simulate``) by address, a stored post by id (for the operator's ``replay``), and the owner
+        of an API key by the key's hash.
         """
         async with _borrowed(self._worker) as connection:
             yield connection

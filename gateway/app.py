@@ -13,12 +13,16 @@ from gateway.api.routes import add_api_routes
 from gateway.denials import DenialLog, writing_denials
 from gateway.health import live, ready
 from gateway.inbound import add_inbound_routes
+from gateway.intake import Intake
 from gateway.metrics import show_metrics
 from gateway.middleware import MIDDLEWARES
 from gateway.services import Services
+from gateway.spool import Spool
+from gateway.spooling import Spooling
 
 # The largest body of any route, an import of products; each route has its own, smaller cap.
 LARGEST_BODY = 10 * 1024 * 1024
+SPOOL = "spool"  # the folder, in the services' home, of posts that could not be stored
 
 
 def build_app(services: Services) -> web.Application:
@@ -31,8 +35,18 @@ def build_app(services: Services) -> web.Application:
     app[keys.NOTIFIER] = services.notifier
     app[keys.ACCEPTOR] = Acceptor(services.runtime, services.notifier)
     app[keys.ACCOUNTS] = AccountDirectory(services.runtime)
+    app[keys.INTAKE] = Intake(
+        services.runtime,
+        services.adapters,
+        app[keys.ACCOUNTS],
+        app[keys.ACCEPTOR],
+        services.settings.quiet_seconds,
+    )
+    spool = Spool(services.home / SPOOL, services.runtime.sealer, services.runtime.new_id)
+    app[keys.SPOOLING] = Spooling(spool, services.adapters, app[keys.ACCOUNTS], app[keys.INTAKE])
     app[keys.DENIALS] = DenialLog(services.runtime)
     app.cleanup_ctx.append(_notifying)
+    app.cleanup_ctx.append(_spooling)
     app.cleanup_ctx.append(_writing_denials)
     app.router.add_get("/live", live)
     app.router.add_get("/ready", ready)
@@ -49,6 +63,11 @@ async def _notifying(app: web.Application) -> AsyncIterator[None]:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):  # that is what we asked for
         await task
+
+
+async def _spooling(app: web.Application) -> AsyncIterator[None]:
+    async with app[keys.SPOOLING].running():
+        yield
 
 
 async def _writing_denials(app: web.Application) -> AsyncIterator[None]:

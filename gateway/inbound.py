@@ -1,9 +1,12 @@
-"""POST /in/…: raw body under a cap, account, signature, parse, durable, and only then the provider's
-answer.
+"""POST /in/…: raw body under a cap, account, signature, parse, durable, and only then the provider's answer.
+
+On a fault of ours the answer is what the provider makes the best of (``OwnFault``): 503 where it posts again, else the
+post is kept on disk and answered as taken.
 """
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
 
@@ -11,33 +14,32 @@ import structlog
 from aiohttp import web
 
 from channels.base import (
+    Acknowledgement,
+    Challenge,
     ChannelAccount,
     ChannelAdapter,
-    ConsentUpdate,
-    DeferredPost,
-    Ignored,
-    InboundItem,
-    InboundMessage,
     InboundRequest,
-    StatusUpdate,
+    OwnFault,
 )
-from channels.errors import MalformedPayload, VerificationFailed
+from channels.errors import MalformedPayload, Rejected, Temporary, VerificationFailed
 from db.errors import DatabaseUnavailable
 from gateway import keys
-from gateway.acceptor import Acceptor
 from gateway.api.problems import ApiError
 from gateway.batching import QueueFullError
 from gateway.bodies import read_body, watch_reads
-from gateway.metrics import INBOUND, UNMATCHED
+from gateway.intake import check
+from gateway.metrics import INBOUND
+from gateway.spool import SpoolFull
 from handlers.denials import Denial, DenialType
-from handlers.inbound import Posted, consent_item, deferred_item, message_item, status_item
 
 DURABLE_WITHIN = 10.0  # seconds; Twilio waits for 15
+# The last: what a signature is checked with could not be fetched.
+_OWN_FAULTS = (DatabaseUnavailable, QueueFullError, SpoolFull, TimeoutError, Temporary)
 _log = structlog.get_logger("waystation.inbound")
 
 
 def add_inbound_routes(app: web.Application) -> None:
-    """The routes that providers post to; GET too, since Twilio may be configured for it."""
+    """The routes that providers post to; GET too: some ask by it first, and Twilio may be configured for it."""
     watch_reads(app)
     for path in ("/in/{provider}/{account}", "/in/{provider}/{account}/status"):
         app.router.add_route("POST", path, receive)
@@ -49,7 +51,7 @@ async def receive(request: web.Request) -> web.Response:
     provider = request.match_info["provider"]
     try:
         response = await _receive(request, provider)
-    except (DatabaseUnavailable, QueueFullError, TimeoutError) as error:
+    except _OWN_FAULTS as error:
         _log.warning("not accepted", provider=provider, error=type(error).__name__)
         response = _unavailable()
     except ApiError as error:  # of reading the body; a provider gets words of its own
@@ -64,10 +66,12 @@ async def _receive(request: web.Request, provider: str) -> web.Response:
         return _plain(404, "Unknown account.")
     adapter = request.app[keys.ADAPTERS][provider]
     body = await read_body(request, adapter.body_cap)
-    posted = Posted(account, _as_posted(request, body), request.app[keys.RUNTIME].clock())
+    posted, received_at = _as_posted(request, body), request.app[keys.RUNTIME].clock()
     try:
-        adapter.verify(account, posted.request)
-        items = adapter.parse(account, posted.request)
+        if request.method == "GET" and isinstance(adapter, Challenge):
+            return _answered(adapter.answer_challenge(account, posted))
+        await check(adapter, account, posted)
+        await _take(request.app, account, posted, received_at)
     except VerificationFailed:
         _log.warning("signature refused", provider=provider, account=str(account.id))
         denial = Denial(account.distributor_id, DenialType.SIGNATURE, account.id, request.path)
@@ -76,9 +80,25 @@ async def _receive(request: web.Request, provider: str) -> web.Response:
     except MalformedPayload as error:
         _log.warning("malformed", provider=provider, account=str(account.id), reason=str(error))
         return _malformed()
-    async with asyncio.timeout(DURABLE_WITHIN):
-        await asyncio.gather(*(_accept(request, posted, item) for item in items))
-    return _acknowledged(adapter)
+    return _answered(adapter.acknowledge())
+
+
+async def _take(
+    app: web.Application, account: ChannelAccount, posted: InboundRequest, received_at: datetime
+) -> None:
+    """Returns once a verified post is durable: stored or, where that fails by a fault of ours and its provider would not
+    post it again, on disk.
+    """
+    try:
+        async with asyncio.timeout(DURABLE_WITHIN):
+            await app[keys.INTAKE].take(account, posted, received_at)
+    except Rejected:
+        raise
+    except Exception as error:
+        if app[keys.ADAPTERS][account.provider].own_fault is OwnFault.RETRIED:
+            raise
+        _log.warning("not stored", account=str(account.id), error=type(error).__name__)
+        await app[keys.SPOOLING].keep(account, posted, received_at)
 
 
 async def _find_account(request: web.Request, provider: str) -> ChannelAccount | None:
@@ -106,46 +126,7 @@ def _origin_form(raw_path: str) -> str:
     return "/" + raw_path.partition("://")[2].partition("/")[2]
 
 
-async def _accept(request: web.Request, posted: Posted, item: InboundItem) -> None:
-    runtime, acceptor = request.app[keys.RUNTIME], request.app[keys.ACCEPTOR]
-    match item:
-        case InboundMessage():
-            quiet = request.app[keys.SETTINGS].quiet_seconds(item.channel)
-            await _accept_message(acceptor, message_item(runtime, posted, item, quiet))
-        case StatusUpdate():
-            await _accept_status(acceptor, posted.account, item, status_item(runtime, posted, item))
-        case Ignored():
-            _log.info("ignored", account=str(posted.account.id), reason=item.reason)
-        case ConsentUpdate():
-            await acceptor.accept_consent(consent_item(runtime, posted, item))
-        case DeferredPost():
-            await acceptor.accept_deferred(deferred_item(runtime, posted, item))
-
-
-async def _accept_message(acceptor: Acceptor, item: dict[str, object]) -> None:
-    accepted = await acceptor.accept_message(item)
-    _log.info("accepted", message=str(accepted.message_id), duplicate=accepted.duplicate)
-
-
-async def _accept_status(
-    acceptor: Acceptor, account: ChannelAccount, update: StatusUpdate, item: dict[str, object]
-) -> None:
-    """Stores a status. One of no message that we know is acknowledged too: the provider cannot mend it, and those of
-    our own messages carry our id, so that they find their message even before its receipt does.
-    """
-    accepted = await acceptor.accept_status(item)
-    if accepted.message_id is None:
-        UNMATCHED.labels(provider=account.provider).inc()
-        _log.warning(
-            "status of no known message",
-            account=str(account.id),
-            provider_message=update.provider_message_id,
-            status=update.status,
-        )
-
-
-def _acknowledged(adapter: ChannelAdapter) -> web.Response:
-    answer = adapter.acknowledge()
+def _answered(answer: Acknowledgement) -> web.Response:
     return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
 
 

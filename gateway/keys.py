@@ -10,7 +10,9 @@ from db.wake import Notifier
 from gateway.acceptor import Acceptor
 from gateway.accounts import AccountDirectory
 from gateway.denials import DenialLog
+from gateway.intake import Intake
 from gateway.settings import Settings
+from gateway.spooling import Spooling
 from handlers.runtime import Runtime
 
 SETTINGS = web.AppKey("settings", Settings)
@@ -19,5 +21,7 @@ ADAPTERS: web.AppKey[Mapping[str, ChannelAdapter]] = web.AppKey("adapters", Mapp
 EGRESS = web.AppKey("egress", EgressClient)
 ACCEPTOR = web.AppKey("acceptor", Acceptor)
 ACCOUNTS = web.AppKey("accounts", AccountDirectory)
+INTAKE = web.AppKey("intake", Intake)
+SPOOLING = web.AppKey("spooling", Spooling)
 NOTIFIER = web.AppKey("notifier", Notifier)
 DENIALS = web.AppKey("denials", DenialLog)

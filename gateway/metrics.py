@@ -1,11 +1,22 @@
 """What operators watch; all names begin with waystation_."""
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
 INBOUND = Counter("waystation_inbound_requests", "Posts of providers by answer.", ("provider", "status"))
 DENIED = Counter("waystation_denied", "Refused signatures and keys.", ("type",))
 UNMATCHED = Counter("waystation_unmatched_statuses", "Statuses of messages that nobody knows.", ("provider",))
+UNROUTED = Counter(
+    "waystation_unrouted_items",
+    "What a verified post said of accounts that are nobody's here.",
+    ("provider",),
+)
+SPOOLED = Counter("waystation_spooled_posts", "Posts kept on disk instead of stored.", ("provider",))
+REPLAYED = Counter(
+    "waystation_spool_replayed", "Posts from disk by result: stored, or set aside.", ("provider", "result")
+)
+SPOOL_WAITING = Gauge("waystation_spool_waiting", "Posts on this machine's disk that wait to be stored.")
+SPOOL_ASIDE = Gauge("waystation_spool_set_aside", "Posts on this machine's disk that could not be stored.")
 WORK = Counter("waystation_work", "Finished pieces of work by lane and result.", ("lane", "result"))
 WORK_SECONDS = Histogram(
     "waystation_work_seconds",

@@ -62,6 +62,7 @@ class Services:
     egress: EgressClient
     notifier: Notifier
     dsn: str
+    home: Path
 
     def build_worker(self) -> Worker:
         """A worker with the configured engine; importing an engine is not free, so only workers pay for
@@ -154,7 +155,7 @@ async def open_services(
         stack.push_async_callback(egress.aclose)
         adapters = build_adapters(settings.provider_urls)
         stack.push_async_callback(_close_adapters, adapters)
-        yield Services(settings, runtime, adapters, egress, Notifier(database), dsn)
+        yield Services(settings, runtime, adapters, egress, Notifier(database), dsn, home)
 
 
 async def _make_partitions(runtime: Runtime) -> None:

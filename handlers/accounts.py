@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from channels.addresses import normalise
-from channels.base import Channel, ChannelAdapter
+from channels.base import Channel, ChannelAdapter, SharedHook
 from channels.errors import InvalidInput, MalformedPayload, NotFound
 from db import accounts_admin
 from db.accounts import seal_context
@@ -30,15 +30,18 @@ async def create_account(
     """Stores an account. Raises InvalidInput, and Conflict where provider, channel and address are taken."""
     account_id, now = runtime.new_id(), runtime.clock()
     adapter = _adapter_for(adapters, provider, channel)
+    normal = _normal_address(channel, address)
+    valid = _valid(adapter, credentials)
     account = AccountRecord(
         id=account_id,
         channel=channel,
         provider=provider,
-        address=_normal_address(channel, address),
-        credentials_sealed=_seal(runtime, adapter, distributor_id, account_id, credentials),
+        address=normal,
+        credentials_sealed=runtime.sealer.seal_json(valid, seal_context(distributor_id, account_id)),
         settings=settings,
         created_at=now,
         updated_at=now,
+        route=_route_of(adapter, valid),
     )
     async with runtime.database.tenant(distributor_id) as connection:
         await accounts_admin.insert_account(connection, account)
@@ -96,9 +99,11 @@ def _as_stored(
         stored["address"] = _normal_address(channel, changes["address"])
     if "credentials" in changes:
         adapter = _adapter_for(adapters, account.provider, channel)
-        stored["credentials_sealed"] = _seal(
-            runtime, adapter, distributor_id, account.id, changes["credentials"]
+        valid = _valid(adapter, changes["credentials"])
+        stored["credentials_sealed"] = runtime.sealer.seal_json(
+            valid, seal_context(distributor_id, account.id)
         )
+        stored["route"] = _route_of(adapter, valid)
     return stored
 
 
@@ -119,15 +124,12 @@ def _normal_address(channel: Channel, address: str) -> str:
         raise InvalidInput(str(error), field="address") from None
 
 
-def _seal(
-    runtime: Runtime,
-    adapter: ChannelAdapter,
-    distributor_id: UUID,
-    account_id: UUID,
-    credentials: Mapping[str, Any],
-) -> bytes:
+def _valid(adapter: ChannelAdapter, credentials: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        valid = adapter.validate_credentials(credentials)
+        return adapter.validate_credentials(credentials)
     except ValueError as error:  # names the field, never its value: the adapter's promise
         raise InvalidInput(str(error), field="credentials") from None
-    return runtime.sealer.seal_json(valid, seal_context(distributor_id, account_id))
+
+
+def _route_of(adapter: ChannelAdapter, credentials: Mapping[str, Any]) -> str | None:
+    return adapter.route_of(credentials) if isinstance(adapter, SharedHook) else None

@@ -12,6 +12,15 @@ from channel_accounts
 where channel = $1 and address = $2 and deleted_at is null
 order by id;
 
+-- name: list_accounts_by_route
+-- Whose a part of a provider's post may be: each must prove it by its own secret. The bound keeps somebody who names
+-- another's route in many accounts of its own from making every post slow.
+select id, distributor_id, channel, provider, address, credentials_sealed, settings, updated_at
+from channel_accounts
+where provider = $1 and route = $2 and deleted_at is null
+order by id
+limit 100;
+
 -- name: find_any_sealed
 -- Something that was sealed, the newest: with the right keys it can be opened.
 select id, distributor_id, credentials_sealed

@@ -4,26 +4,23 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from channels.egress import EgressClient
-from channels.registry import build_adapters
-from db.wake import Notifier
 from gateway.app import build_app
 from gateway.bodies import DRAIN_SECONDS, OPEN_READS
 from gateway.dev.observing import observe
 from gateway.ports import free_port
 from gateway.processes import listening_app
-from gateway.services import Services
-from gateway.settings import Settings
 from handlers.runtime import Runtime
 from handlers.tenants import create_tenant
-from tests.conftest import PUBLIC_URL
 from tests.factories import make_account
+from tests.gateways import services_of
 
 GARBAGE = b"no gzip"
 MALFORMED = {
@@ -72,14 +69,11 @@ class Site:
 async def site_of(runtime: Runtime) -> AsyncIterator[Site]:
     tenant = await create_tenant(runtime, "Norte")
     account = await make_account(runtime, tenant.distributor_id)
-    egress = EgressClient()
-    services = Services(
-        Settings(public_url=PUBLIC_URL), runtime, build_adapters(), egress, Notifier(runtime.database), ""
-    )
-    app = build_app(services)
-    async with listening_app(app, "127.0.0.1", free_port()) as port:
-        yield Site(app, port, f"/in/twilio/{account.id}", tenant.api_key)
-    await egress.aclose()
+    with TemporaryDirectory() as home:
+        async with services_of(runtime, Path(home)) as services:
+            app = build_app(services)
+            async with listening_app(app, "127.0.0.1", free_port()) as port:
+                yield Site(app, port, f"/in/twilio/{account.id}", tenant.api_key)
 
 
 @pytest.mark.parametrize("rest", MALFORMED.values(), ids=MALFORMED)
