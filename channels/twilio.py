@@ -82,7 +82,9 @@ class TwilioAdapter:
         return OwnFault.LOST
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
-        """See ``channels.twilio_credentials.valid_credentials``; raises ValueError naming the field."""
+        """`account_sid` (AC…), `auth_token`; where wanted `auth_tokens_previous` (a list, still accepted while one is
+        rotated), `messaging_service_sid` (MG…), `signing_keys` (an object of key ids and secrets).
+        """
         return valid_credentials(credentials)
 
     def redact(self, credentials: Mapping[str, Any]) -> frozenset[str]:
