@@ -1,0 +1,53 @@
+"""Whether a machine wrote a mail, so that machines do not answer each other for ever.
+
+The list is that of RFC 3834 and of what mail programs really send. A shop's own system that orders with
+``Auto-Submitted: auto-generated`` is on it too: such a mail is stored for a person, and neither understood nor answered.
+"""
+
+import re
+from collections.abc import Mapping
+
+from channels.mail_tokens import token_of_message_id
+
+_BULK = frozenset({"bulk", "junk", "list", "auto_reply"})
+_PRESENT: Mapping[str, str] = {
+    "x-autoreply": "x_autoreply",
+    "x-autorespond": "x_autorespond",
+    "x-autoresponder": "x_autorespond",
+    "x-auto-response-suppress": "auto_response_suppress",
+    "x-failed-recipients": "failed_recipients",
+    "list-id": "mailing_list",
+    "list-unsubscribe": "mailing_list",
+}
+_MACHINES = re.compile(
+    r"(?:mailer-?daemon|postmaster|no[-_.]?reply|do[-_.]?not[-_.]?reply|no[-_.]?responder?|nao[-_.]?respond[ae]r?|bounces?)"
+    r"(?:[-_+.=][^@]*)?@"
+)
+
+
+def automated_reason(headers: Mapping[str, str], sender: str, message_id: str, own: str = "") -> str | None:
+    """Why a machine must have written a mail; None where nothing says so. ``headers`` by names in lower case, ``own`` is
+    the account's address.
+    """
+    return _by_headers(headers) or _by_sender(headers, sender, message_id, own)
+
+
+def _by_headers(headers: Mapping[str, str]) -> str | None:
+    submitted = headers.get("auto-submitted", "").partition(";")[0].strip().lower()
+    if submitted not in {"", "no"}:
+        return "auto_submitted"
+    if headers.get("precedence", "").strip().lower() in _BULK:
+        return "precedence"
+    if headers.get("content-type", "").lower().startswith("multipart/report"):
+        return "report"
+    return next((reason for name, reason in _PRESENT.items() if headers.get(name, "").strip()), None)
+
+
+def _by_sender(headers: Mapping[str, str], sender: str, message_id: str, own: str) -> str | None:
+    if headers.get("return-path", "x").replace(" ", "") in {"", "<>"}:
+        return "empty_return_path"
+    if _MACHINES.match(sender):
+        return "machine_sender"
+    if own and sender == own:
+        return "own_address"
+    return "own_message_id" if token_of_message_id(message_id) else None
