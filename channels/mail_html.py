@@ -22,11 +22,14 @@ _UNCOUNTED = frozenset(
     "area base br col dd dt embed hr img input li link meta o:p option p source td th tr track wbr".split()  # noqa: SIM905
 )
 _QUOTES = re.compile(r"\b(?:yahoo_quoted|protonmail_quote|tutanota_quote|zmail_extra)\b")
+_SIGNATURES = re.compile(r"\b(?:gmail_signature|moz-signature)(?![\w-])")
+_SIGNATURE_IDS = frozenset({"Signature", "signature", "ms-outlook-mobile-signature"})
 _HIDDEN = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all|(?:font-size|max-height)\s*:\s*0(?![.\d])",
     re.IGNORECASE,
 )
 _BLANKS = re.compile(r"[ \t\r\n\f\xa0\u200b\u200c\u200d\u2060\ufeff\u034f\xad]+")
+_BLANK_LINES = re.compile(r"\n{3,}")
 _LINK = re.compile(r"https?://[^\s<>\"]{1,500}", re.IGNORECASE)
 
 
@@ -66,11 +69,21 @@ class _Writer:
         self._blank_due = False
 
     def word(self, text: str) -> None:
-        blank_ahead = not self._line or self._line[-1].endswith(" ")
+        blank_ahead = not self._line or self._line[-1].endswith((" ", "\t"))
         shown = _BLANKS.sub(" ", text)
         shown = shown.lstrip(" ") if blank_ahead else shown
         if shown:
             self._line.append(shown)
+
+    def end_cell(self) -> None:
+        """A tab between the cells of a row; a cell that ended in a line of its own needs none."""
+        if self._line:
+            self._line.append("\t")
+
+    def signature(self) -> None:
+        """A mail program's own signature, as a text mail marks it."""
+        self.end_line()
+        self._lines.append(self._prefix() + "-- ")
 
     def preformatted(self, text: str) -> None:
         first, *others = text.split("\n")
@@ -100,7 +113,7 @@ class _Writer:
 
     def text(self) -> str:
         self.end_line()
-        return re.sub(r"\n{3,}", "\n\n", "\n".join(self._lines)).strip("\n")
+        return _BLANK_LINES.sub("\n\n", "\n".join(self._lines)).strip("\n")
 
     def _prefix(self) -> str:
         return "> " * min(self._quotes, 10)
@@ -124,6 +137,8 @@ def _enter(node: LexborNode, tag: str, writer: _Writer) -> None:
         _write_text(node, writer)
         return
     _break(node, tag, writer, +1)
+    if _attribute(node, "id") in _SIGNATURE_IDS or _SIGNATURES.search(_attribute(node, "class")):
+        writer.signature()
     if tag == "li":
         writer.word("* ")
     elif tag == "hr":
@@ -133,8 +148,8 @@ def _enter(node: LexborNode, tag: str, writer: _Writer) -> None:
 def _leave(node: LexborNode, tag: str, writer: _Writer) -> None:
     if tag == "-text":
         return
-    if tag in {"td", "th"} and node.next is not None:
-        writer.word(" \t ")
+    if tag in {"td", "th"}:
+        writer.end_cell()
     elif tag == "br":
         writer.end_line(keep_empty=True)
     elif tag == "a":
@@ -154,10 +169,21 @@ def _break(node: LexborNode, tag: str, writer: _Writer, quotes: int) -> None:
     """The line ends around a block; ``quotes`` is what a quote adds to the depth."""
     if tag == "blockquote" or _QUOTES.search(_attribute(node, "class")):
         writer.quote(quotes)
+    elif tag in {"p", "div"} and _is_alone_in_cell(node):
+        return
     elif tag in _PARAGRAPHS:
         writer.paragraph()
     elif tag in _BLOCKS:
         writer.end_line()
+
+
+def _is_alone_in_cell(node: LexborNode) -> bool:
+    """Whether it is all that a table's cell holds: the row is one line then (Outlook)."""
+    beside = (node.prev, node.next)
+    is_blank = all(
+        other is None or (other.tag == "-text" and not (other.text_content or "").strip()) for other in beside
+    )
+    return is_blank and node.parent is not None and node.parent.tag in {"td", "th"}
 
 
 def _target(node: LexborNode) -> str:
