@@ -74,7 +74,7 @@ class ProviderApi:
         try:
             async with self._session().request(
                 method,
-                URL(url, encoded=True).update_query(params or {}),
+                _target(url, params or {}),
                 headers=headers,
                 data=body,
                 timeout=self._timeout,
@@ -98,6 +98,14 @@ class ProviderApi:
         if self._own is None:
             self._own = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=self._timeout)
         return self._own
+
+
+def _target(url: str, params: Mapping[str, str]) -> URL:
+    """The address; raises ProviderUnavailable for a base URL that is none."""
+    try:
+        return URL(url, encoded=True).update_query(params)
+    except ValueError:
+        raise ProviderUnavailable from None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -14,7 +14,7 @@ _ZWJ = "\u200d"
 _BREAKS: tuple[tuple[re.Pattern[str], float], ...] = (
     (re.compile(r"\n[^\S\n]*\n\s*"), 0.5),  # a paragraph
     (re.compile(r"\n\s*"), 0.5),  # a line
-    (re.compile(r"(?:[.!?…]+[\"'»”)\]]*\s+|[。！？]+[」』”）]*\s*)"), 0.5),  # a sentence
+    (re.compile(r"(?:[.!?…]+[\"'»”)\]]*\s+|[。！？]+[」』”）]*\s*)"), 0.5),  # a sentence  # noqa: RUF001
     (re.compile(r"\s+"), 0.25),
 )
 # 3GPP TS 23.038, section 6.2.1: the default alphabet, and what needs an escape before it.
@@ -68,7 +68,9 @@ def _cut(text: str, limit: int) -> int:
         ends = (match.end() for match in pattern.finditer(text, 0, longest + 1))
         # One that reaches past the room is cut there: what is left of its blanks begins the next part.
         cut = max((min(end, longest) for end in ends), default=0)
-        if cut >= longest * share and _is_boundary(text, cut) and text[:cut].strip():  # blank parts are refused
+        if (
+            cut >= longest * share and _is_boundary(text, cut) and text[:cut].strip()
+        ):  # blank parts are refused
             return cut
     return next((cut for cut in range(longest, 0, -1) if _is_boundary(text, cut)), longest)
 
@@ -90,7 +92,7 @@ def _is_boundary(text: str, index: int) -> bool:
     before, after = text[index - 1], text[index]
     if before + after == "\r\n":
         return False
-    if after == _ZWJ or before == _ZWJ or _extends(after):
+    if _ZWJ in {before, after} or _extends(after):
         return False
     if _is_flag_letter(before) and _is_flag_letter(after):
         return _flag_letters_before(text, index) % 2 == 0

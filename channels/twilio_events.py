@@ -76,7 +76,9 @@ METADATA: Mapping[str, str] = {
 COUNT = re.compile(r"[0-9]{1,3}", re.ASCII)
 # Twilio's are two letters and 32 hexadecimal digits; what counts here is that a dedupe key has an end
 MESSAGE_SID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
-OUR_ID = "message"  # the query parameter of a status callback that carries our message's id
+# the query parameters of a status callback: our message's id and, of a text in parts, which one it is
+OUR_ID, OUR_PART = "message", "part"
+PART = re.compile(r"[1-9][0-9]?", re.ASCII)
 
 Fields = Mapping[str, str]
 
@@ -126,23 +128,24 @@ def _status(fields: Fields, url: str) -> StatusUpdate | Ignored:
     if status is None:
         return Ignored("A status that says nothing about an outbound message.")
     code = fields.get("ErrorCode") or None
+    ours = form_text(form_pairs(query_of(url)))
     return StatusUpdate(
         provider_message_id=_sid(fields),
         status=status,
-        message_id=_our_id(url),
+        message_id=_our_id(ours),
         provider_status=word,
         error_code=code,
         opted_out=status is MessageStatus.FAILED and error_of_code(code) is OptedOut,
+        part=int(ours[OUR_PART]) if PART.fullmatch(ours.get(OUR_PART, "")) else None,
     )
 
 
-def _our_id(url: str) -> UUID | None:
+def _our_id(ours: Fields) -> UUID | None:
     """Our id from the callback's query, which the signature covers; None where the callback is not one of
     ours.
     """
-    text = form_text(form_pairs(query_of(url))).get(OUR_ID, "")
     try:
-        return UUID(text)
+        return UUID(ours.get(OUR_ID, ""))
     except ValueError:
         return None
 
