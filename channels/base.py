@@ -141,7 +141,8 @@ class InboundMessage:
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
     """What became of a message of ours. ``message_id`` is our own id where the callback carries it;
-    ``opted_out``: it failed since its recipient told the provider that no more shall come. ``part`` counts from 1
+    ``opted_out``: it failed since its recipient told the provider that no more shall come. ``reason`` is our word for a
+    failure, the ``code`` of an error class. ``part`` counts from 1
     where the text went out in several messages; ``occurred_at`` is the provider's time, aware UTC.
     """
 
@@ -154,6 +155,7 @@ class StatusUpdate:
     part: int | None = None
     occurred_at: datetime | None = None
     route: str = ""
+    reason: str | None = None
 
     @property
     def provider_key(self) -> str:
@@ -430,6 +432,15 @@ class TextParts(Protocol):
 
     def split_text(self, channel: Channel, text: str) -> tuple[str, ...]:
         """The text in parts that the provider takes, in order, every character kept; one part if it fits."""
+        ...
+
+
+@runtime_checkable
+class FewFiles(Protocol):
+    """A provider whose one message takes so many files only; further ones leave in messages of their own."""
+
+    def files_at_once(self, channel: Channel) -> int:
+        """At least 1."""
         ...
 
 

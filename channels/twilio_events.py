@@ -128,6 +128,7 @@ def _status(fields: Fields, url: str) -> StatusUpdate | Ignored:
     if status is None:
         return Ignored("A status that says nothing about an outbound message.")
     code = fields.get("ErrorCode") or None
+    failure = error_of_code(code) if status is MessageStatus.FAILED else None
     ours = form_text(form_pairs(query_of(url)))
     return StatusUpdate(
         provider_message_id=_sid(fields),
@@ -135,7 +136,8 @@ def _status(fields: Fields, url: str) -> StatusUpdate | Ignored:
         message_id=_our_id(ours),
         provider_status=word,
         error_code=code,
-        opted_out=status is MessageStatus.FAILED and error_of_code(code) is OptedOut,
+        opted_out=failure is OptedOut,
+        reason=failure.code if failure else None,
         part=int(ours[OUR_PART]) if PART.fullmatch(ours.get(OUR_PART, "")) else None,
     )
 

@@ -29,9 +29,11 @@ from gateway.dev.sandbox_rules import (
     Fault,
     Refusal,
     fault_named,
+    media_taken,
     refusal_of,
+    text_of,
 )
-from gateway.dev.sandbox_state import SandboxMessage, SandboxState, listing
+from gateway.dev.sandbox_state import SandboxMessage, SandboxState, listing, media_listing
 
 STATE = web.AppKey("state", SandboxState)
 CALLER = web.AppKey("caller", Caller)
@@ -62,7 +64,9 @@ def build_sandbox(
             web.post(f"{ACCOUNT}/Messages.json", _create),
             web.get(f"{ACCOUNT}/Messages.json", _list),
             web.get(ACCOUNT + "/Messages/{sid}.json", _read),
+            web.get(ACCOUNT + "/Messages/{sid}/Media.json", _list_media),
             web.get(ACCOUNT + "/Messages/{sid}/Media/{media_sid}", _media),
+            web.post("/v3/Indicators/Typing.json", _type),
             web.get("/sandbox/messages", _show),
             web.post("/sandbox/inbound", _inbound),
             web.post("/sandbox/faults", _script),
@@ -106,7 +110,7 @@ async def _create(request: web.Request) -> web.StreamResponse:
         return _refuse(refusal)
     form = await request.post()
     fields = {name: str(value) for name, value in form.items()}
-    media = tuple(str(url) for url in form.getall("MediaUrl", []))
+    media = media_taken(fields, [str(url) for url in form.getall("MediaUrl", [])])
     if refusal := refusal_of(fields, media) or _opt_out(state, fields):
         return _refuse(refusal)
     fault = state.faults.popleft() if state.faults else NO_FAULT
@@ -124,7 +128,7 @@ def _take(
         sid=state.new_sid("MM" if media else "SM"),
         to=fields["To"],
         sender=fields.get("From"),
-        body=fields.get("Body", ""),
+        body=text_of(fields),
         created=state.clock(),
         status="accepted" if service else "queued",
         service=service,
@@ -175,6 +179,28 @@ async def _read(request: web.Request) -> web.Response:
     return web.json_response(message.resource()) if message else _refuse(NOT_FOUND)
 
 
+async def _list_media(request: web.Request) -> web.Response:
+    if refusal := _authorise(request):
+        return _refuse(refusal)
+    state = request.app[STATE]
+    message = state.message(request.match_info["account_sid"], request.match_info["sid"])
+    return web.json_response(media_listing(state, message)) if message else _refuse(NOT_FOUND)
+
+
+async def _type(request: web.Request) -> web.Response:
+    """Messaging v3: the account is that of the authorisation, the body is JSON."""
+    state = request.app[STATE]
+    sid = _authorised_sid(request)
+    asked = await _object(request)
+    message = state.message(sid, str(asked.get("messageId"))) if sid else None
+    if sid is None:
+        return _refuse(AUTHENTICATE)
+    if asked.get("channel") != "WHATSAPP" or not message or message.direction != "inbound":
+        return _refuse(NOT_FOUND)
+    state.typing.append(message.sid)
+    return web.json_response({"success": True})
+
+
 async def _media(request: web.Request) -> web.Response:
     if refusal := _authorise(request):
         return _refuse(refusal)
@@ -186,15 +212,22 @@ async def _media(request: web.Request) -> web.Response:
 
 def _authorise(request: web.Request) -> Refusal | None:
     """Basic authorisation of the account in the path; another account's resources are not found."""
+    sid = _authorised_sid(request)
+    if sid is None:
+        return AUTHENTICATE
+    return None if sid == request.match_info["account_sid"] else NOT_FOUND
+
+
+def _authorised_sid(request: web.Request) -> str | None:
     kind, _, encoded = request.headers.get("Authorization", "").partition(" ")
     try:
         sid, _, token = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
-        return AUTHENTICATE
+        return None
     expected = request.app[STATE].accounts.get(sid, "")
     if kind.lower() != "basic" or not expected or not hmac.compare_digest(expected.encode(), token.encode()):
-        return AUTHENTICATE
-    return None if sid == request.match_info["account_sid"] else NOT_FOUND
+        return None
+    return sid
 
 
 def _opt_out(state: SandboxState, fields: Mapping[str, str]) -> Refusal | None:

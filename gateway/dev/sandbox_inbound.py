@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from channels.splitting import count_segments
 from gateway.dev.sandbox_calls import WHATSAPP, Caller
 from gateway.dev.sandbox_rules import ADDRESS, keyword_of
 from gateway.dev.sandbox_state import API_VERSION, Media, SandboxMessage, SandboxState
@@ -79,7 +80,7 @@ async def receive(state: SandboxState, caller: Caller, order: InboundOrder, orig
     none).
     """
     message = _keep(state, order)
-    fields = {**_form(state, order, message, origin), **order.fields}
+    fields = {**_form(order, message, origin), **order.fields}
     if order.lost:
         return {"message_sid": message.sid, "status": None, "body": "", "tries": 0}
     answers = await caller.post(order.account_sid, order.url, fields)
@@ -105,6 +106,7 @@ def _keep(state: SandboxState, order: InboundOrder) -> SandboxMessage:
         status="received",
     )
     state.messages.append(message)
+    message.media = tuple(_host(state, order, message, item) for item in order.media)
     _note_consent(state, order)
     return message
 
@@ -119,7 +121,7 @@ def _note_consent(state: SandboxState, order: InboundOrder) -> None:
         state.opted_out.discard(pair)
 
 
-def _form(state: SandboxState, order: InboundOrder, message: SandboxMessage, origin: str) -> dict[str, str]:
+def _form(order: InboundOrder, message: SandboxMessage, origin: str) -> dict[str, str]:
     fields = {
         "SmsMessageSid": message.sid,
         "NumMedia": str(len(order.media)),
@@ -127,7 +129,7 @@ def _form(state: SandboxState, order: InboundOrder, message: SandboxMessage, ori
         "SmsStatus": "received",
         "Body": order.body,
         "To": order.recipient,
-        "NumSegments": "1",
+        "NumSegments": str(count_segments(order.body)),
         "MessageSid": message.sid,
         "AccountSid": order.account_sid,
         "From": order.sender,
@@ -135,7 +137,7 @@ def _form(state: SandboxState, order: InboundOrder, message: SandboxMessage, ori
     }
     keyword = keyword_of(order.body) if order.advanced_opt_out else None
     consent = {"OptOutType": keyword} if keyword else {}
-    return {**fields, **_channel_fields(order), **consent, **_media_fields(state, order, message, origin)}
+    return {**fields, **_channel_fields(order), **consent, **_media_fields(order, message, origin)}
 
 
 def _channel_fields(order: InboundOrder) -> dict[str, str]:
@@ -153,17 +155,18 @@ def _channel_fields(order: InboundOrder) -> dict[str, str]:
     return {"ProfileName": "Sandbox customer", "WaId": number, "MessageType": kind}
 
 
-def _media_fields(
-    state: SandboxState, order: InboundOrder, message: SandboxMessage, origin: str
-) -> dict[str, str]:
+def _media_fields(order: InboundOrder, message: SandboxMessage, origin: str) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for index, item in enumerate(order.media):
+    for index, (item, path) in enumerate(zip(order.media, message.media, strict=True)):
         fields[f"MediaContentType{index}"] = item["content_type"]
-        fields[f"MediaUrl{index}"] = item.get("url") or origin + _host(state, order, message, item)
+        fields[f"MediaUrl{index}"] = item.get("url") or origin + path
     return fields
 
 
 def _host(state: SandboxState, order: InboundOrder, message: SandboxMessage, item: Mapping[str, str]) -> str:
+    """Keeps a file and gives its path; one at another address is listed all the same."""
     sid = state.new_sid("ME")
-    state.media[sid] = Media(order.account_sid, item["content_type"], _content(item))
+    state.media[sid] = Media(
+        order.account_sid, message.sid, item["content_type"], message.created, _content(item)
+    )
     return f"{message.uri}/Media/{sid}"

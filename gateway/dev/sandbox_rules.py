@@ -3,14 +3,18 @@
 Source: Twilio docs, "Messages resource" (create) and the error dictionary for codes and texts.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from channels.splitting import units
+
 ADDRESS = re.compile(r"(?:whatsapp:)?\+[1-9][0-9]{6,14}|whatsapp:[A-Z]{2}\.[A-Za-z0-9.]{1,132}", re.ASCII)
 SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}", re.ASCII)
+CONTENT_SID = re.compile(r"HX[0-9a-fA-F]{32}", re.ASCII)
 BODY_LIMIT = 1600
 MEDIA_LIMIT = 10
 STOP_WORDS = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "OPTOUT", "REVOKE"})
@@ -99,6 +103,19 @@ def refusal_of(fields: Mapping[str, str], media: Sequence[str]) -> Refusal | Non
     return next((refusal for refusal in checks if refusal), None)
 
 
+def text_of(fields: Mapping[str, str]) -> str:
+    """What the recipient reads: the text, or what a template is made into (its own words are not known here)."""
+    if "ContentSid" not in fields:
+        return fields.get("Body", "")
+    variables: dict[str, str] = json.loads(fields.get("ContentVariables", "{}"))
+    return " ".join(["Template", fields["ContentSid"], *variables.values()])
+
+
+def media_taken(fields: Mapping[str, str], media: Sequence[str]) -> tuple[str, ...]:
+    """The files that leave: of a WhatsApp message the first only, and nobody is told."""
+    return tuple(media[:1] if fields.get("To", "").startswith("whatsapp:") else media)
+
+
 def keyword_of(body: str) -> str | None:
     """STOP, START or HELP where the whole text is one of their words; None otherwise."""
     word = body.strip().upper()
@@ -136,8 +153,20 @@ def _check_content(fields: Mapping[str, str], media: Sequence[str]) -> Refusal |
     body = fields.get("Body", "")
     if not body and not media and not fields.get("ContentSid"):
         return Refusal(400, 21602, "Message body is required.")
-    if len(body) > BODY_LIMIT:
+    if units(body) > BODY_LIMIT:
         return Refusal(400, 21617, "The concatenated message body exceeds the 1600 character limit")
+    return _check_template(fields)
+
+
+def _check_template(fields: Mapping[str, str]) -> Refusal | None:
+    if "ContentSid" in fields and not CONTENT_SID.fullmatch(fields["ContentSid"]):
+        return Refusal(400, 21655, "The ContentSid is invalid")
+    try:
+        variables = json.loads(fields.get("ContentVariables", "{}"))
+    except ValueError:
+        variables = None
+    if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
+        return Refusal(400, 21656, "The ContentVariables parameter is invalid")
     return None
 
 

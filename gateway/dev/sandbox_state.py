@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+from channels.splitting import count_segments
 from gateway.dev.sandbox_rules import Fault
 
 API_VERSION = "2010-04-01"
@@ -61,7 +62,7 @@ class SandboxMessage:
             "from": self.sender,
             "messaging_service_sid": self.service,
             "num_media": str(len(self.media)),
-            "num_segments": "1",
+            "num_segments": str(count_segments(self.body)),
             "price": None,
             "price_unit": "USD",
             "sid": self.sid,
@@ -77,7 +78,9 @@ class Media:
     """A file of an inbound message that the sandbox itself serves."""
 
     account_sid: str
+    message_sid: str
     content_type: str
+    created: datetime
     content: bytes = field(repr=False)
 
 
@@ -92,6 +95,9 @@ class SandboxState:
     faults: deque[Fault] = field(default_factory=deque)
     opted_out: set[tuple[str, str]] = field(default_factory=set)  # (customer, sender)
     media: dict[str, Media] = field(default_factory=dict, repr=False)
+    typing: list[str] = field(
+        default_factory=list
+    )  # the messages whose writers were shown an answer being written
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -131,6 +137,35 @@ def listing(messages: Iterable[SandboxMessage], path: str, query: Mapping[str, s
         "messages": [held.resource() for held in shown],
         "start": start,
         "uri": _page_uri(path, query, size, page),
+    }
+
+
+def media_listing(state: SandboxState, message: SandboxMessage) -> dict[str, Any]:
+    """A message's files in the form of Twilio's list answer; all on one page."""
+    path = f"{message.uri}/Media.json"
+    media = [
+        {
+            "sid": sid,
+            "account_sid": held.account_sid,
+            "parent_sid": message.sid,
+            "content_type": held.content_type,
+            "date_created": _rfc2822(held.created),
+            "date_updated": _rfc2822(held.created),
+            "uri": f"{message.uri}/Media/{sid}.json",
+        }
+        for sid, held in state.media.items()
+        if held.message_sid == message.sid
+    ]
+    return {
+        "end": max(len(media) - 1, 0),
+        "first_page_uri": _page_uri(path, {}, DEFAULT_PAGE_SIZE, 0),
+        "next_page_uri": None,
+        "page": 0,
+        "page_size": DEFAULT_PAGE_SIZE,
+        "previous_page_uri": None,
+        "media_list": media,
+        "start": 0,
+        "uri": _page_uri(path, {}, DEFAULT_PAGE_SIZE, 0),
     }
 
 

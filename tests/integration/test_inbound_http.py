@@ -1,7 +1,7 @@
 """Posts of a provider over real HTTP: durable before 2xx, constant refusals, one message however often it comes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,19 @@ class Gateway:
         }  # fmt: skip
 
     async def post(
-        self, form: dict[str, str], *, token: str = TOKEN, path: str | None = None
+        self,
+        form: dict[str, str],
+        *,
+        token: str = TOKEN,
+        path: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, str]:
         path = path or self.path
-        signature = twilio_signature(token, PUBLIC_URL + path, form.items())
-        async with self.client.post(path, data=form, headers={"X-Twilio-Signature": signature}) as answer:
+        signed = {
+            "X-Twilio-Signature": twilio_signature(token, PUBLIC_URL + path, form.items()),
+            **(headers or {}),
+        }
+        async with self.client.post(path, data=form, headers=signed) as answer:
             return answer.status, await answer.text()
 
     async def metric(self, name: str, labels: str) -> float:
@@ -136,6 +144,18 @@ async def test_refusals_are_constant_and_store_nothing(
     assert await gateway.count("messages") == 0
     assert "a secret order" not in str(logs)
     assert TOKEN not in str(logs)
+
+
+async def test_a_repeated_post_is_one_message_and_its_token_is_on_record(gateway: Gateway):
+    """Twilio repeats a post whose answer was lost, with the same token: only the message's id is what counts."""
+    token = {"I-Twilio-Idempotency-Token": "1a2b"}
+    for headers in (token, token, {"I-Twilio-Idempotency-Token": "another"}):
+        status, _ = await gateway.post(gateway.form(), headers=headers)
+        assert status == 200
+
+    assert await gateway.count("messages") == 1
+    assert await gateway.count("inbound_events") == 1
+    assert await gateway.count("inbound_events", "headers->>'I-Twilio-Idempotency-Token' = '1a2b'") == 1
 
 
 async def test_a_missing_signature_is_forbidden(gateway: Gateway):

@@ -105,6 +105,7 @@ CASES = [
     Case("whatsapp__referral_ad", text="I saw your ad", metadata={"referral_source_id": "1200"}),
 ]
 
+REASONS = {"30005": "invalid_recipient", "21610": "opted_out"}
 STATUS_CASES = [
     ("status__queued", MessageStatus.SENDING, None),
     ("status__sent", MessageStatus.SENT, None),
@@ -157,6 +158,7 @@ def test_status(label, status, code):
         provider_status=fields["MessageStatus"],
         error_code=code,
         opted_out=code == "21610",
+        reason=REASONS.get(code) if code else None,
     )
     expected_key = ":".join(filter(None, (fields["MessageSid"], fields["MessageStatus"], code)))
     assert update.provider_key == expected_key
