@@ -7,6 +7,7 @@ import aiohttp
 from channels.base import ChannelAdapter
 from channels.provider_urls import ProviderUrls
 from channels.twilio import TwilioAdapter
+from channels.whatsapp_cloud import WhatsAppCloudAdapter
 
 
 def build_adapters(
@@ -18,5 +19,8 @@ def build_adapters(
     to close; without it each adapter makes its own at the first send, to be closed by its ``aclose``.
     """
     urls = urls or ProviderUrls()
-    adapters: tuple[ChannelAdapter, ...] = (TwilioAdapter(urls.twilio, session),)
+    adapters: tuple[ChannelAdapter, ...] = (
+        TwilioAdapter(urls.twilio, session),
+        WhatsAppCloudAdapter(urls.meta_graph, session),
+    )
     return {adapter.name: adapter for adapter in adapters}

@@ -119,4 +119,4 @@ def test_the_registry_knows_every_adapter_by_its_name():
     adapters = build_adapters()
 
     assert adapters["twilio"].channels == {Channel.SMS, Channel.WHATSAPP}
-    assert {name: adapter.name for name, adapter in adapters.items()} == {"twilio": "twilio"}
+    assert all(name == adapter.name for name, adapter in adapters.items())
