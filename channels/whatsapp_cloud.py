@@ -30,6 +30,7 @@ from channels.forms import form_pairs, query_of
 from channels.json_posts import objects_of, text_of
 from channels.provider_api import TIMEOUT, ApiAnswer, ProviderApi
 from channels.signatures_meta import verify_meta
+from channels.splitting import split_text
 from channels.whatsapp_cloud_content import MEDIA_ID, MEDIA_SCHEME
 from channels.whatsapp_cloud_credentials import secret_values, secrets_in_force, valid_credentials
 from channels.whatsapp_cloud_errors import error_of_answer
@@ -39,10 +40,11 @@ from channels.whatsapp_cloud_requests import send_body, typing_body, upload_form
 META_GRAPH = "https://graph.facebook.com"
 VERSION = "v25.0"
 JSON_TYPE = "application/json"
+LONGEST_BODY = 4096  # docs, "Text messages"
 
 
 class WhatsAppCloudAdapter:
-    """A ChannelAdapter, Challenge, SharedHook, MediaSource and ShowsTyping over the Cloud API.
+    """A ChannelAdapter, Challenge, SharedHook, TextParts, MediaSource and ShowsTyping over the Cloud API.
 
     ``api_url`` is the operator's base URL of the Graph API (a sandbox may stand in). A given session stays the giver's.
     """
@@ -112,6 +114,14 @@ class WhatsAppCloudAdapter:
 
     def acknowledge(self) -> Acknowledgement:
         return Acknowledgement(status=HTTPStatus.OK, content_type="text/plain", body=b"")
+
+    def split_text(self, channel: Channel, text: str) -> tuple[str, ...]:  # noqa: ARG002 - it has one channel
+        """The text in parts of at most 4096 characters."""
+        return split_text(text, LONGEST_BODY)
+
+    def files_at_once(self, channel: Channel) -> int:  # noqa: ARG002 - it has one channel
+        """How many files one message takes."""
+        return 1
 
     async def send(self, account: ChannelAccount, message: OutboundMessage) -> SendReceipt:
         """Hands one message to Meta, once; a file given as ``content`` is uploaded before. Raises Throttled,

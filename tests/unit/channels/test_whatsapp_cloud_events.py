@@ -1,6 +1,7 @@
 """What Meta posts for WhatsApp and what it becomes: one row is one case."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -509,12 +510,10 @@ def with_other(document, path, value):
 
 @given(document=JSON)
 def test_no_document_raises_anything_but_malformed(document):
-    try:
+    with suppress(MalformedPayload):
         WhatsAppCloudAdapter().parse(
             account(), post({"object": "whatsapp_business_account", "entry": document})
         )
-    except MalformedPayload:
-        pass
 
 
 @given(data=st.data(), form=st.sampled_from(FORMS), value=JSON)
