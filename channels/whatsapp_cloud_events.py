@@ -143,7 +143,7 @@ def _message(change: _Change, message: Json) -> InboundMessage | Ignored:
         type=content.type,
         text=content.text,
         attachments=content.attachments,
-        reply_to_provider_id=content.reply_to or text_of(object_of(message, "context"), "id") or None,
+        reply_to_provider_id=_message_id(content.reply_to or text_of(object_of(message, "context"), "id")),
         profile_name=text_of(object_of(contact, "profile"), "name")[:LONGEST_NAME] or None,
         metadata={**content.metadata, **_about_sender(message, contact)},
         sender_user_id=party.beside,
@@ -195,7 +195,7 @@ def _status(change: _Change, status: Json) -> StatusUpdate | Ignored:
         return change.ignored("A status of a message to a group.")
     if word not in STATUSES:
         return change.ignored("A status that says nothing of a message's way.")
-    code = _error_code(status)
+    code = _error_code(status) if STATUSES[word] is MessageStatus.FAILED else None
     message_id, part = _ours(text_of(status, "biz_opaque_callback_data"))
     return StatusUpdate(
         provider_message_id=key,
@@ -203,7 +203,7 @@ def _status(change: _Change, status: Json) -> StatusUpdate | Ignored:
         message_id=message_id,
         provider_status=word,
         error_code=code,
-        opted_out=word == "failed" and error_of_code(code) is OptedOut,
+        opted_out=error_of_code(code) is OptedOut,
         part=part,
         occurred_at=_moment(status.get("timestamp")),
         route=change.route,
@@ -247,6 +247,10 @@ def _number(text: str) -> str:
     """E.164 of digits, as Meta writes numbers, or of a number as people read it; empty where it is none."""
     number = "+" + re.sub(r"[ ()+.-]", "", text)
     return number if E164.fullmatch(number) else ""
+
+
+def _message_id(text: str) -> str | None:
+    return text if MESSAGE_ID.fullmatch(text) else None
 
 
 def _user_id(text: str) -> str:
