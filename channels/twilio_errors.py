@@ -1,76 +1,12 @@
 """Twilio's answers and error codes, turned into our errors; the codes are in ``twilio_errors.toml``."""
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from importlib import resources
-from types import MappingProxyType
-
-from channels.errors import (
-    BadCredentials,
-    ContentRefused,
-    GatewayError,
-    InvalidRecipient,
-    OptedOut,
-    ProviderUnavailable,
-    Throttled,
-    WindowClosed,
-)
+from channels.error_tables import error_types, read_meanings
+from channels.errors import GatewayError
 from channels.provider_api import ApiAnswer, error_of_status
 
 SERVER_FAULT = 500
-_KINDS: Mapping[str, type[GatewayError]] = {
-    kind.code: kind
-    for kind in (
-        BadCredentials,
-        ContentRefused,
-        InvalidRecipient,
-        OptedOut,
-        ProviderUnavailable,
-        Throttled,
-        WindowClosed,
-    )
-}
-
-
-class Concern(StrEnum):
-    """What has to change before the like of a refused message can be delivered."""
-
-    RECIPIENT = "recipient"
-    CONSENT = "consent"
-    CONTENT = "content"
-    TEMPLATE = "template"
-    MEDIA = "media"
-    RATE = "rate"
-    PROVIDER = "provider"
-    CONFIG = "config"
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorMeaning:
-    """What a code of Twilio's means."""
-
-    error: type[GatewayError]
-    concern: Concern
-    meaning: str
-
-
-def _read_meanings() -> Mapping[str, ErrorMeaning]:
-    text = resources.files("channels").joinpath("twilio_errors.toml").read_text(encoding="utf-8")
-    return MappingProxyType(
-        {
-            code: ErrorMeaning(_KINDS[error], Concern(concern), meaning)
-            for error, codes in tomllib.loads(text).items()
-            for code, (concern, meaning) in codes.items()
-        }
-    )
-
-
-ERRORS = _read_meanings()
-_ERROR_TYPES: Mapping[str, type[GatewayError]] = MappingProxyType(
-    {code: known.error for code, known in ERRORS.items()}
-)
+ERRORS = read_meanings("twilio_errors.toml")
+_ERROR_TYPES = error_types(ERRORS)
 
 
 def error_of_code(code: str | None) -> type[GatewayError] | None:

@@ -3,6 +3,7 @@
 import pytest
 
 from channels.base import Channel
+from channels.error_tables import Concern
 from channels.errors import (
     BadCredentials,
     ContentRefused,
@@ -16,8 +17,7 @@ from channels.errors import (
 )
 from channels.provider_api import ApiAnswer
 from channels.registry import build_adapters
-from channels.twilio_errors import ERRORS, Concern, error_of_answer, error_of_code
-from tests.unit.channels.twilio_error_page import PAGE, render
+from channels.twilio_errors import ERRORS, error_of_answer, error_of_code
 
 # The codes by what a sender has to know of them.
 CODES: dict[type[GatewayError], set[int]] = {
@@ -59,10 +59,6 @@ def test_who_has_to_act_follows_from_the_code():
         "30034": Concern.CONFIG,
         "63038": Concern.RATE,
     }
-
-
-def test_the_page_says_what_the_table_says():
-    assert PAGE.read_text(encoding="utf-8") == render()
 
 
 @pytest.mark.parametrize(
