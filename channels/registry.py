@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import aiohttp
 
 from channels.base import ChannelAdapter
+from channels.email_postmark import PostmarkAdapter
 from channels.provider_urls import ProviderUrls
 from channels.twilio import TwilioAdapter
 from channels.whatsapp_cloud import WhatsAppCloudAdapter
@@ -22,5 +23,6 @@ def build_adapters(
     adapters: tuple[ChannelAdapter, ...] = (
         TwilioAdapter(urls.twilio, session),
         WhatsAppCloudAdapter(urls.meta_graph, session),
+        PostmarkAdapter(urls.postmark, session),
     )
     return {adapter.name: adapter for adapter in adapters}

@@ -36,6 +36,7 @@ _STATUSES: Mapping[FaultKind, int] = {
     FaultKind.TAKEN_THEN_500: 500,
 }
 _RETRY_AFTER = {"Retry-After": "2"}
+_SECRET_HEADERS = {"authorization", "x-postmark-server-token"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ class StandInState:
 
     def take(self, request: web.Request, identifier: str, document: Mapping[str, Any]) -> TakenRequest:
         """Keeps a request; authorisation is left out."""
-        headers = {name: value for name, value in request.headers.items() if name != "Authorization"}
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() not in _SECRET_HEADERS
+        }
         taken = TakenRequest(identifier, request.path, headers, dict(document), self.clock())
         self.taken.append(taken)
         return taken

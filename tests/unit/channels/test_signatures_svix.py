@@ -62,18 +62,10 @@ def test_any_match_passes_whatever_stands_beside_it(signature):
 @pytest.mark.parametrize(
     "signature",
     [
-        "",
-        " ",
-        ",",
-        "v1,",
-        "v1",
-        VECTOR[3:],
-        f"v2,{VECTOR[3:]}",
-        f"v1a,{VECTOR[3:]}",
-        f"{VECTOR}=",
-        VECTOR[:-1],
-    ]
-    + ["v1,*** not base64 ***", "v1,é", "v1,\udcff", f"V1,{VECTOR[3:]}", "v1,a,b"],
+        *("", " ", ",", "v1,", "v1", "v1,a,b"),
+        *(VECTOR[3:], f"v2,{VECTOR[3:]}", f"V1,{VECTOR[3:]}", f"v1a,{VECTOR[3:]}", f"{VECTOR}=", VECTOR[:-1]),
+        *("v1,*** not base64 ***", "v1,é", "v1,\udcff", "v1,\ud800"),
+    ],
 )
 def test_a_signature_that_is_none(signature):
     refused(request(signature))
