@@ -21,7 +21,8 @@ from channels.errors import (
     Throttled,
 )
 from channels.mail_events import OUR_ID
-from channels.mail_writing import header_fields, sender_field
+from channels.mail_words import one_line
+from channels.mail_writing import header_fields, headers_of, sender_field
 from channels.provider_api import ApiAnswer, error_of_status
 
 DEFAULT_STREAM = "outbound"
@@ -53,20 +54,19 @@ def email_document(account: ChannelAccount, message: OutboundMessage) -> bytes:
     """The body of ``POST /email``. Our id goes along as metadata, which every event and the search bring back. Raises
     ContentRefused for a file without content: Postmark fetches none.
     """
-    mail = message.mail
+    mail = headers_of(account, message)
     headers = {**header_fields(message), "X-PM-KeepID": "true"}  # else Postmark replaces our Message-ID
-    reply_to = headers.pop("Reply-To", None) or (mail.reply_to if mail else None)
     document: dict[str, Any] = {
         "From": sender_field(account),
         "To": message.recipient,
-        "Subject": mail.subject if mail else "",
+        "Subject": one_line(mail.subject),
         "TextBody": message.text,
         "Headers": [{"Name": name, "Value": value} for name, value in headers.items()],
         "Metadata": {OUR_ID: str(message.id)},
         "MessageStream": account.credentials.get("message_stream", DEFAULT_STREAM),
     }
-    if reply_to:
-        document["ReplyTo"] = reply_to
+    if mail.reply_to:
+        document["ReplyTo"] = mail.reply_to
     if message.attachments:
         document["Attachments"] = [_file(number, one) for number, one in enumerate(message.attachments, 1)]
     return json.dumps(document, ensure_ascii=False).encode("utf-8")

@@ -124,7 +124,7 @@ def test_a_thread_is_read_from_the_headers_and_never_from_postmark_s_own_id():
     assert message.thread.message_id == "CAF0001@mail.tienda-rosa.example"
     assert message.thread.in_reply_to == (ours,)
     assert message.thread.references == ("CAF0001@mail.tienda-rosa.example", ours)
-    assert message.text == "Yes, all of it please."
+    assert message.text.startswith("Yes, all of it please.")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.files], ids=lambda case: case.label)
@@ -249,7 +249,7 @@ def test_a_time_that_is_none(moment):
         {"MessageID": PROVIDER_ID},
         {"From": CUSTOMER},
         {**fixture("inbound__text"), "MessageID": "x" * 65},
-        {**fixture("inbound__text"), "From": "", "FromFull": None},
+        {**fixture("inbound__text"), "From": "", "FromFull": None, "Headers": []},
         {**fixture("inbound__two_attachments"), "Attachments": [{"Name": "x", "Content": "a"}]},
         {**fixture("inbound__two_attachments"), "Attachments": [{"Name": "x", "Content": 7}]},
     ],
