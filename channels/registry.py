@@ -1,28 +1,39 @@
 """Every adapter there is, in one list: a new channel is one file and one line here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import aiohttp
 
 from channels.base import ChannelAdapter
 from channels.email_postmark import PostmarkAdapter
+from channels.email_ses import SesAdapter
 from channels.provider_urls import ProviderUrls
 from channels.twilio import TwilioAdapter
 from channels.whatsapp_cloud import WhatsAppCloudAdapter
 
 
+def utc_now() -> datetime:
+    """The time by this machine's clock, for whoever has no better one."""
+    return datetime.now(UTC)
+
+
 def build_adapters(
-    urls: ProviderUrls | None = None, session: aiohttp.ClientSession | None = None
+    urls: ProviderUrls | None = None,
+    session: aiohttp.ClientSession | None = None,
+    clock: Callable[[], datetime] = utc_now,
 ) -> Mapping[str, ChannelAdapter]:
     """The adapters by their provider's name.
 
     ``session`` carries requests to the providers' own addresses (set by the operator) and stays the caller's
-    to close; without it each adapter makes its own at the first send, to be closed by its ``aclose``.
+    to close; without it each adapter makes its own at the first send, to be closed by its ``aclose``. ``clock`` gives
+    aware UTC times: how old a signature may be is judged by it.
     """
     urls = urls or ProviderUrls()
     adapters: tuple[ChannelAdapter, ...] = (
         TwilioAdapter(urls.twilio, session),
         WhatsAppCloudAdapter(urls.meta_graph, session),
         PostmarkAdapter(urls.postmark, session),
+        SesAdapter(urls.ses, clock, session),
     )
     return {adapter.name: adapter for adapter in adapters}
