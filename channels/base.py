@@ -391,7 +391,9 @@ class Downloads(Protocol):
     """
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> MediaContent:
-        """Raises NotThere (404, 410), TooLarge, EgressBlocked, DeliveryFault, Throttled or ProviderUnavailable."""
+        """Raises NotThere (404, 410), TooLarge, EgressBlocked, DeliveryFault, LookupsBusy, Throttled,
+        ProviderUnavailable, BadCredentials (401, 403) or ContentRefused (any other refusal).
+        """
         ...
 
 

@@ -66,6 +66,16 @@ class EgressResponse:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """What is sent, its target judged."""
+
+    method: str
+    target: Target
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+
+
 @dataclass(slots=True)
 class _Attempt:
     """What the connector must know and learns about one exchange; there is no other way to tell it."""
@@ -148,8 +158,10 @@ class EgressClient:
         body: bytes | None = None,
         party: str = "",
         timeouts: EgressTimeouts | None = None,
+        body_cap: int | None = None,
     ) -> EgressResponse:
-        """One exchange, never repeated, for ``party`` (whose name servers may be slow at its own cost only).
+        """One exchange, never repeated, for ``party`` (whose name servers may be slow at its own cost only);
+        ``body_cap`` in place of the client's own.
 
         Any status from 200 on is an answer, redirects too, and whatever becomes of its body. Raises EgressBlocked
         (constant text, whatever the reason), HeaderNotAllowed, DeliveryFault with its class, or LookupsBusy.
@@ -160,7 +172,10 @@ class EgressClient:
         attempt = _Attempt(target.listed_only, await self._reachable(target, party, limits))
         token = _ATTEMPT.set(attempt)
         try:
-            return await self._exchange(method, target, {**DEFAULT_HEADERS, **headers}, body, limits, attempt)
+            sent = _Outgoing(method, target, {**DEFAULT_HEADERS, **headers}, body)
+            return await self._exchange(
+                sent, limits, attempt, self._body_cap if body_cap is None else body_cap
+            )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _fault(error, attempt) from None
         finally:
@@ -205,22 +220,21 @@ class EgressClient:
             raise DeliveryFault(FaultClass.DNS) from None
 
     async def _exchange(
-        self,
-        method: str,
-        target: Target,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        limits: EgressTimeouts,
-        attempt: _Attempt,
+        self, sent: _Outgoing, limits: EgressTimeouts, attempt: _Attempt, body_cap: int
     ) -> EgressResponse:
         timeout = ClientTimeout(total=limits.total, connect=limits.connect, sock_connect=limits.connect)
         async with self._session.request(
-            method, target.url, headers=headers, data=body, timeout=timeout, allow_redirects=False
+            sent.method,
+            sent.target.url,
+            headers=sent.headers,
+            data=sent.body,
+            timeout=timeout,
+            allow_redirects=False,
         ) as response:
             if response.status < FIRST_FINAL_STATUS:
                 response.close()
                 raise DeliveryFault(FaultClass.PROTOCOL)
-            excerpt, truncated = await _read(response, self._body_cap)
+            excerpt, truncated = await _read(response, body_cap)
             return EgressResponse(response.status, response.headers, excerpt, truncated, attempt.address)
 
 
