@@ -15,6 +15,8 @@ GatewayError
 │   ├── ProviderUnavailable
 │   ├── OutcomeUnknown
 │   ├── NotThere           a file that may come later
+│   ├── StoreUnavailable   our own store of files
+│   ├── ScannerUnavailable
 │   ├── DeliveryFault      a request to an address that a tenant named got no answer; says of which kind
 │   └── LookupsBusy        nothing left, for a reason of our own: not the other side's fault
 ├── Permanent              the same try will never work
@@ -183,6 +185,18 @@ class NotThere(Temporary):
     """The file is not there, perhaps not yet."""
 
     code = "not_there"
+
+
+class StoreUnavailable(Temporary):
+    """The store of files cannot be used."""
+
+    code = "store_unavailable"
+
+
+class ScannerUnavailable(Temporary):
+    """The scanner cannot be asked."""
+
+    code = "scanner_unavailable"
 
 
 class Permanent(GatewayError):
