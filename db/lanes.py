@@ -14,6 +14,8 @@ from db.named_sql import load_statements
 from db.tenant import Connection
 
 _SQL = load_statements("lanes")
+# Retries end after three days; the rest is for workers that were off.
+OLDEST_POST = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,26 @@ class ClaimedSend:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimedFile:
+    """A file of a message that is to be fetched."""
+
+    distributor_id: UUID
+    attachment_id: UUID
+    attempts: int
+    lease_token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedPost:
+    """A stored post that only told of something; its provider is to be asked for it."""
+
+    distributor_id: UUID
+    event_id: UUID
+    attempts: int
+    lease_token: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedDeliveryRow:
     """A delivery whose attempt is written and not yet posted; secrets and headers are sealed.
 
@@ -97,6 +119,26 @@ async def claim_sends(
     ]
 
 
+async def claim_media(
+    connection: Connection, terms: ClaimTerms, now: datetime, token: UUID
+) -> list[ClaimedFile]:
+    """Leases files that are due to be fetched."""
+    return [
+        ClaimedFile(**row)
+        for row in await connection.fetch(_SQL["claim_media"], *_arguments(terms, now, token))
+    ]
+
+
+async def claim_deferred(
+    connection: Connection, terms: ClaimTerms, now: datetime, token: UUID
+) -> list[ClaimedPost]:
+    """Leases posts that are due to be asked for, none that came over ``OLDEST_POST`` ago."""
+    rows = await connection.fetch(
+        _SQL["claim_deferred"], *_arguments(terms, now, token), _first_id_of(now - OLDEST_POST)
+    )
+    return [ClaimedPost(**row) for row in rows]
+
+
 async def claim_deliveries(
     connection: Connection, terms: ClaimTerms, now: datetime, token: UUID, attempt_ids: Sequence[UUID]
 ) -> list[ClaimedDeliveryRow]:
@@ -110,6 +152,11 @@ async def claim_deliveries(
 async def settle_deliveries(connection: Connection, results: Sequence[dict[str, Any]]) -> None:
     """Finishes attempts and schedules or ends their deliveries, all in one statement."""
     await connection.execute(_SQL["settle_deliveries"], list(results))
+
+
+def _first_id_of(moment: datetime) -> UUID:
+    """The smallest UUIDv7 that can have been made then (RFC 9562, section 5.7)."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def _arguments(terms: ClaimTerms, now: datetime, token: UUID) -> tuple[object, ...]:

@@ -30,12 +30,11 @@ from channels.errors import (
     Temporary,
 )
 from db import sends, turns
-from db.accounts import seal_context
-from db.errors import SealBroken
 from db.lanes import ClaimedSend
 from db.sends import SendRow, SettledSend
 from db.tenant import Connection
 from handlers.consent import check_may_send
+from handlers.fetching import open_account
 from handlers.runtime import Runtime
 from handlers.statuses import status_rank
 from handlers.webhooks.event_types import EventType
@@ -149,7 +148,7 @@ async def _find_or_send(
     if adapter is None:
         # An account of a later release, or of a channel that was taken out: no try will ever find its adapter.
         raise BadCredentials(f"This release has no channel named {attempt.row.provider}.")
-    account = _open_account(runtime, claimed.distributor_id, attempt.row)
+    account = open_account(runtime, claimed.distributor_id, attempt.row)
     receipt = await _find_earlier(adapter, account, attempt)
     if receipt is None:
         await _start(runtime, claimed)
@@ -168,23 +167,6 @@ async def _load(runtime: Runtime, claimed: ClaimedSend) -> _Attempt | None:
             known = await sends.list_known_provider_ids(connection, row.conversation_id, row.message_id)
     attachments = tuple(Attachment(file.url, file.content_type, file.filename) for file in files)
     return _Attempt(row, _outbound(runtime, row, attachments), known)
-
-
-def _open_account(runtime: Runtime, distributor_id: UUID, row: SendRow) -> ChannelAccount:
-    context = seal_context(distributor_id, row.channel_account_id)
-    try:
-        credentials = runtime.sealer.open_json(row.credentials_sealed, context)
-    except SealBroken:
-        raise BadCredentials("The account's credentials cannot be opened with the master keys.") from None
-    return ChannelAccount(
-        id=row.channel_account_id,
-        distributor_id=distributor_id,
-        channel=Channel(row.channel),
-        provider=row.provider,
-        address=row.account_address,
-        credentials=credentials,
-        settings=row.account_settings,
-    )
 
 
 def _outbound(runtime: Runtime, row: SendRow, attachments: tuple[Attachment, ...]) -> OutboundMessage:

@@ -100,6 +100,7 @@ alter table attachments
     add column size_bytes bigint,
     add column sha256 bytea,
     add column sniffed_type text,
+    add column scanned_at timestamptz,
     add column error_class text,
     add column fetch_due_at timestamptz,
     add column fetch_attempts int not null default 0,
@@ -111,6 +112,7 @@ comment on column attachments.content_id is 'What the mail''s HTML calls an inli
 comment on column attachments.inbound_event_id is 'The stored post that the file is a part of, where its address is part:N.';
 comment on column attachments.store_key is 'Where the store keeps it.';
 comment on column attachments.sniffed_type is 'What its first bytes say it is.';
+comment on column attachments.scanned_at is 'When a scanner found it clean; NULL: it was not looked at.';
 comment on column attachments.size_bytes is 'Of the file as stored.';
 comment on column attachments.sha256 is 'Of the file as stored.';
 comment on column attachments.error_class is 'Why the last try failed.';
@@ -121,7 +123,8 @@ comment on column attachments.fetch_lease_token is 'Who is fetching it.';
 comment on column attachments.updated_at is 'When its state last changed.';
 create index attachments_fetch_due on attachments (distributor_id, fetch_due_at) where fetch_due_at is not null;
 create index attachments_fetch_leased on attachments (distributor_id, fetch_lease_until) where fetch_lease_until is not null;
-grant update (state, store_key, size_bytes, sha256, sniffed_type, error_class, fetch_due_at, fetch_attempts, fetch_lease_until, fetch_lease_token, updated_at)
+create index attachments_stored on attachments (distributor_id, store_key) where store_key is not null;
+grant update (state, store_key, size_bytes, sha256, sniffed_type, scanned_at, error_class, fetch_due_at, fetch_attempts, fetch_lease_until, fetch_lease_token, updated_at)
     on attachments to waystation_app, waystation_worker;
 call allow_worker('attachments', array['update']);
 

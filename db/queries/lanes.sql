@@ -90,6 +90,87 @@ from due
 where m.distributor_id = due.distributor_id and m.id = due.id
 returning m.distributor_id, m.id as message_id, m.send_attempts as attempts, m.send_lease_token as lease_token;
 
+-- name: claim_media
+-- Files that are to be fetched.
+with recursive waiting as (
+    (select f.distributor_id as id from attachments f where f.fetch_due_at <= (select $1::timestamptz) order by f.distributor_id limit 1)
+    union all
+    select following.id
+    from waiting d
+    cross join lateral (
+        select f.distributor_id as id
+        from attachments f
+        where f.fetch_due_at <= (select $1::timestamptz) and f.distributor_id > d.id
+        order by f.distributor_id
+        limit 1
+    ) following
+),
+due as (
+    select f.distributor_id, f.id
+    from waiting d
+    cross join lateral (
+        select count(*) as held from attachments h where h.distributor_id = d.id and h.fetch_lease_until > $1
+    ) busy
+    cross join lateral (
+        select f.distributor_id, f.id, f.fetch_due_at
+        from attachments f
+        where f.distributor_id = d.id and f.fetch_due_at <= $1
+            and (f.fetch_lease_until is null or f.fetch_lease_until <= $1)
+        order by f.fetch_due_at
+        limit greatest($5 - busy.held, 0)
+        for update skip locked
+    ) f
+    where mod(hashtext(d.id::text)::bigint + 2147483648, $7) = $6
+    order by busy.held + row_number() over (partition by d.id order by f.fetch_due_at), f.fetch_due_at
+    limit $4
+)
+update attachments f
+set fetch_lease_until = $2, fetch_lease_token = $3, fetch_attempts = f.fetch_attempts + 1
+from due
+where f.distributor_id = due.distributor_id and f.id = due.id
+returning f.distributor_id, f.id as attachment_id, f.fetch_attempts as attempts, f.fetch_lease_token as lease_token;
+
+-- name: claim_deferred
+-- Posts that only told of something to ask for. $8 is the id below which nobody looks any more: there is a partition a day,
+-- and those of long ago need not be opened at every poll.
+with recursive waiting as (
+    (select e.distributor_id as id from inbound_events e where e.fetch_due_at <= (select $1::timestamptz) and e.id >= $8 order by e.distributor_id limit 1)
+    union all
+    select following.id
+    from waiting d
+    cross join lateral (
+        select e.distributor_id as id
+        from inbound_events e
+        where e.fetch_due_at <= (select $1::timestamptz) and e.distributor_id > d.id and e.id >= $8
+        order by e.distributor_id
+        limit 1
+    ) following
+),
+due as (
+    select e.distributor_id, e.id
+    from waiting d
+    cross join lateral (
+        select count(*) as held from inbound_events h where h.distributor_id = d.id and h.fetch_lease_until > $1 and h.id >= $8
+    ) busy
+    cross join lateral (
+        select e.distributor_id, e.id, e.fetch_due_at
+        from inbound_events e
+        where e.distributor_id = d.id and e.fetch_due_at <= $1 and e.id >= $8
+            and (e.fetch_lease_until is null or e.fetch_lease_until <= $1)
+        order by e.fetch_due_at
+        limit greatest($5 - busy.held, 0)
+        for update skip locked
+    ) e
+    where mod(hashtext(d.id::text)::bigint + 2147483648, $7) = $6
+    order by busy.held + row_number() over (partition by d.id order by e.fetch_due_at), e.fetch_due_at
+    limit $4
+)
+update inbound_events e
+set fetch_lease_until = $2, fetch_lease_token = $3, fetch_attempts = e.fetch_attempts + 1
+from due
+where e.distributor_id = due.distributor_id and e.id = due.id and e.id >= $8
+returning e.distributor_id, e.id as event_id, e.fetch_attempts as attempts, e.fetch_lease_token as lease_token;
+
 -- name: claim_deliveries
 -- Writes the attempt in the same statement, before the post; $8 gives ids for the attempts. Tenants take turns, and so
 -- do the endpoints of one tenant; what is under lease counts. Nothing is locked before it is chosen, and twice the batch
