@@ -21,6 +21,7 @@ SCHEDULES: Final[Mapping[str, tuple[str, Job]]] = {
     "make_partitions": ("7 * * * *", upkeep.make_partitions),
     "recount_usage": ("17 * * * *", upkeep.recount_usage),
     "retire_old_rows": ("27 * * * *", upkeep.retire_old_rows),
+    "settle_parked": ("57 * * * *", upkeep.settle_parked),
     "delete_orphans": ("37 3 * * *", upkeep.delete_orphans),
     "review_silent_customers": ("47 3 * * *", upkeep.review_silent_customers),
 }

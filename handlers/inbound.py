@@ -37,7 +37,7 @@ from handlers.inbound_events import (
     status_events,
 )
 from handlers.runtime import Runtime
-from handlers.statuses import status_rank
+from handlers.statuses import STATUS_RANKS, settle_statuses, status_rank
 from handlers.threads import find_thread, is_message_id
 from handlers.upkeep import make_partitions
 from handlers.webhooks.payloads import storable_text
@@ -85,9 +85,7 @@ async def accept_statuses(runtime: Runtime, items: Sequence[Item]) -> list[Accep
     DatabaseUnavailable.
     """
     refused = AcceptedStatus(None, duplicate=False, applied=False, token_reused=True)
-    return await _store(
-        runtime, items, partial(_accept_statuses, runtime), _accept_statuses_in, refused=refused
-    )
+    return await _store(runtime, items, partial(_accept_statuses, runtime), settle_statuses, refused=refused)
 
 
 async def accept_consents(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedItem]:
@@ -200,16 +198,12 @@ def _meant_item(item: Item, silent: set[accept.ContactKey]) -> Item:
 
 async def _accept_statuses(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedStatus]:
     if any(item["opt_out_event"] for item in items):
-        return await _in_transaction(runtime, items, store=_accept_statuses_in)
+        return await _in_transaction(runtime, items, store=settle_statuses)
     async with runtime.database.worker_statements() as connection:
-        return await statuses.accept_statuses(connection, items)
-
-
-async def _accept_statuses_in(connection: Connection, items: Sequence[Item]) -> list[AcceptedStatus]:
-    refused = [item for item in items if item["opt_out_event"]]
-    if refused:
-        await statuses.learn_opt_outs(connection, refused)
-    return await statuses.accept_statuses(connection, items)
+        plain = await statuses.accept_plain(connection, items, STATUS_RANKS)
+    left = [item for item, answer in zip(items, plain, strict=True) if answer is None]
+    rest = iter(await _in_transaction(runtime, left, store=settle_statuses) if left else ())
+    return [answer or next(rest) for answer in plain]
 
 
 def message_item(runtime: Runtime, posted: Posted, message: InboundMessage, quiet_seconds: float) -> Item:
@@ -375,7 +369,9 @@ def status_item(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
         **_posted_item(runtime, posted, "status", f"status:{update.provider_key}"),
         "status_event_id": runtime.new_id(),
         "message_id": update.message_id,
-        "provider_message_id": update.provider_message_id,
+        "provider_message_id": storable_text(update.provider_message_id),
+        "part": update.part,
+        "told_at": update.occurred_at.isoformat() if update.occurred_at else None,
         "status": update.status,
         "status_rank": status_rank(posted.account.channel, update.status),
         "provider_status": update.provider_status,

@@ -36,7 +36,7 @@ from db.tenant import Connection
 from handlers.consent import check_may_send
 from handlers.fetching import open_account
 from handlers.runtime import Runtime
-from handlers.statuses import status_rank
+from handlers.statuses import apply_parked, status_rank
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import tell
 
@@ -242,6 +242,8 @@ async def _settle_receipt(
         if settled.first_sent:
             more = {"provider_message_id": receipt.provider_message_id, "address": attempt.row.address}
             await _tell(connection, runtime, claimed.distributor_id, EventType.MESSAGE_SENT, settled, more)
+    account_id = attempt.row.channel_account_id
+    await apply_parked(runtime, claimed.distributor_id, account_id, receipt.provider_message_id)
 
 
 async def _settle_error(

@@ -10,12 +10,14 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from db import upkeep
+from db import statuses, upkeep
 from db.errors import DatabaseBusy, PartitionReferenced
 from db.tenant import Connection
 from handlers.runtime import Runtime
+from handlers.statuses import apply_parked
 
 _BATCH: Final = 1_000
+_PARKED_FOR: Final = timedelta(hours=24)
 _NOBODY: Final = UUID(int=0)
 _OPEN_DAYS: Final = 7  # a machine that was off over a month's end still closes the month
 _TRIES: Final = 5  # for a lock that somebody holds; each waits 0.2 s and gives way
@@ -58,6 +60,22 @@ async def delete_orphans(runtime: Runtime) -> int:
         while batch := await upkeep.delete_orphans(connection, _BATCH):
             deleted += batch
     return deleted
+
+
+async def settle_parked(runtime: Runtime) -> int:
+    """Applies statuses that came before their message was known, where a worker stopped before it did so, and gives up
+    those of no message within a day; gives back how many.
+    """
+    settled = 0
+    async with runtime.database.worker_statements() as connection:
+        found = await statuses.list_found(connection, _BATCH)
+    for key in found:
+        settled += await apply_parked(runtime, *key)
+    before = runtime.clock() - _PARKED_FOR
+    async with runtime.database.worker_statements() as connection:
+        while batch := await statuses.drop_parked(connection, before, _BATCH):
+            settled += batch
+    return settled
 
 
 async def _patiently(runtime: Runtime, step: Step) -> bool:

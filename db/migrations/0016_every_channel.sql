@@ -41,7 +41,7 @@ alter table inbound_events
     add column fetch_lease_token uuid,
     add column fetch_error text;
 comment on column inbound_events.parked_key is 'The provider''s id of a message that is not known yet: its status waits here, for a day.';
-comment on column inbound_events.parked_item is 'What is to be done once it is known.';
+comment on column inbound_events.parked_item is 'A status that waits, or waited, for its message: the row is a slip for it and no post, which has a row of its own.';
 comment on column inbound_events.fetch_due_at is 'When to ask the provider for what the post only told of; NULL: there is nothing to ask for.';
 comment on column inbound_events.fetch_attempts is 'Claims for asking.';
 comment on column inbound_events.fetch_lease_until is 'While in the future, a worker is asking.';

@@ -11,7 +11,7 @@ import pytest
 
 from channels.base import Channel, ChannelAccount, MessageStatus, StatusUpdate
 from channels.errors import OutcomeUnknown
-from db import accept, sends, statuses, turns
+from db import accept, sends, turns
 from db.errors import DatabaseUnavailable, SchemaOutdated
 from db.lanes import ClaimTerms, Shard, claim_deliveries, claim_sends, claim_turns
 from db.migrate import find_runtime_dsn, migrate
@@ -22,6 +22,7 @@ from handlers.endpoints import disable_endpoint
 from handlers.inbound import accept_messages, accept_statuses, status_item
 from handlers.outbound import SendResult, send_message
 from handlers.runtime import Runtime
+from handlers.statuses import settle_statuses
 from handlers.turns import MAX_ATTEMPTS, TurnResult
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint, posted
 from tests.fakes import FakeAdapter, FakeClock, FakeEngine
@@ -62,7 +63,7 @@ async def test_a_message_is_told_as_sent_once_though_two_gateways_hear_of_it(des
     message_id = await desk.queue()
     await desk.claim()
     async with desk.runtime.database.worker() as first:
-        await statuses.accept_statuses(first, [await status(desk, MessageStatus.SENT, message_id)])
+        await settle_statuses(first, [await status(desk, MessageStatus.SENT, message_id)])
         second = asyncio.create_task(
             accept_statuses(desk.runtime, [await status(desk, MessageStatus.DELIVERED, message_id)])
         )
@@ -80,7 +81,7 @@ async def test_a_message_is_told_as_sent_once_though_two_gateways_hear_of_it(des
     assert [event["previous"] for event in events if event["previous"]] == ["QUEUED", "SENT"]
 
 
-async def test_a_status_that_came_before_its_receipt_may_come_again(desk: Desk):
+async def test_a_status_that_came_before_its_receipt_waits_for_it(desk: Desk):
     await desk.queue()
     (claimed,) = await desk.claim()
 
@@ -89,7 +90,7 @@ async def test_a_status_that_came_before_its_receipt_may_come_again(desk: Desk):
     (again,) = await accept_statuses(desk.runtime, [await status(desk, MessageStatus.DELIVERED)])
 
     assert (early.message_id, early.duplicate) == (None, False)
-    assert again.applied
+    assert again.duplicate
     assert (await desk.outbound())["status"] == "DELIVERED"
 
 

@@ -32,6 +32,7 @@ from db.rows import LAST_ID
 from db.tenant import Connection, Database, open_database
 from gateway.api.paging import FIRST_ID, FIRST_MOMENT, LAST_MOMENT
 from handlers.runtime import new_uuid7
+from handlers.statuses import STATUS_RANKS
 from tests.integration.plans import ExplainingConnection, Plan
 from tests.servers import MASTER_KEY
 
@@ -159,6 +160,8 @@ def _status(connection: Connection, m: Million) -> Awaitable[Any]:
         "message_id": None,
         "provider_message_id": m.provider_message_id,
         "status": "READ",
+        "part": None,
+        "told_at": None,
         "status_rank": 60,
         "provider_status": "read",
         "error_code": None,
@@ -166,7 +169,7 @@ def _status(connection: Connection, m: Million) -> Awaitable[Any]:
         "changed_event": None,
         "failed_event": None,
     }
-    return statuses.accept_statuses(connection, [told])
+    return statuses.accept_plain(connection, [told], STATUS_RANKS)
 
 
 def _turns(connection: Connection, m: Million) -> Awaitable[Any]:

@@ -8,14 +8,15 @@ import orjson
 import pytest
 
 from channels.base import MessageStatus, StatusUpdate
-from db.accept import accept_arguments
+from db.accept import accept_arguments, accept_known
 from db.named_sql import load_statements
 from handlers.inbound import accept_messages, status_item
 from handlers.outbound import queue_message
 from handlers.runtime import Runtime
+from handlers.statuses import STATUS_RANKS
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint, posted
 from tests.fakes import FakeClock
-from tests.integration.plans import Plan
+from tests.integration.plans import ExplainingConnection, Plan
 
 MANY = 3_000
 
@@ -53,7 +54,9 @@ async def test_a_status_reads_its_message_alone(runtime: Runtime, admin_dsn: str
     update = StatusUpdate("SM7", MessageStatus.READ, message_id=meant if carries_our_id else None)
     item = status_item(runtime, posted(runtime, account), update)
 
-    plan = await explain(runtime, "statuses", "accept_statuses", *accept_arguments([item]))
+    plan = await explain(
+        runtime, "statuses", "accept_statuses", *accept_arguments([item]), dict(STATUS_RANKS), False
+    )
 
     assert 0 < plan.rows_read("messages") < 20
 
@@ -68,7 +71,10 @@ async def test_a_message_reads_its_own_contact_alone(runtime: Runtime, admin_dsn
     )
     item = accepted_item(runtime, account, inbound(key="SM2"))
 
-    plan = await explain(runtime, "accept", "accept_messages", *accept_arguments([item]), False)
+    async with runtime.database.worker() as connection:
+        explaining = ExplainingConnection(connection, often=False)
+        await accept_known(explaining.as_connection(), [item])
+    (plan,) = explaining.plans
 
     assert 0 < plan.rows_read("customer_contacts") < 20
 
