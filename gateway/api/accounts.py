@@ -6,30 +6,61 @@ from http import HTTPMethod, HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from channels.base import Channel
+from channels.base import Channel, ChannelAdapter
 from channels.errors import NotFound
+from channels.registry import build_adapters
 from db import accounts_admin
 from db.rows import AccountRecord
 from gateway.api.operations import Call, Operation
 from gateway.api.paging import BY_ID, make_page, read_position
-from gateway.api.schemas import Answer, Body, JsonObject, Line, NoQuery, Page, PageQuery, Patch, absent
+from gateway.api.schemas import (
+    Answer,
+    Body,
+    JsonObject,
+    Line,
+    NoQuery,
+    Page,
+    PageQuery,
+    Patch,
+    absent,
+    no_boolean,
+)
 from handlers import accounts
 
 _PATH = "/v1/channel-accounts"
 _ONE = f"{_PATH}/{{id}}"
 _TAG = "channel accounts"
-_CREDENTIALS = (
-    "The provider's secrets, write-only; their names depend on the provider. Of twilio: `account_sid` (AC and up to 62"
-    " letters and digits), `auth_token` (printable ASCII without blanks), and where wanted `auth_tokens_previous`"
-    " (a list of tokens), `messaging_service_sid` (MG…) and `signing_keys` (an object)."
-)
 
-Settings = Annotated[
-    JsonObject,
-    Field(max_length=0, description="Nothing can be set in this release: an object with any field is 422."),
-]
+
+def _describe_credentials(adapters: Mapping[str, ChannelAdapter]) -> str:
+    """What each provider's adapter says of its credentials, for the API's document."""
+    described = (
+        f"- {name}: {' '.join((adapter.validate_credentials.__doc__ or '').split())}"
+        for name, adapter in sorted(adapters.items())
+    )
+    return "The provider's secrets, write-only; their names depend on the provider.\n\n" + "\n".join(
+        described
+    )
+
+
+_CREDENTIALS = _describe_credentials(build_adapters())
+
+
+class AccountSettings(Patch):
+    """What may be set of an account. What is left out has its default."""
+
+    sender_name: Annotated[Line, Field(max_length=100)] = absent(
+        description="The name beside the address in mails. Default: none.", examples=["Bebidas del Valle"]
+    )
+    typing_indicator: bool = absent(
+        description="Whether customers see that an answer is being written, where the provider can show it"
+        " (WhatsApp). Default: true."
+    )
+    rate_per_second: Annotated[float, Field(gt=0, le=1000), BeforeValidator(no_boolean)] = absent(
+        description="How many messages a second are sent at most. Default: what the provider allows usually."
+    )
 
 
 class Account(Answer):
@@ -55,7 +86,7 @@ class AccountCreate(Body):
     credentials: JsonObject = Field(
         description=_CREDENTIALS, examples=[{"account_sid": "AC…", "auth_token": "…"}], repr=False
     )
-    settings: Settings = Field(default_factory=dict)
+    settings: AccountSettings = Field(default_factory=AccountSettings)
 
 
 class AccountPatch(Patch):
@@ -63,7 +94,7 @@ class AccountPatch(Patch):
 
     address: Line = absent()
     credentials: JsonObject = absent(description=_CREDENTIALS, repr=False)
-    settings: Settings = absent()
+    settings: AccountSettings = absent(description="Replaced as a whole.")
 
 
 class AccountQuery(PageQuery):
@@ -93,7 +124,7 @@ async def create_account(call: Call[AccountCreate, NoQuery]) -> Account:
         provider=body.provider,
         address=body.address,
         credentials=body.credentials,
-        settings=body.settings,
+        settings=body.settings.changes(),
     )
     return _account(call, record)
 
@@ -107,9 +138,10 @@ async def read_account(call: Call[None, NoQuery]) -> Account:
 
 
 async def update_account(call: Call[AccountPatch, NoQuery]) -> Account:
-    record = await accounts.patch_account(
-        call.runtime, call.adapters, call.distributor_id, call.id, call.body.changes()
-    )
+    changes = call.body.changes()
+    if "settings" in changes:
+        changes["settings"] = changes["settings"].changes()
+    record = await accounts.patch_account(call.runtime, call.adapters, call.distributor_id, call.id, changes)
     call.accounts.forget(call.id)
     return _account(call, record)
 

@@ -1,11 +1,13 @@
 """The tenant's settings, its keys and its channel accounts."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from channels.base import Channel
 from channels.errors import InvalidInput
+from channels.registry import build_adapters
 from db.accounts import seal_context
 from db.distributors import read_tenant
 from gateway.keys import ACCOUNTS as DIRECTORY
@@ -99,16 +101,51 @@ class TestChannelAccounts:
         assert (await api.get(f"{ACCOUNTS}/{account['id']}"))[1] == account
         assert (await api.get(ACCOUNTS))[1]["data"] == [account]
 
-    async def test_settings_that_nothing_reads_are_refused(self, api) -> None:
+    @pytest.mark.parametrize(
+        ("settings", "field"),
+        [
+            ({"label": "ventas"}, "settings.label"),
+            (None, "settings"),
+            ({"sender_name": ""}, "settings.sender_name"),
+            ({"sender_name": "x" * 101}, "settings.sender_name"),
+            ({"sender_name": "Ana\nBcc: x@y.example"}, "settings.sender_name"),
+            ({"sender_name": None}, "settings.sender_name"),
+            ({"typing_indicator": "perhaps"}, "settings.typing_indicator"),
+            ({"rate_per_second": 0}, "settings.rate_per_second"),
+            ({"rate_per_second": 1000.5}, "settings.rate_per_second"),
+            ({"rate_per_second": True}, "settings.rate_per_second"),
+        ],
+    )
+    async def test_settings_that_are_wrong_or_that_nothing_reads_are_refused(
+        self, api, settings: Any, field: str
+    ) -> None:
         """A slip of the pen (or a wish) that was stored and did nothing would be taken for done."""
         _, account = await api.post(ACCOUNTS, ACCOUNT)
         for answer in (
-            await api.post(ACCOUNTS, {**ACCOUNT, "address": "+1500", "settings": {"label": "ventas"}}),
-            await api.patch(f"{ACCOUNTS}/{account['id']}", {"settings": {"label": "ventas"}}),
-            await api.patch(f"{ACCOUNTS}/{account['id']}", {"settings": None}),
+            await api.post(ACCOUNTS, {**ACCOUNT, "address": "+15005550007", "settings": settings}),
+            await api.patch(f"{ACCOUNTS}/{account['id']}", {"settings": settings}),
         ):
-            assert (answer[0], answer[1]["errors"][0]["field"]) == (422, "settings")
+            assert (answer[0], answer[1]["errors"][0]["field"]) == (422, field)
         assert (await api.get(f"{ACCOUNTS}/{account['id']}"))[1] == account
+
+    async def test_settings_are_stored_as_given_and_replaced_as_a_whole(self, api) -> None:
+        given = {"sender_name": "Bebidas del Valle", "typing_indicator": False, "rate_per_second": 2.5}
+        status, account = await api.post(ACCOUNTS, {**ACCOUNT, "settings": given})
+        assert (status, account["settings"]) == (201, given)
+        path = f"{ACCOUNTS}/{account['id']}"
+        assert (await api.patch(path, {"settings": {"rate_per_second": 80}}))[1]["settings"] == {
+            "rate_per_second": 80
+        }
+        assert (await api.get(path))[1]["settings"] == {"rate_per_second": 80}
+        assert (await api.patch(path, {"settings": {}}))[1]["settings"] == {}
+
+    def test_the_document_tells_every_providers_credentials(self, document) -> None:
+        """An integrator finds the names where they are asked for."""
+        create = document.value["components"]["schemas"]["AccountCreate"]
+        told = create["properties"]["credentials"]["description"]
+        for name, adapter in build_adapters().items():
+            assert f"- {name}: `" in told
+            assert " ".join((adapter.validate_credentials.__doc__ or "").split()) in told
 
     async def test_credentials_are_sealed_for_their_row(self, api, admin, runtime) -> None:
         await api.post(ACCOUNTS, ACCOUNT)
