@@ -249,6 +249,25 @@ def simulate(
 
 
 @app.command()
+def replay(
+    inbound_event_id: Annotated[UUID, typer.Argument(help="The stored post, `inbound_events.id`.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the difference; store nothing.")
+    ] = False,
+    distributor: Annotated[UUID | None, typer.Option(help="Whose post it must be.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a stored post of a provider again through today's adapter; show what differs, store what is missing."""
+    from gateway import replaying  # noqa: PLC0415 - see the module's docstring
+
+    done = run_loop(replaying.replay(_settings(), inbound_event_id, distributor, dry_run=dry_run))
+    if as_json:
+        print(json.dumps(replaying.as_json(done, dry_run=dry_run)))
+        return
+    _tell(replaying.told(done))
+
+
+@app.command()
 def extract(
     catalogue: Annotated[
         Path, typer.Option(help="Catalogues by name, as JSON (README, Orders out of a file).")

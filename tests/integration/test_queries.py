@@ -21,7 +21,11 @@ UPKEEP_ACROSS_TENANTS = (
     "delete_orphans",
     "list_tenants",
 )
-WORKER_STATEMENTS = {("api_keys", "find_key_owner"), *(("upkeep", name) for name in UPKEEP_ACROSS_TENANTS)}
+WORKER_STATEMENTS = {
+    ("api_keys", "find_key_owner"),
+    ("inbound_events", "find_event"),
+    *(("upkeep", name) for name in UPKEEP_ACROSS_TENANTS),
+}
 
 # Run in a tenant's transaction without naming the tenant: functions of the schema do it, and what also runs across tenants.
 NAMELESS = {
