@@ -29,9 +29,10 @@ lint: ## style, import arrows and types
 test: lint ## lint, then every test; PYTEST_ARGS="-k name" picks
 	$(BIN)/pytest -n 2 $(PYTEST_ARGS)
 
-docs: ## write docs/database anew from the schema; after every change of it
+docs: ## write docs/database and docs/channels.md anew, from the schema and from the conformance suite
 	@scripts/setup dev
 	@$(BIN)/python -m tests.database_docs
+	@$(BIN)/python -m tests.conformance
 
 lock: ## write the lock files anew from pyproject.toml
 	@scripts/lock

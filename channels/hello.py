@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from channels.addresses import normalise
+from channels.addresses import provider_address
 from channels.base import (
     Acknowledgement,
     Channel,
@@ -29,6 +29,7 @@ from channels.base import (
 )
 from channels.credentials import check_names, list_of, matching
 from channels.errors import MalformedPayload, OutcomeUnknown, VerificationFailed
+from channels.json_posts import read_json
 from channels.provider_api import ProviderApi, error_of_status
 
 SIGNATURE = "X-Hello-Signature"
@@ -58,9 +59,7 @@ class HelloAdapter:
         check_names(credentials, {"secrets", "api_key"})
         secrets = list_of(credentials, "secrets")
         if not secrets:
-            raise ValueError(
-                "secrets: at least one is needed"
-            )  # there is no switch that turns verification off
+            raise ValueError("secrets: at least one is needed")  # nothing turns verification off
         return {"secrets": secrets, "api_key": matching(credentials, "api_key")}
 
     def redact(self, credentials: Mapping[str, Any]) -> frozenset[str]:
@@ -76,10 +75,15 @@ class HelloAdapter:
 
     def parse(self, account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
         """A message, a status or something that there will be one day; unknown fields are no fault."""
-        try:
-            return (_item(account, json.loads(request.body)),)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            raise MalformedPayload from None
+        match read_json(request.body):
+            case {"type": "message", "id": str(key), "from": str(number), "text": str(text)} if key:
+                sender = provider_address(Channel.SMS, number)
+                return (InboundMessage(key, sender, account.address, Channel.SMS, MessageType.TEXT, text),)
+            case {"type": "status", "id": str(key), "status": str(word)} if word in STATUSES:
+                return (StatusUpdate(key, STATUSES[word], provider_status=word),)
+            case {"type": str(kind)} if kind != "message":
+                return (Ignored(f"event of the kind {kind[:40]}"),)
+        raise MalformedPayload("The event has no type, or a message lacks its id, from or text.")
 
     def acknowledge(self) -> Acknowledgement:
         """What the provider takes for a success."""
@@ -87,10 +91,8 @@ class HelloAdapter:
 
     async def send(self, account: ChannelAccount, message: OutboundMessage) -> SendReceipt:
         """One request and no more: who called decides on a second one by the error's type."""
-        headers = {
-            "Authorization": f"Bearer {account.credentials['api_key']}",
-            "Content-Type": "application/json",
-        }
+        bearer = f"Bearer {account.credentials['api_key']}"
+        headers = {"Authorization": bearer, "Content-Type": "application/json"}
         body = json.dumps({"to": message.recipient, "text": message.text, "ref": str(message.id)}).encode()
         answer = await self._api.exchange("POST", f"{self._api_url}/messages", headers=headers, body=body)
         if not answer.ok:
@@ -103,24 +105,3 @@ class HelloAdapter:
     async def aclose(self) -> None:
         """The connections of its own."""
         await self._api.aclose()
-
-
-def _item(account: ChannelAccount, event: Mapping[str, Any]) -> InboundItem:
-    if event["type"] == "message":
-        return InboundMessage(
-            provider_key=_text(event["id"]),
-            sender=normalise(Channel.SMS, _text(event["from"])),
-            recipient=account.address,
-            channel=Channel.SMS,
-            type=MessageType.TEXT,
-            text=_text(event["text"]),
-        )
-    if event["type"] == "status" and (status := STATUSES.get(event["status"])):
-        return StatusUpdate(_text(event["id"]), status, provider_status=event["status"])
-    return Ignored(f"event {event['type']!r}"[:80])
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value

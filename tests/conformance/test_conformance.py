@@ -17,6 +17,7 @@ from db.migrate import find_runtime_dsn
 from db.sealing import Sealer
 from db.tenant import open_database
 from handlers.runtime import RetrySchedule, Runtime, new_uuid7, utc_now
+from tests.conformance.document import DOCUMENT, expected_results, render
 from tests.conformance.kit import ChannelKit
 from tests.conformance.kits import all_kits
 from tests.conformance.rows import ROWS, Row
@@ -78,3 +79,7 @@ def test_every_registered_provider_has_a_kit(provider: str):
 def test_a_kit_leaves_out_known_rows_only(kit: ChannelKit):
     assert kit.not_applicable.keys() <= {row.name for row in ROWS}
     assert all(reason.endswith(".") for reason in kit.not_applicable.values())
+
+
+def test_the_document_says_what_the_suite_does():
+    assert DOCUMENT.read_text(encoding="utf-8") == render(KITS, expected_results(KITS)), "run `make docs`"

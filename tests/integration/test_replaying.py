@@ -111,7 +111,18 @@ async def test_what_reads_as_it_did_is_the_same(desk: Desk, name: str):
 
 
 async def test_a_status_is_known_by_its_key(desk: Desk):
-    replay = await desk.replay(await desk.store("status__sent", MessageSid=CALLBACK))
+    await desk.store("whatsapp__text")
+    async with desk.runtime.database.tenant(desk.account.distributor_id) as connection:
+        await connection.execute(
+            "insert into messages (distributor_id, id, conversation_id, channel_account_id, channel, direction, type, status,"
+            " status_rank, text, ai_processed, ai_skip_reason, provider_message_id, created_at, updated_at)"
+            " select distributor_id, $1, id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'QUEUED', 1, 'ok', true, 'outbound', $2, now(), now()"
+            " from conversations",
+            desk.runtime.new_id(),
+            CALLBACK,
+        )
+
+    replay = await desk.replay(await desk.store("status__sent", MessageSid=CALLBACK, SmsSid=CALLBACK))
 
     assert [(item.kind, item.state, item.message_id) for item in replay.items] == [("status", "same", None)]
 
