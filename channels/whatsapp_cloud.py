@@ -81,7 +81,12 @@ class WhatsAppCloudAdapter:
         return OwnFault.RETRIED
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
-        """See ``channels.whatsapp_cloud_credentials.valid_credentials``; raises ValueError naming the field."""
+        """The credentials as stored; raises ValueError that names the field only.
+
+        ``phone_number_id`` and ``waba_id`` (digits), ``app_secret`` (signs the posts), ``app_secrets_previous[]`` (still
+        accepted while it is rotated), ``access_token`` (of a system user), ``verify_token`` (of your own choice; Meta
+        asks with it by GET).
+        """
         return valid_credentials(credentials)
 
     def redact(self, credentials: Mapping[str, Any]) -> frozenset[str]:

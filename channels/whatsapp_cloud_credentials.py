@@ -13,11 +13,7 @@ FIELDS = frozenset(
 
 
 def valid_credentials(credentials: Mapping[str, Any]) -> dict[str, Any]:
-    """The credentials as stored; raises ValueError that names the field only.
-
-    ``phone_number_id`` and ``waba_id`` (digits), ``app_secret`` (signs the posts), ``app_secrets_previous[]`` (still
-    accepted while it is rotated), ``access_token`` (of a system user), ``verify_token`` (chosen by the tenant).
-    """
+    """See ``WhatsAppCloudAdapter.validate_credentials``."""
     check_names(credentials, FIELDS)
     return {
         "phone_number_id": matching(credentials, "phone_number_id", GRAPH_ID),

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -70,7 +71,8 @@ def upload_form(attachment: Attachment, content: bytes) -> aiohttp.FormData:
     form = aiohttp.FormData()
     form.add_field("messaging_product", "whatsapp")
     form.add_field("type", mime)
-    form.add_field("file", content, content_type=mime, filename=_filename(attachment) or "file")
+    # as a file, which is written piece by piece and holds nobody up
+    form.add_field("file", BytesIO(content), content_type=mime, filename=_filename(attachment) or "file")
     return form
 
 

@@ -163,12 +163,13 @@ async def test_a_file_is_sent_by_its_address(stage, file, text, kind, part):
 
 
 async def test_a_file_of_ours_is_uploaded_first(stage):
-    file = Attachment("", "application/pdf", "bill.pdf", content=b"%PDF-1.7 bill")
+    content = b"%PDF-1.7 bill" + bytes(3 * 1024 * 1024)
+    file = Attachment("", "application/pdf", "bill.pdf", content=content)
 
     document = await stage.sent(replace(TEXT, text="", attachments=(file,)))
 
     media_id = document["document"]["id"]
-    assert stage.state.held[media_id] == (b"%PDF-1.7 bill", "application/pdf")
+    assert stage.state.held[media_id] == (content, "application/pdf")
     assert document["document"] == {"id": media_id, "filename": "bill.pdf"}
 
 
