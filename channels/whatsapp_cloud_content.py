@@ -201,28 +201,30 @@ def _reaction(message: Json, _kind: str) -> Content:
 
 
 def _order(message: Json, _kind: str) -> Content:
-    """A cart as lines ``3 x SKU``, so that whoever reads orders from text reads it too, then the customer's note. One
-    line that cannot be read makes all of it a person's business: a part of an order is a wrong order.
+    """A cart: its ``lines`` for whoever takes products by SKU, and the same for readers as lines ``3 x SKU``, then the
+    customer's note. One line that cannot be read makes all of it a person's business: a part of an order is a wrong
+    order.
     """
     part = _part(message, "order")
     listed = part.get("product_items")
     items = objects_of(part, "product_items")
     if not items or not isinstance(listed, list) or len(items) != len(listed):
         raise _UnreadableError
-    note = text_of(part, "text")
     lines = [_order_line(item) for item in items]
-    cart = {"catalog_id": text_of(part, "catalog_id"), "text": note, "product_items": items}
+    note = text_of(part, "text")
+    written = [f"{line['quantity']} x {line['sku']}" for line in lines]
+    cart = {"catalog_id": text_of(part, "catalog_id"), "note": note, "lines": lines, "product_items": items}
     return Content(
-        MessageType.ORDER, "\n".join([*lines, *([note] if note else [])]), metadata={"order": cart}
+        MessageType.ORDER, "\n".join([*written, *([note] if note else [])]), metadata={"order": cart}
     )
 
 
-def _order_line(item: Json) -> str:
+def _order_line(item: Json) -> dict[str, Any]:
     quantity = item.get("quantity")
     written = str(quantity) if isinstance(quantity, int | str) and not isinstance(quantity, bool) else ""
     if not COUNT.fullmatch(written) or int(written) == 0:
         raise _UnreadableError
-    return f"{int(written)} x {' '.join(_needed(item, 'product_retailer_id').split())}"
+    return {"sku": " ".join(_needed(item, "product_retailer_id").split()), "quantity": int(written)}
 
 
 def _system(message: Json, _kind: str) -> Content:

@@ -409,10 +409,14 @@ def test_an_advertisement_is_told():
     assert referral["source_id"] == "120226305854810726"
 
 
-def test_an_order_keeps_its_prices():
+def test_an_order_has_lines_and_keeps_its_prices():
     order = item_of("message__order").metadata["order"]
 
-    assert order["catalog_id"] == "194836987003835"
+    assert (order["catalog_id"], order["note"]) == ("194836987003835", "please before noon")
+    assert order["lines"] == [
+        {"sku": "COLA-330-24", "quantity": 3},
+        {"sku": "WATER-500-12", "quantity": 2},
+    ]
     assert [item["item_price"] for item in order["product_items"]] == [14.4, 5]
 
 
