@@ -48,12 +48,13 @@ class TurnLock:
 
 @dataclass(frozen=True, slots=True)
 class BurstMessage:
-    """An inbound message that awaits its turn."""
+    """An inbound message that awaits its turn; ``cart`` is what was ordered in the channel's own catalogue."""
 
     id: UUID
     type: str
     text: str
     created_at: datetime
+    cart: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

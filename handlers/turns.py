@@ -13,6 +13,7 @@ from db import turns
 from db.lanes import ClaimedTurn
 from db.tenant import Connection
 from db.turns import BurstMessage, TurnLock
+from handlers.ai.carts import read_cart, with_carts
 from handlers.ai.model import PaidFault
 from handlers.ai.rules import understand
 from handlers.ai.types import AIEngine, DraftLine, Extraction, ExtractionRequest, Intent, Language, Usage
@@ -114,15 +115,22 @@ def _readable_at_once(messages: Sequence[BurstMessage]) -> Iterator[BurstMessage
 
 
 async def _understand(tools: TurnTools, burst: Burst, now: datetime) -> Extraction:
-    """What the engine makes of the burst's words. Raises GatewayError; AttemptsExhausted without asking it,
-    where earlier tries crashed the worker.
+    """What the engine makes of the burst's words, and the carts in it. Raises GatewayError; AttemptsExhausted without
+    asking it, where earlier tries crashed the worker.
     """
     if burst.claimed.attempts > MAX_ATTEMPTS:
         raise AttemptsExhausted
+    carts = [read_cart(message.cart) for message in burst.messages]
+    words = (cart.note if cart else message.text for cart, message in zip(carts, burst.messages, strict=True))
     # A single text may still be longer than any order; what is cut off is on the message for people to read.
-    texts = tuple(
-        text[:BURST_CHARACTERS] for text in (message.text for message in burst.messages) if text.strip()
-    )
+    texts = tuple(text[:BURST_CHARACTERS] for text in words if text.strip())
+    extraction = await _understand_words(tools, burst, texts, now)
+    return with_carts(extraction, filter(None, carts), burst.catalogue)
+
+
+async def _understand_words(
+    tools: TurnTools, burst: Burst, texts: tuple[str, ...], now: datetime
+) -> Extraction:
     language = Language(burst.row.language or burst.row.locale)
     if not texts:
         return Extraction("none", "1", Intent.OTHER, language, (), (), None, 1.0)

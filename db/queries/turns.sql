@@ -11,7 +11,7 @@ join distributors d on d.id = c.distributor_id
 where c.distributor_id = get_current_distributor_id() and c.id = $1 and c.turn_lease_token = $2;
 
 -- name: list_burst
-select id, type, text, created_at
+select id, type, text, created_at, case when type = 'ORDER' then metadata -> 'order' end as cart
 from messages
 where distributor_id = get_current_distributor_id() and conversation_id = $1 and not ai_processed
 order by id
