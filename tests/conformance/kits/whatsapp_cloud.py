@@ -92,4 +92,7 @@ KIT = ChannelKit(
     with_unknown_field=_with_unknown_field,
     rotated={**CREDENTIALS, "app_secret": "app_secret_2", "app_secrets_previous": ["app_secret_1"]},
     secrets=frozenset({"app_secret_1", "app_secret_2", "EAAJtoken-1", "verify-me-1"}),
+    hooks="`inbound_url` as the app's webhook with the account's `verify_token`, subscribed to `messages` and `user_preferences`. Several numbers of one app share one webhook: each change goes to its number's account.",
+    limits="4,096 characters a message, longer texts leave in parts; one file a message, with a text of 1,024 characters, none with a sound; a number sends 80 messages a second, one user gets about one in six seconds.",
+    gaps="Messages in groups are not taken, and what is sent from the WhatsApp Business app is not seen. Variables of templates go into the body only. Meta cannot be asked what it sent or received.",
 )
