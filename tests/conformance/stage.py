@@ -4,6 +4,7 @@ import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 from uuid import UUID
 
@@ -88,7 +89,7 @@ class Stage:
         async with self.client.request(
             post.method,
             URL(path, encoded=True),
-            data=post.body or None,
+            data=BytesIO(post.body) if post.body else None,  # aiohttp warns of large bodies in one piece
             headers=post.headers,
             skip_auto_headers=["Content-Type"],
             allow_redirects=False,

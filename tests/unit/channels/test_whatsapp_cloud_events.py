@@ -18,7 +18,6 @@ from channels.base import (
     StatusUpdate,
     SuppressionReason,
 )
-from channels.whatsapp_cloud import WhatsAppCloudAdapter
 from tests.unit.channels.whatsapp_cloud_cases import (
     ADDRESS,
     CUSTOMER,
@@ -28,10 +27,9 @@ from tests.unit.channels.whatsapp_cloud_cases import (
     OUR_MESSAGE,
     SENT_ID,
     USER_ID,
-    account,
+    first_message,
     fixture,
-    post,
-    post_bytes,
+    items_of,
 )
 
 EDITED = "wamid.HBgLMzQ2MDAxMjM0NTYVAgASGBQzQTRBNjU5OUFFRTAzODEwMDAwMUFB"
@@ -270,21 +268,9 @@ ELSEWHERE = {
 }
 
 
-def items_of(document, **credentials):
-    request = post(document)
-    owner = account(**credentials)
-    adapter = WhatsAppCloudAdapter()
-    adapter.verify(owner, request)
-    return adapter.parse(owner, request)
-
-
 def item_of(label):
     (item,) = items_of(fixture(label))
     return item
-
-
-def first_message(document):
-    return document["entry"][0]["changes"][0]["value"]["messages"][0]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
@@ -392,17 +378,6 @@ def test_milliseconds_are_told_from_seconds():
     )
 
 
-@pytest.mark.parametrize("timestamp", ["", "soon", None, True, -1, 1.5, "9" * 16, "1e9"])
-def test_a_message_without_a_usable_time_is_kept(timestamp):
-    document = fixture("message__text")
-    first_message(document)["timestamp"] = timestamp
-
-    (message,) = items_of(document)
-
-    assert message.text == "hola, 2 cajas de cola"
-    assert message.sent_at is None
-
-
 def test_an_advertisement_is_told():
     referral = item_of("message__text_from_ad").metadata["referral"]
 
@@ -429,15 +404,12 @@ def test_why_a_message_is_unsupported_is_told():
     assert codes == [131051, 131060]
 
 
-@pytest.mark.parametrize("reference", ["", "x" * 300, "two words", 7, None])
-def test_a_reference_that_is_no_id_is_left_out(reference):
-    document = fixture("message__text_reply")
-    first_message(document)["context"]["id"] = reference
+@pytest.mark.parametrize("preference", [{"value": "stop"}, {"wa_id": "34600123456", "value": "pause"}])
+def test_a_preference_that_says_nothing_is_ignored(preference):
+    document = fixture("preference__stop")
+    document["entry"][0]["changes"][0]["value"]["user_preferences"] = [preference]
 
-    (message,) = items_of(document)
-
-    assert isinstance(message, InboundMessage)
-    assert (message.text, message.reply_to_provider_id) == ("sí, ese", None)
+    assert items_of(document) == (Ignored("A preference that says nothing of consent.", NUMBER_ID),)
 
 
 def test_only_a_failure_has_an_error():
@@ -448,26 +420,6 @@ def test_only_a_failure_has_an_error():
 
     assert isinstance(update, StatusUpdate)
     assert (update.status, update.error_code, update.opted_out) == (MessageStatus.DELIVERED, None, False)
-
-
-@pytest.mark.parametrize("quantity", [0, -1, 2.5, True, "", "x", None, "1e3", 10**12])
-def test_an_order_with_a_count_that_is_none_is_a_persons_business(quantity):
-    document = fixture("message__order")
-    first_message(document)["order"]["product_items"][0]["quantity"] = quantity
-
-    (message,) = items_of(document)
-
-    assert message.type is MessageType.UNSUPPORTED
-    assert message.metadata["content"]["catalog_id"] == "194836987003835"
-
-
-def test_what_cannot_be_stored_is_replaced():
-    body = json.dumps(fixture("message__text")).replace("hola", r"a\u0000b\ud83d").encode()
-
-    (message,) = WhatsAppCloudAdapter().parse(account(), post_bytes(body))
-
-    assert isinstance(message, InboundMessage)
-    assert message.text == "a\ufffdb\ufffd, 2 cajas de cola"
 
 
 def test_every_fixture_is_in_a_table():

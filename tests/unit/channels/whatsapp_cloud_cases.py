@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 
 from channels.base import Channel, ChannelAccount, InboundRequest
 from channels.signatures_meta import META_SIGNATURE, meta_signature
+from channels.whatsapp_cloud import WhatsAppCloudAdapter
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "channels" / "whatsapp_cloud"
 NUMBER_ID = "106540352242922"
@@ -53,3 +54,17 @@ def post(document: Any, secret: str = "app_secret_1") -> InboundRequest:
 def post_bytes(body: bytes, secret: str = "app_secret_1") -> InboundRequest:
     headers = {"content-type": "application/json", META_SIGNATURE: meta_signature(secret, body)}
     return InboundRequest("POST", URL, CIMultiDict(headers), body)
+
+
+def items_of(document: Any, **credentials: Any) -> tuple[Any, ...]:
+    """What the adapter makes of a post that Meta signed."""
+    request = post(document)
+    owner = account(**credentials)
+    adapter = WhatsAppCloudAdapter()
+    adapter.verify(owner, request)
+    return adapter.parse(owner, request)
+
+
+def first_message(document: Any) -> dict[str, Any]:
+    message: dict[str, Any] = document["entry"][0]["changes"][0]["value"]["messages"][0]
+    return message
