@@ -15,6 +15,9 @@ from channels.mail_tokens import token_of_address, tokens_in_text
 from channels.mail_words import bare_addresses, clean, header_text, mail_address, one_line
 
 MOST_REFERENCES, ID_LIMIT, HEADER_LIMIT, MOST_HEADERS, MOST_RECIPIENTS = 100, 255, 4096, 200, 100
+NAMELESS_DAEMON = (
+    "mailer-daemon@nameless.invalid"  # of a notification whose From has no domain (Postfix, qmail)
+)
 _ID = re.compile(r"<([^<>\s]{1,255})>")
 _PREFIX = re.compile(
     r"\s*(?:re|r|rv|fwd?|wg|aw|enc|res|resp|tr|i|sv|vs|ref)\s*(?:\[\d{1,3}\])?\s*:", re.IGNORECASE | re.ASCII
@@ -93,6 +96,18 @@ def inbound_mail(account: ChannelAccount, mail: Mail, provider_key: str) -> Inbo
     )
 
 
+def mail_key(mail: Mail) -> str:
+    """A key for a provider that has none: the same for the same mail, however often and by whatever way it is posted,
+    and another for another mail under the same Message-ID, which is its sender's to choose.
+    """
+    digest = hashlib.sha256(
+        repr((mail.sender, mail.thread.subject, mail.text)).encode("utf-8", "surrogatepass")
+    )
+    for part in mail.parts:
+        digest.update(hashlib.sha256(part.content).digest())
+    return f"{mail.thread.message_id}:{digest.hexdigest()[:32]}"
+
+
 def bare_subject(subject: str) -> str:
     """The subject without the prefixes of replies and forwards, by which threads are compared."""
     rest = subject
@@ -119,6 +134,8 @@ def _sender(named: Mapping[str, list[str]]) -> tuple[str, str | None]:
     for header in ("from", "sender", "reply-to", "return-path"):
         for name, address in bare_addresses(named.get(header, ())):
             return address, name[:255] or None
+    if any("mailer-daemon" in value.lower() for value in named.get("from", ())):
+        return NAMELESS_DAEMON, None
     raise MalformedPayload("The mail names no sender.")
 
 

@@ -3,10 +3,12 @@ quote. ``handlers.threads`` makes and checks it; here is only its form.
 """
 
 import re
+from uuid import UUID
 
 TOKEN = re.compile(r"[0-9a-f]{32}", re.ASCII)  # 16 digits of the thread's key, 16 of its MAC
 _MARKER = re.compile(r"\[ref:([0-9a-f]{32})\]", re.ASCII)
-_OUR_ID = re.compile(r"([0-9a-f]{32})\.[0-9a-f]{32}@", re.ASCII)
+_OUR_ID = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})@", re.ASCII)
+_OUR_ID_IN_TEXT = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}\.[0-9a-f]{32}@[A-Za-z0-9.-]{1,253}", re.ASCII)
 
 
 def plus_address(address: str, token: str) -> str:
@@ -41,3 +43,14 @@ def token_of_message_id(message_id: str) -> str | None:
     """The token of a Message-ID that is of our form."""
     found = _OUR_ID.match(message_id)
     return found[1] if found else None
+
+
+def message_of_message_id(message_id: str) -> UUID | None:
+    """Our message's id in a Message-ID that is of our form."""
+    found = _OUR_ID.match(message_id)
+    return UUID(hex=found[2]) if found else None
+
+
+def our_ids_in_text(text: str) -> tuple[str, ...]:
+    """The Message-IDs of our form in a text, such as a mail that came back; each once."""
+    return tuple(dict.fromkeys(found[0] for found in _OUR_ID_IN_TEXT.finditer(text)))

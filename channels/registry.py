@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 import aiohttp
 
 from channels.base import ChannelAdapter
+from channels.email_mime import MimeAdapter
 from channels.email_postmark import PostmarkAdapter
 from channels.email_ses import SesAdapter
+from channels.networks import Network
 from channels.provider_urls import ProviderUrls
+from channels.smtp import SmtpClient
 from channels.twilio import TwilioAdapter
 from channels.whatsapp_cloud import WhatsAppCloudAdapter
 
@@ -22,12 +25,14 @@ def build_adapters(
     urls: ProviderUrls | None = None,
     session: aiohttp.ClientSession | None = None,
     clock: Callable[[], datetime] = utc_now,
+    allow: tuple[Network, ...] = (),
 ) -> Mapping[str, ChannelAdapter]:
     """The adapters by their provider's name.
 
     ``session`` carries requests to the providers' own addresses (set by the operator) and stays the caller's
     to close; without it each adapter makes its own at the first send, to be closed by its ``aclose``. ``clock`` gives
-    aware UTC times: how old a signature may be is judged by it.
+    aware UTC times: how old a signature may be is judged by it. ``allow``: the private networks in which a tenant's own
+    mail server may be, from the deployment's settings.
     """
     urls = urls or ProviderUrls()
     adapters: tuple[ChannelAdapter, ...] = (
@@ -35,5 +40,6 @@ def build_adapters(
         WhatsAppCloudAdapter(urls.meta_graph, session),
         PostmarkAdapter(urls.postmark, session),
         SesAdapter(urls.ses, clock, session),
+        MimeAdapter(SmtpClient(allow), clock),
     )
     return {adapter.name: adapter for adapter in adapters}

@@ -153,7 +153,7 @@ async def open_services(
         await _make_partitions(runtime)
         egress = EgressClient(settings.egress_allow)
         stack.push_async_callback(egress.aclose)
-        adapters = build_adapters(settings.provider_urls)
+        adapters = build_adapters(settings.provider_urls, clock=clock, allow=settings.egress_allow)
         stack.push_async_callback(_close_adapters, adapters)
         yield Services(settings, runtime, adapters, egress, Notifier(database), dsn, home)
 

@@ -2,11 +2,17 @@
 
 import asyncio
 import socket
+import ssl
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 
 import pytest
 from aiohttp.abc import AbstractResolver
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from channels.egress import EgressClient, EgressTimeouts
 from channels.errors import DeliveryFault
@@ -136,3 +142,28 @@ async def fault(server, *, scheme="http", host="127.0.0.1", timeouts=QUICK, **op
         with pytest.raises(DeliveryFault) as caught:
             await egress.post(server.url(scheme, host), {}, b"{}", timeouts=timeouts)
     return caught.value.error_class
+
+
+def tls_contexts(host, folder):
+    """A server context with a certificate for the host, and a client context that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    chain = folder / "server.pem"
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    chain.write_bytes(key.private_bytes(*plain) + made.public_bytes(serialization.Encoding.PEM))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(chain)
+    trusting = ssl.create_default_context(cadata=made.public_bytes(serialization.Encoding.PEM).decode())
+    return server, trusting

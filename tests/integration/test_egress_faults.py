@@ -1,15 +1,9 @@
 """The guarded client against servers that misbehave in every known way."""
 
 import socket
-import ssl
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp.test_utils import unused_port
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from channels.errors import DeliveryFault, FaultClass, HeaderNotAllowed
 from channels.resolving import PoolResolver
@@ -24,6 +18,7 @@ from tests.integration.egress_stage import (
     head_of,
     says,
     silent,
+    tls_contexts,
 )
 
 # faults
@@ -155,27 +150,7 @@ async def test_headers_that_split_or_frame_are_refused(headers):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A server context for hook.example.test, and a client context that trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hook.example.test")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("hook.example.test")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    chain = tmp_path_factory.mktemp("tls") / "server.pem"
-    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    chain.write_bytes(key.private_bytes(*plain) + made.public_bytes(serialization.Encoding.PEM))
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(chain)
-    trusting = ssl.create_default_context(cadata=made.public_bytes(serialization.Encoding.PEM).decode())
-    return server, trusting
+    return tls_contexts("hook.example.test", tmp_path_factory.mktemp("tls"))
 
 
 async def test_https_with_the_right_name(certificate):
