@@ -23,6 +23,7 @@ class ReplyTarget:
     address: str
     opted_out_at: datetime | None
     last_inbound_at: datetime | None
+    provider: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class SendRow:
     type: str
     status: str
     text: str
+    metadata: dict[str, Any]
+    parts: int
     attempts: int
     started_at: datetime | None
     address: str
@@ -138,10 +141,25 @@ async def start_send(
     rank: int,
     now: datetime,
     lease_until: datetime,
+    parts: int,
 ) -> bool:
-    """Marks that an attempt is about to leave and renews its lease; False when the lease is lost."""
-    started = await connection.fetchval(_SQL["start_send"], message_id, lease_token, rank, now, lease_until)
-    return started is not None
+    """Marks that an attempt is about to leave, in so many parts, and renews its lease; False when the lease is lost."""
+    arguments = (message_id, lease_token, rank, now, lease_until, parts)
+    return await connection.fetchval(_SQL["start_send"], *arguments) is not None
+
+
+async def record_part(
+    connection: Connection, message_id: UUID, lease_token: UUID, provider_message_id: str, now: datetime
+) -> bool:
+    """Notes that the provider took a part, with others still to leave; False when the lease is lost."""
+    arguments = (message_id, lease_token, provider_message_id, now)
+    return await connection.fetchval(_SQL["record_part"], *arguments) is not None
+
+
+async def list_part_receipts(connection: Connection, message_id: UUID) -> dict[int, str]:
+    """The provider's ids of a message's parts, by the part's number, as far as they are known."""
+    rows = await connection.fetch(_SQL["list_part_receipts"], message_id)
+    return {row["part"]: row["provider_message_id"] for row in rows}
 
 
 async def settle_send(
@@ -198,11 +216,14 @@ async def insert_status_event(
     error_code: str | None,
     applied: bool,
     now: datetime,
+    part: int | None,
+    provider_message_id: str | None,
 ) -> None:
-    """Adds to a message's status history; ``applied`` is false for a status that came too late to count."""
-    await connection.execute(
-        _SQL["insert_status_event"], event_id, message_id, status, provider_status, error_code, applied, now
-    )
+    """Adds to a message's status history; ``applied`` is false for a status that came too late to count. ``part`` is
+    None where it is of all of the message.
+    """
+    arguments = (event_id, message_id, status, provider_status, error_code, applied, now, part)
+    await connection.execute(_SQL["insert_status_event"], *arguments, provider_message_id)
 
 
 async def list_known_provider_ids(

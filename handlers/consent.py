@@ -53,13 +53,21 @@ def asks_provider_for_help(channel: Channel, text: str) -> bool:
 
 
 def check_may_send(
-    channel: Channel, *, opted_out_at: datetime | None, last_inbound_at: datetime | None, now: datetime
+    channel: Channel,
+    *,
+    opted_out_at: datetime | None,
+    last_inbound_at: datetime | None,
+    now: datetime,
+    approved: bool = False,
 ) -> None:
-    """Raises OptedOut, or WindowClosed where WhatsApp's 24 hours since the customer's last message are over.
+    """Raises OptedOut, or WindowClosed where WhatsApp's 24 hours since the customer's last message are over, unless it
+    is a template, which was ``approved``.
 
     Source: WhatsApp Business Messaging Policy; Twilio error 63016.
     """
     if opted_out_at is not None:
         raise OptedOut
+    if approved:
+        return
     if channel is Channel.WHATSAPP and (last_inbound_at is None or now - last_inbound_at >= WHATSAPP_WINDOW):
         raise WindowClosed

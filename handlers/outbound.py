@@ -1,10 +1,7 @@
 """Messages to customers: rows first, then one careful attempt after another."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +13,7 @@ from channels.base import (
     MessageStatus,
     MessageType,
     OutboundMessage,
+    OutboundTemplate,
     SendReceipt,
     SentLookup,
 )
@@ -25,61 +23,37 @@ from channels.errors import (
     GatewayError,
     InvalidInput,
     NotFound,
-    OptedOut,
     OutcomeUnknown,
     Temporary,
 )
-from db import sends, turns
+from db import sends
 from db.lanes import ClaimedSend
-from db.sends import SendRow, SettledSend
-from db.tenant import Connection
+from db.sends import ReplyTarget, SendRow
 from handlers.consent import check_may_send
 from handlers.fetching import open_account
+from handlers.outbound_outcome import Attempt, SendResult, settle_error, settle_part, settle_sent
+from handlers.outbound_parts import MOST_PARTS, read_template, split_message, template_metadata
 from handlers.runtime import Runtime
-from handlers.statuses import apply_parked, status_rank
-from handlers.webhooks.event_types import EventType
-from handlers.webhooks.outbox import tell
+from handlers.statuses import status_rank
 
-# Waits in seconds after a fault that may pass; one attempt more than there are waits.
-_RETRY_SECONDS = (2.0, 10.0, 60.0, 300.0, 900.0)
-_LONGEST_WAIT = 3600.0  # whatever a provider asks for
 # Claims of one message, those included that ended without a result (a crash, a fault of ours): then it is given up.
 _MOST_CLAIMS = 12
-# Longer than any one call to a provider (10 s) with room for the database; renewed before the request leaves.
+# Longer than any one call to a provider (10 s) with room for the database; renewed before each part leaves.
 SEND_LEASE = timedelta(seconds=20)
-# Twilio, "Send a message": a longer body is refused (21617). Mails have no limit.
-_LONGEST_TEXTS: Mapping[Channel, int] = MappingProxyType({Channel.SMS: 1600, Channel.WHATSAPP: 1600})
-_SENT = MessageStatus.SENT
-
-
-class SendResult(StrEnum):
-    """How a claimed send ended."""
-
-    SENT = "sent"
-    POSTPONED = "postponed"
-    FAILED = "failed"
-    LOST = "lost"  # the lease went to another worker, or a callback settled the message
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """A message that is to leave now, and which ids at the provider are other messages'."""
-
-    row: SendRow
-    message: OutboundMessage
-    known_ids: frozenset[str]
 
 
 async def queue_message(
     runtime: Runtime,
+    adapters: Mapping[str, ChannelAdapter],
     distributor_id: UUID,
     conversation_id: UUID,
     *,
     text: str,
     attachments: Sequence[Attachment] = (),
+    template: OutboundTemplate | None = None,
 ) -> UUID:
-    """A person's message to a conversation, stored QUEUED; the send lane sends it. Raises NotFound, OptedOut
-    or WindowClosed.
+    """A person's message to a conversation, stored QUEUED; the send lane sends it. Of a template, ``text`` is what
+    people read of it here. Raises NotFound, OptedOut, WindowClosed, or InvalidInput for a text that is too long.
     """
     now, message_id = runtime.clock(), runtime.new_id()
     async with runtime.database.tenant(distributor_id) as connection:
@@ -87,25 +61,47 @@ async def queue_message(
         if target is None:
             raise NotFound
         channel = Channel(target.channel)
-        if len(text) > _LONGEST_TEXTS.get(channel, len(text)):
-            raise InvalidInput(f"A text may have {_LONGEST_TEXTS[channel]} characters.", field="text")
+        _check_length(
+            adapters, target, OutboundMessage(message_id, channel, "", text, "", tuple(attachments), template)
+        )
         check_may_send(
-            channel, opted_out_at=target.opted_out_at, last_inbound_at=target.last_inbound_at, now=now
+            channel,
+            opted_out_at=target.opted_out_at,
+            last_inbound_at=target.last_inbound_at,
+            now=now,
+            approved=template is not None,
         )
         await sends.queue_message(
             connection,
             conversation_id,
             message_id,
-            type=MessageType.FILE if attachments and not text else MessageType.TEXT,
+            type=_message_type(text, attachments, template),
             status_rank=status_rank(channel, MessageStatus.QUEUED),
             text=text,
             turn_message_id=None,
-            metadata={},
+            metadata=template_metadata(template) if template else {},
             now=now,
         )
         rows = [_attachment_row(runtime, position, file) for position, file in enumerate(attachments, 1)]
         await sends.insert_attachments(connection, message_id, rows, now)
     return message_id
+
+
+def _check_length(
+    adapters: Mapping[str, ChannelAdapter], target: ReplyTarget, message: OutboundMessage
+) -> None:
+    parts = len(split_message(adapters.get(target.provider), message))
+    if parts > MOST_PARTS:
+        problem = f"The message would leave in {parts} parts; {MOST_PARTS} are the most."
+        raise InvalidInput(problem, field="text")
+
+
+def _message_type(
+    text: str, attachments: Sequence[Attachment], template: OutboundTemplate | None
+) -> MessageType:
+    if template is not None:
+        return MessageType.TEMPLATE
+    return MessageType.FILE if attachments and not text else MessageType.TEXT
 
 
 def _attachment_row(runtime: Runtime, position: int, file: Attachment) -> dict[str, Any]:
@@ -121,52 +117,82 @@ def _attachment_row(runtime: Runtime, position: int, file: Attachment) -> dict[s
 async def send_message(
     runtime: Runtime, adapters: Mapping[str, ChannelAdapter], claimed: ClaimedSend
 ) -> SendResult:
-    """Makes one attempt at a claimed message.
+    """Makes one attempt at a claimed message, of which those parts leave that are not known to have left.
 
-    The attempt is on record before it leaves. One whose outcome is unknown (a crash, or a time-out after the
-    request left) is looked up at the provider before a second try. Retries follow from the type of the
-    error. Raises DatabaseUnavailable.
+    Each part is on record before it leaves, and its receipt before the next one does. One whose outcome is unknown (a
+    crash, or a time-out after the request left) is looked up at the provider before a second try. Retries follow from
+    the type of the error. Raises DatabaseUnavailable.
     """
     attempt = await _load(runtime, claimed)
     if attempt is None:
         return SendResult.LOST
     try:
-        receipt = await _find_or_send(runtime, adapters, claimed, attempt)
+        adapter, account = _find_sender(runtime, adapters, attempt)
     except GatewayError as error:
-        return await _settle_error(runtime, claimed, attempt, error)
-    await _settle_receipt(runtime, claimed, attempt, receipt)
+        return await settle_error(runtime, attempt, error)
+    parts = split_message(adapter, attempt.message)
+    # Where callbacks have told of all of them, the last one's receipt is what was told.
+    missing = [part for part in parts if part.part not in attempt.receipts] or [parts[-1]]
+    for part in missing:
+        try:
+            receipt = await _find_or_send(runtime, adapter, account, attempt, part)
+        except GatewayError as error:
+            return await settle_error(runtime, attempt, error, part)
+        if receipt is None:
+            return SendResult.LOST
+        if part is missing[-1]:
+            await settle_sent(runtime, attempt, part, receipt)
+        elif await settle_part(runtime, attempt, part, receipt):
+            attempt = attempt.after(part, receipt)
+        else:
+            return SendResult.LOST
     return SendResult.SENT
 
 
-async def _find_or_send(
-    runtime: Runtime, adapters: Mapping[str, ChannelAdapter], claimed: ClaimedSend, attempt: _Attempt
-) -> SendReceipt:
-    """The receipt of an earlier attempt, else of this one; raises GatewayError."""
-    if claimed.attempts > _MOST_CLAIMS:
+def _find_sender(
+    runtime: Runtime, adapters: Mapping[str, ChannelAdapter], attempt: Attempt
+) -> tuple[ChannelAdapter, ChannelAccount]:
+    """Raises AttemptsExhausted or BadCredentials."""
+    if attempt.claimed.attempts > _MOST_CLAIMS:
         raise AttemptsExhausted
     adapter = adapters.get(attempt.row.provider)
     if adapter is None:
         # An account of a later release, or of a channel that was taken out: no try will ever find its adapter.
         raise BadCredentials(f"This release has no channel named {attempt.row.provider}.")
-    account = open_account(runtime, claimed.distributor_id, attempt.row)
-    receipt = await _find_earlier(adapter, account, attempt)
-    if receipt is None:
-        await _start(runtime, claimed)
-        receipt = await adapter.send(account, attempt.message)
-    return receipt
+    return adapter, open_account(runtime, attempt.claimed.distributor_id, attempt.row)
 
 
-async def _load(runtime: Runtime, claimed: ClaimedSend) -> _Attempt | None:
+async def _find_or_send(
+    runtime: Runtime,
+    adapter: ChannelAdapter,
+    account: ChannelAccount,
+    attempt: Attempt,
+    part: OutboundMessage,
+) -> SendReceipt | None:
+    """The receipt of an earlier attempt, else of this one; None when the lease is lost. Raises GatewayError."""
+    known = attempt.receipts.get(part.part)
+    if known is not None:
+        return SendReceipt(known)
+    receipt = await _find_earlier(adapter, account, attempt, part)
+    if receipt is not None:
+        return receipt
+    if not await _start(runtime, attempt, part):
+        return None
+    return await adapter.send(account, part)
+
+
+async def _load(runtime: Runtime, claimed: ClaimedSend) -> Attempt | None:
     async with runtime.database.tenant(claimed.distributor_id) as connection:
         row = await sends.find_send(connection, claimed.message_id, claimed.lease_token)
         if row is None:
             return None
         files = await sends.list_attachments(connection, row.message_id)
-        known: frozenset[str] = frozenset()
+        receipts = await sends.list_part_receipts(connection, row.message_id) if row.parts > 1 else {}
+        foreign: frozenset[str] = frozenset()
         if row.started_at is not None:
-            known = await sends.list_known_provider_ids(connection, row.conversation_id, row.message_id)
+            foreign = await sends.list_known_provider_ids(connection, row.conversation_id, row.message_id)
     attachments = tuple(Attachment(file.url, file.content_type, file.filename) for file in files)
-    return _Attempt(row, _outbound(runtime, row, attachments), known)
+    return Attempt(claimed, row, _outbound(runtime, row, attachments), receipts, row.started_at, foreign)
 
 
 def _outbound(runtime: Runtime, row: SendRow, attachments: tuple[Attachment, ...]) -> OutboundMessage:
@@ -177,191 +203,48 @@ def _outbound(runtime: Runtime, row: SendRow, attachments: tuple[Attachment, ...
         text=row.text,
         status_url=f"{runtime.public_url}/in/{row.provider}/{row.channel_account_id}/status",
         attachments=attachments,
+        template=read_template(row.type, row.metadata),
     )
 
 
 async def _find_earlier(
-    adapter: ChannelAdapter, account: ChannelAccount, attempt: _Attempt
+    adapter: ChannelAdapter, account: ChannelAccount, attempt: Attempt, part: OutboundMessage
 ) -> SendReceipt | None:
     """What the provider has of an earlier attempt whose outcome nobody knows."""
-    since = attempt.row.started_at
+    since = attempt.unknown_since
     if since is None or not isinstance(adapter, SentLookup):
         return None
     try:
-        return await adapter.find_sent(account, attempt.message, since, attempt.known_ids)
+        return await adapter.find_sent(account, part, since, attempt.known_ids)
     except Temporary as error:
         # Not being able to ask leaves the outcome as unknown as it was.
         raise OutcomeUnknown(retry_after=error.retry_after) from error
 
 
-async def _start(runtime: Runtime, claimed: ClaimedSend) -> None:
-    """The gate, and the mark that an attempt leaves, in one transaction; raises PolicyError or
-    BadCredentials.
+async def _start(runtime: Runtime, attempt: Attempt, part: OutboundMessage) -> bool:
+    """The gate, and the mark that a part leaves, in one transaction; False when the lease is lost, or a callback has
+    settled the message. Raises PolicyError or BadCredentials.
     """
-    now = runtime.clock()
+    now, claimed = runtime.clock(), attempt.claimed
     async with runtime.database.tenant(claimed.distributor_id) as connection:
         row = await sends.find_send(connection, claimed.message_id, claimed.lease_token)
         if row is None:
-            raise OutcomeUnknown("The lease was lost.")
+            return False
         if row.account_deleted_at is not None:
             raise BadCredentials("The channel account was deleted.")
-        channel = Channel(row.channel)
-        check_may_send(channel, opted_out_at=row.opted_out_at, last_inbound_at=row.last_inbound_at, now=now)
-        started = await sends.start_send(
+        check_may_send(
+            attempt.channel,
+            opted_out_at=row.opted_out_at,
+            last_inbound_at=row.last_inbound_at,
+            now=now,
+            approved=part.template is not None,
+        )
+        return await sends.start_send(
             connection,
             row.message_id,
             claimed.lease_token,
-            rank=status_rank(channel, MessageStatus.SENDING),
+            rank=status_rank(attempt.channel, MessageStatus.SENDING),
             now=now,
             lease_until=now + SEND_LEASE,
+            parts=part.parts,
         )
-        if not started:
-            raise OutcomeUnknown("The lease was lost.")
-
-
-async def _settle_receipt(
-    runtime: Runtime, claimed: ClaimedSend, attempt: _Attempt, receipt: SendReceipt
-) -> None:
-    now = runtime.clock()
-    async with runtime.database.tenant(claimed.distributor_id) as connection:
-        settled = await sends.settle_send(
-            connection,
-            claimed.message_id,
-            claimed.lease_token,
-            status=_SENT,
-            rank=status_rank(Channel(attempt.row.channel), _SENT),
-            provider_message_id=receipt.provider_message_id,
-            error_code=None,
-            sent_at=now,
-            due_at=None,
-            now=now,
-        )
-        if settled is None:
-            return
-        await _add_history(connection, runtime, settled, _SENT, receipt.provider_status, None)
-        if settled.first_sent:
-            more = {"provider_message_id": receipt.provider_message_id, "address": attempt.row.address}
-            await _tell(connection, runtime, claimed.distributor_id, EventType.MESSAGE_SENT, settled, more)
-    account_id = attempt.row.channel_account_id
-    await apply_parked(runtime, claimed.distributor_id, account_id, receipt.provider_message_id)
-
-
-async def _settle_error(
-    runtime: Runtime, claimed: ClaimedSend, attempt: _Attempt, error: GatewayError
-) -> SendResult:
-    """A fault that may pass is tried again later; everything else ends the message as FAILED."""
-    attempts = claimed.attempts
-    if isinstance(error, Temporary) and attempts <= len(_RETRY_SECONDS):
-        # A refusal speaks for this attempt only: an earlier one of unknown outcome is asked after all the same.
-        nothing_left = attempt.row.started_at is None and not isinstance(error, OutcomeUnknown)
-        await _postpone(runtime, claimed, error, _RETRY_SECONDS[attempts - 1], nothing_left=nothing_left)
-        return SendResult.POSTPONED
-    await _fail(runtime, claimed, attempt, error)
-    return SendResult.FAILED
-
-
-async def _postpone(
-    runtime: Runtime, claimed: ClaimedSend, error: Temporary, wait: float, *, nothing_left: bool
-) -> None:
-    now = runtime.clock()
-    due_at = now + timedelta(seconds=min(max(wait, error.retry_after or 0), _LONGEST_WAIT))
-    async with runtime.database.tenant(claimed.distributor_id) as connection:
-        await sends.postpone_send(
-            connection,
-            claimed.message_id,
-            claimed.lease_token,
-            due_at=due_at,
-            nothing_left=nothing_left,
-            now=now,
-        )
-
-
-async def _fail(runtime: Runtime, claimed: ClaimedSend, attempt: _Attempt, error: GatewayError) -> None:
-    now = runtime.clock()
-    failed = MessageStatus.FAILED
-    code = error.provider_code or error.code
-    async with runtime.database.tenant(claimed.distributor_id) as connection:
-        settled = await sends.settle_send(
-            connection,
-            claimed.message_id,
-            claimed.lease_token,
-            status=failed,
-            rank=status_rank(Channel(attempt.row.channel), failed),
-            provider_message_id=None,
-            error_code=code,
-            sent_at=None,
-            due_at=None,
-            now=now,
-        )
-        if settled is None or not settled.applied:
-            return
-        await _add_history(connection, runtime, settled, failed, "", code)
-        more = {"error_code": error.provider_code, "reason": error.code, "address": attempt.row.address}
-        await _tell(connection, runtime, claimed.distributor_id, EventType.MESSAGE_FAILED, settled, more)
-        if isinstance(error, OptedOut) and error.provider_code:
-            await _learn_opt_out(connection, runtime, claimed.distributor_id, settled)
-
-
-async def _learn_opt_out(
-    connection: Connection, runtime: Runtime, distributor_id: UUID, settled: SettledSend
-) -> None:
-    """The provider knows of a STOP that never reached us."""
-    contact = await turns.set_opted_out(connection, settled.conversation_id, runtime.clock())
-    if contact is None:
-        return
-    data = {
-        "customer_id": settled.customer_id,
-        "conversation_id": settled.conversation_id,
-        "channel": settled.channel,
-        "address": contact[0],
-        "display_name": contact[1],
-    }
-    await tell(
-        connection,
-        runtime,
-        distributor_id,
-        EventType.CUSTOMER_OPTED_OUT,
-        data,
-        conversation_id=settled.conversation_id,
-    )
-
-
-async def _add_history(
-    connection: Connection,
-    runtime: Runtime,
-    settled: SettledSend,
-    status: MessageStatus,
-    provider_status: str,
-    error_code: str | None,
-) -> None:
-    await sends.insert_status_event(
-        connection,
-        runtime.new_id(),
-        settled.id,
-        status=status,
-        provider_status=provider_status,
-        error_code=error_code,
-        applied=settled.applied,
-        now=runtime.clock(),
-    )
-
-
-async def _tell(
-    connection: Connection,
-    runtime: Runtime,
-    distributor_id: UUID,
-    event_type: EventType,
-    settled: SettledSend,
-    more: dict[str, Any],
-) -> None:
-    data = {
-        "message_id": settled.id,
-        "conversation_id": settled.conversation_id,
-        "customer_id": settled.customer_id,
-        "channel": settled.channel,
-        "type": settled.type,
-        "status": settled.status,
-        "text": settled.text,
-        **more,
-    }
-    await tell(connection, runtime, distributor_id, event_type, data, conversation_id=settled.conversation_id)

@@ -1,9 +1,10 @@
 -- Outbound messages: queued by a turn or a person, sent by the send lane.
 
 -- name: find_reply_target
-select c.id as conversation_id, c.channel_account_id, c.customer_id, c.channel, k.address, k.opted_out_at, c.last_inbound_at
+select c.id as conversation_id, c.channel_account_id, c.customer_id, c.channel, k.address, k.opted_out_at, c.last_inbound_at, a.provider
 from conversations c
 join customer_contacts k on k.distributor_id = c.distributor_id and k.id = c.contact_id
+join channel_accounts a on a.distributor_id = c.distributor_id and a.id = c.channel_account_id
 where c.distributor_id = get_current_distributor_id() and c.id = $1;
 
 -- name: queue_message
@@ -42,8 +43,9 @@ set last_message_at = greatest(last_message_at, $2)
 where distributor_id = get_current_distributor_id() and id = $1;
 
 -- name: insert_attachments
-insert into attachments (distributor_id, id, message_id, position, url, content_type, filename, created_at)
-select get_current_distributor_id(), a.id, $1, a.position, a.url, a.content_type, a.filename, $3
+-- The provider fetches them by their address; here they are not.
+insert into attachments (distributor_id, id, message_id, position, url, content_type, filename, state, created_at)
+select get_current_distributor_id(), a.id, $1, a.position, a.url, a.content_type, a.filename, 'LINKED', $3
 from jsonb_to_recordset($2::jsonb) as a(id uuid, position int, url text, content_type text, filename text);
 
 -- name: list_attachments
@@ -55,7 +57,7 @@ order by position;
 -- name: find_send
 -- No row when the lease went to another worker or a callback settled the message meanwhile. Locks the contact, so that
 -- a STOP and a send are one after the other.
-select m.id as message_id, m.conversation_id, m.channel_account_id, m.customer_id, m.channel, m.type, m.status, m.text, m.send_attempts as attempts,
+select m.id as message_id, m.conversation_id, m.channel_account_id, m.customer_id, m.channel, m.type, m.status, m.text, m.metadata, m.parts, m.send_attempts as attempts,
     m.send_started_at as started_at, k.address, k.opted_out_at, c.last_inbound_at,
     a.provider, a.address as account_address, a.credentials_sealed, a.settings as account_settings, a.deleted_at as account_deleted_at
 from messages m
@@ -69,10 +71,33 @@ for share of k;
 -- Committed before the request leaves: if nothing is heard of it, the next claim asks the provider first. Renews the lease,
 -- for asking the provider may have used it up; no row when it went to another worker meanwhile.
 update messages
-set status = 'SENDING', status_rank = greatest(status_rank, $3), send_started_at = coalesce(send_started_at, $4),
-    send_lease_until = $5, updated_at = $4
+set status = case when status_rank < $3 then 'SENDING' else status end, status_rank = greatest(status_rank, $3),
+    send_started_at = coalesce(send_started_at, $4), send_lease_until = $5, parts = $6, updated_at = $4
 where distributor_id = get_current_distributor_id() and id = $1 and send_lease_token = $2
 returning id;
+
+-- name: record_part
+-- The provider took one part of several, and others are still to leave: nothing is under way now. Whoever looks for the part's
+-- id finds the message.
+with taken as (
+    update messages m
+    set send_started_at = null, provider_message_id = coalesce(m.provider_message_id, $3), updated_at = $4
+    where m.distributor_id = get_current_distributor_id() and m.id = $1 and m.send_lease_token = $2
+    returning m.id, m.channel_account_id
+),
+named as (
+    insert into external_message_mappings (distributor_id, channel_account_id, provider_key, message_id, created_at)
+    select get_current_distributor_id(), channel_account_id, 'sent:' || $3, id, $4 from taken
+    on conflict do nothing
+)
+select id from taken;
+
+-- name: list_part_receipts
+-- The provider's ids of the parts that it is known to have, by a receipt or by a status that was told of them.
+select distinct on (part) part, provider_message_id
+from message_status_events
+where distributor_id = get_current_distributor_id() and message_id = $1 and part is not null and provider_message_id is not null
+order by part, id;
 
 -- name: settle_send
 -- A status only rises; whatever it was, the attempt is over. A receipt that comes after the failure makes nothing sent.
@@ -96,24 +121,33 @@ returning m.id, m.conversation_id, m.customer_id, m.channel, m.type, m.text, m.s
 
 -- name: postpone_send
 -- The outcome of this attempt or of an earlier one is still unknown (send_started_at stays), or nothing of the message was
--- ever taken ($4: it is cleared).
+-- ever taken ($4: it is cleared). What a callback has settled meanwhile stays so.
 update messages
 set send_due_at = $3, send_started_at = case when $4 then null else send_started_at end,
     send_lease_until = null, send_lease_token = null, updated_at = $5
-where distributor_id = get_current_distributor_id() and id = $1 and send_lease_token = $2;
+where distributor_id = get_current_distributor_id() and id = $1 and send_lease_token = $2 and send_due_at is not null;
 
 -- name: insert_status_event
-insert into message_status_events (distributor_id, id, message_id, status, provider_status, error_code, applied, occurred_at)
-values (get_current_distributor_id(), $1, $2, $3, $4, $5, $6, $7);
+insert into message_status_events
+    (distributor_id, id, message_id, status, provider_status, error_code, applied, occurred_at, part, provider_message_id)
+values (get_current_distributor_id(), $1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: list_known_provider_ids
 -- Ids that are other messages', so that two messages of the same words are never taken for one. Those to the same recipient
 -- in any of the tenant's conversations: the provider's list does not tell our accounts apart.
-select m.provider_message_id
-from conversations c
-join conversations v on v.distributor_id = c.distributor_id and v.contact_id = c.contact_id
-join messages m on m.distributor_id = v.distributor_id and m.conversation_id = v.id
-where c.distributor_id = get_current_distributor_id() and c.id = $1
-    and m.id <> $2 and m.provider_message_id is not null and m.direction = 'OUTBOUND'
-order by m.id desc
-limit 200;
+with other as (
+    select m.id, m.provider_message_id, m.parts
+    from conversations c
+    join conversations v on v.distributor_id = c.distributor_id and v.contact_id = c.contact_id
+    join messages m on m.distributor_id = v.distributor_id and m.conversation_id = v.id
+    where c.distributor_id = get_current_distributor_id() and c.id = $1
+        and m.id <> $2 and m.provider_message_id is not null and m.direction = 'OUTBOUND'
+    order by m.id desc
+    limit 200
+)
+select provider_message_id from other
+union
+select e.provider_message_id
+from other o
+join message_status_events e on e.distributor_id = get_current_distributor_id() and e.message_id = o.id
+where o.parts > 1 and e.provider_message_id is not null;

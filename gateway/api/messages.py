@@ -153,7 +153,7 @@ async def create_message(call: Call[MessageCreate, NoQuery]) -> MessageDetail:
     async with call.transaction() as connection:
         one = call.joined(connection)  # read before a worker can have it: what is answered is QUEUED
         message_id = await queue_message(
-            one.runtime, call.distributor_id, call.id, text=body.text, attachments=files
+            one.runtime, call.adapters, call.distributor_id, call.id, text=body.text, attachments=files
         )
         return await _load_message(one, message_id)
 

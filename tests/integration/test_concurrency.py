@@ -20,7 +20,8 @@ from handlers.ai.types import Extraction, Intent
 from handlers.deliveries import deliver, settle
 from handlers.endpoints import disable_endpoint
 from handlers.inbound import accept_messages, accept_statuses, status_item
-from handlers.outbound import SendResult, send_message
+from handlers.outbound import send_message
+from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
 from handlers.statuses import settle_statuses
 from handlers.turns import MAX_ATTEMPTS, TurnResult
@@ -136,7 +137,7 @@ async def test_a_send_whose_lease_was_taken_over_does_not_leave(desk: Desk, cloc
     assert await send_message(desk.runtime, {"twilio": desk.provider}, slow) is SendResult.LOST  # type: ignore[dict-item]
     async with desk.runtime.database.tenant(desk.tenant) as connection:
         lost = await sends.start_send(
-            connection, slow.message_id, slow.lease_token, rank=2, now=clock(), lease_until=clock()
+            connection, slow.message_id, slow.lease_token, rank=2, now=clock(), lease_until=clock(), parts=1
         )
     assert not lost
     assert await send_message(desk.runtime, {"twilio": desk.provider}, taken_over) is SendResult.SENT  # type: ignore[dict-item]

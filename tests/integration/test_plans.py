@@ -103,7 +103,7 @@ async def test_a_claim_reads_nothing_of_tenants_without_work(
     await accept_messages(runtime, [accepted_item(runtime, account, inbound())])
     async with runtime.database.tenant(account.distributor_id) as connection:
         conversation = await connection.fetchval("select id from conversations")
-    await queue_message(runtime, account.distributor_id, conversation, text="hola")
+    await queue_message(runtime, {}, account.distributor_id, conversation, text="hola")
     await administer(admin_dsn, IDLE_TENANTS)
     now = clock.advance(5)
     ids = [[runtime.new_id() for _ in range(10)]] if lane == "deliveries" else []
