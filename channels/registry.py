@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 import aiohttp
 
 from channels.base import ChannelAdapter
+from channels.email_mailgun import MailgunAdapter
 from channels.email_mime import MimeAdapter
 from channels.email_postmark import PostmarkAdapter
+from channels.email_sendgrid import SendGridAdapter
 from channels.email_ses import SesAdapter
 from channels.networks import Network
 from channels.provider_urls import ProviderUrls
@@ -38,6 +40,8 @@ def build_adapters(
     adapters: tuple[ChannelAdapter, ...] = (
         TwilioAdapter(urls.twilio, session),
         WhatsAppCloudAdapter(urls.meta_graph, session),
+        SendGridAdapter(urls.sendgrid, clock, session),
+        MailgunAdapter(urls.mailgun, clock, session),
         PostmarkAdapter(urls.postmark, session),
         SesAdapter(urls.ses, clock, session),
         MimeAdapter(SmtpClient(allow), clock),

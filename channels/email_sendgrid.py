@@ -1,0 +1,145 @@
+"""The SendGrid channel: mail through Inbound Parse, the Event Webhook and v3 Mail Send; it only ties its parts together.
+
+There is no SentLookup: what was sent can be asked for by the Email Activity API alone, which is bought beside a plan. A
+send of unknown outcome is settled by the events, which carry our id. Nor is it Reconcilable: received mail is not kept.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+
+from channels.base import (
+    Acknowledgement,
+    Channel,
+    ChannelAccount,
+    InboundItem,
+    InboundRequest,
+    MediaContent,
+    OutboundMessage,
+    OwnFault,
+    SendReceipt,
+)
+from channels.basic_auth import verify_basic_auth
+from channels.email_sendgrid_credentials import (
+    event_keys,
+    inbound_keys,
+    inbound_logins,
+    secret_values,
+    valid_credentials,
+)
+from channels.email_sendgrid_events import parse_events
+from channels.email_sendgrid_inbound import parse_mail, read_post
+from channels.email_sendgrid_send import mail_payload, send_error
+from channels.errors import OutcomeUnknown
+from channels.mail_posts import file_of
+from channels.provider_api import TIMEOUT, ProviderApi
+from channels.signatures_mail import verify_sendgrid
+
+MESSAGE_ID = "X-Message-Id"
+# SendGrid names no tolerance, and does not say whether it signs a repeated post anew: it repeats mails for three days. The
+# body is signed and has a key of the dedupe, so that an old post can do no harm while its key is remembered.
+TOLERANCE = timedelta(days=4)
+
+
+class SendGridAdapter:
+    """A ChannelAdapter with MediaInPost over SendGrid. ``api_url`` is the operator's base URL (a stand-in may answer
+    there), ``clock`` gives the time in UTC. Without ``session`` one is made at the first send and closed by ``aclose``.
+    """
+
+    def __init__(
+        self,
+        api_url: str,
+        clock: Callable[[], datetime],
+        session: aiohttp.ClientSession | None = None,
+        timeout: aiohttp.ClientTimeout = TIMEOUT,
+    ) -> None:
+        self._send_url = f"{api_url}/v3/mail/send"
+        self._clock = clock
+        self._api = ProviderApi(session, timeout)
+
+    @property
+    def name(self) -> str:
+        return "sendgrid"
+
+    @property
+    def channels(self) -> frozenset[Channel]:
+        return frozenset({Channel.EMAIL})
+
+    @property
+    def body_cap(self) -> int:
+        """Bytes: mails of 30 MB (docs) and the form around their parts."""
+        return 35 * 1024 * 1024
+
+    @property
+    def refusal_status(self) -> int:
+        return HTTPStatus.FORBIDDEN
+
+    @property
+    def own_fault(self) -> OwnFault:
+        """A 5xx is repeated for three days, of events for one."""
+        return OwnFault.RETRIED
+
+    def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``channels.email_sendgrid_credentials``; raises ValueError naming the field."""
+        return valid_credentials(credentials)
+
+    def redact(self, credentials: Mapping[str, Any]) -> frozenset[str]:
+        """The API key and the logins of the hook, in every form in which they travel."""
+        return secret_values(credentials)
+
+    def verify(self, account: ChannelAccount, request: InboundRequest) -> None:
+        """Raises VerificationFailed unless the post is signed for a key of its kind, or brings the hook's login where
+        no key is set: with a key, a login alone proves nothing.
+        """
+        credentials, now = account.credentials, self._clock()
+        if _is_events(request):
+            verify_sendgrid(request, event_keys(credentials), now, TOLERANCE)
+        elif keys := inbound_keys(credentials):
+            verify_sendgrid(request, keys, now, TOLERANCE)
+        else:
+            verify_basic_auth(request, inbound_logins(credentials))
+
+    def parse(self, account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
+        """The mail or the events of a verified request, whichever hook it came to; raises MalformedPayload."""
+        return parse_events(request.body) if _is_events(request) else (parse_mail(account, request),)
+
+    def read_part(self, account: ChannelAccount, request: InboundRequest, url: str) -> MediaContent:  # noqa: ARG002 - the protocol's
+        """A file of a stored post; raises MalformedPayload where it has none of that name."""
+        return file_of(read_post(request), url)
+
+    def acknowledge(self) -> Acknowledgement:
+        return Acknowledgement(status=200, content_type="text/plain", body=b"")
+
+    async def send(self, account: ChannelAccount, message: OutboundMessage) -> SendReceipt:
+        """Hands one mail to SendGrid, once; there is no idempotency key. Raises Throttled, ProviderUnavailable (not
+        taken), OutcomeUnknown (perhaps taken) or Permanent.
+        """
+        answer = await self._api.exchange(
+            "POST",
+            self._send_url,
+            headers={
+                "Authorization": f"Bearer {account.credentials['api_key']}",
+                "Content-Type": "application/json",
+            },
+            body=json.dumps(mail_payload(account, message)).encode(),
+        )
+        if not answer.ok:
+            raise send_error(answer, self._clock())
+        if answer.status != HTTPStatus.ACCEPTED:  # whatever answered was not SendGrid
+            raise OutcomeUnknown
+        identifier = answer.headers.get(MESSAGE_ID) or str(message.id)
+        return SendReceipt(provider_message_id=identifier, provider_status="accepted")
+
+    async def aclose(self) -> None:
+        """Closes the session that was made here."""
+        await self._api.aclose()
+
+
+def _is_events(request: InboundRequest) -> bool:
+    """What a post is decides, not the hook: two URLs swapped at SendGrid must lose nothing."""
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return kind == "application/json"
