@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -28,7 +29,9 @@ from channels.errors import (
 )
 from channels.forms import FORM_TYPE
 from channels.mail_events import OUR_ID, error_code, object_of, plain_text, text_of
-from channels.mail_writing import header_fields, sender_field
+from channels.mail_words import one_line
+from channels.mail_writing import SUBJECT_LIMIT, header_fields, sender_field
+from channels.mime import clean_filename
 from channels.provider_api import ApiAnswer, ProviderApi, error_of_status
 
 REGION_URLS: Mapping[str, str] = {"us": "https://api.mailgun.net", "eu": "https://api.eu.mailgun.net"}
@@ -56,12 +59,12 @@ def authorisation(account: ChannelAccount) -> dict[str, str]:
 
 def mail_form(account: ChannelAccount, message: OutboundMessage) -> aiohttp.FormData:
     """The body of a send; raises ContentRefused where a file has no content."""
-    form = aiohttp.FormData(default_to_multipart=True)
+    form = aiohttp.FormData(quote_fields=False, default_to_multipart=True)
     mail = message.mail
     for name, value in (
         ("from", sender_field(account)),
         ("to", message.recipient),
-        ("subject", mail.subject if mail else ""),
+        ("subject", one_line(mail.subject)[:SUBJECT_LIMIT] if mail else ""),
         ("text", message.text or " "),
         (f"v:{OUR_ID}", str(message.id)),
         *_headers(message),
@@ -73,7 +76,9 @@ def mail_form(account: ChannelAccount, message: OutboundMessage) -> aiohttp.Form
         # An inline file's name is what the HTML calls it.
         field, name = ("inline", file.content_id) if file.content_id else ("attachment", file.filename or "")
         kind = file.content_type.partition(";")[0].strip() or "application/octet-stream"
-        form.add_field(field, file.content, filename=name or "file", content_type=kind)
+        form.add_field(
+            field, BytesIO(file.content), filename=clean_filename(name) or "file", content_type=kind
+        )
     return form
 
 

@@ -84,7 +84,11 @@ class SendGridAdapter:
         return OwnFault.RETRIED
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
-        """See ``channels.email_sendgrid_credentials``; raises ValueError naming the field."""
+        """``api_key``; ``event_public_key`` of the Event Webhook; for Inbound Parse ``inbound_public_key`` (of its security
+        policy) or ``inbound_basic_auth`` (``{username, password}`` in the hook's URL), at least one: where there is a
+        key, only its signature counts. Still accepted while one is changed: ``event_public_keys_previous[]``,
+        ``inbound_public_keys_previous[]``, ``inbound_basic_auths_previous[]``. Raises ValueError naming the field.
+        """
         return valid_credentials(credentials)
 
     def redact(self, credentials: Mapping[str, Any]) -> frozenset[str]:

@@ -21,11 +21,8 @@ FIELDS = frozenset(
 
 
 def valid_credentials(credentials: Mapping[str, Any]) -> dict[str, Any]:
-    """The credentials as stored, absent lists filled in; raises ValueError that names the field only.
-
-    ``api_key``; ``event_public_key`` of the Event Webhook; ``inbound_public_key`` of the Inbound Parse security policy
-    and ``inbound_basic_auth`` ({username, password} in the hook's URL), of which at least one must be there: where
-    there is a key, only its signature counts. The ``…_previous`` lists are still accepted while one is changed.
+    """The credentials as stored, absent lists filled in (the adapter says what the fields are); raises ValueError that
+    names the field only.
     """
     check_names(credentials, FIELDS)
     valid = {

@@ -21,7 +21,9 @@ from channels.errors import (
     TooLarge,
 )
 from channels.mail_events import OUR_ID, error_code, text_of
-from channels.mail_writing import header_fields, sender_field
+from channels.mail_words import one_line
+from channels.mail_writing import SUBJECT_LIMIT, header_fields, sender_field
+from channels.mime import clean_filename
 from channels.provider_api import ApiAnswer, error_of_status
 
 # "You may not override the following headers" (docs); they are fields of their own.
@@ -53,7 +55,7 @@ def mail_payload(account: ChannelAccount, message: OutboundMessage) -> dict[str,
             {"to": [{"email": message.recipient}], "custom_args": {OUR_ID: str(message.id)}}
         ],
         "from": {"email": address, "name": name} if name else {"email": address},
-        "subject": (mail.subject if mail else "") or NO_SUBJECT,
+        "subject": (one_line(mail.subject)[:SUBJECT_LIMIT] if mail else "") or NO_SUBJECT,
         "content": [{"type": "text/plain", "value": message.text or " "}],
         "headers": {
             name: value
@@ -84,7 +86,7 @@ def _attachment(file: Attachment) -> dict[str, str]:
     return {
         "content": base64.b64encode(file.content).decode("ascii"),
         "type": file.content_type.partition(";")[0].strip() or "application/octet-stream",
-        "filename": file.filename or "file",
+        "filename": clean_filename(file.filename or "") or "file",
         **(inline or {"disposition": "attachment"}),
     }
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -76,7 +77,7 @@ class ProviderApi:
                 method,
                 _target(url, params or {}),
                 headers=headers,
-                data=body,
+                data=BytesIO(body) if isinstance(body, bytes) else body,  # bytes would be written in one go
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as response:

@@ -95,7 +95,11 @@ def _belongs(key: str, signature: bytes, signed: bytes) -> bool:
 
 
 def _decoded(text: str) -> bytes:
+    """The bytes of canonical base64: each signature has one form only."""
     try:
-        return base64.b64decode(text.encode("ascii"), validate=True)
+        content = base64.b64decode(text.encode("ascii"), validate=True)
     except ValueError:
         raise VerificationFailed from None
+    if base64.b64encode(content).decode("ascii") != text:
+        raise VerificationFailed
+    return content

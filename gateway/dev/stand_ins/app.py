@@ -8,13 +8,15 @@ from uuid import UUID
 from aiohttp import web
 
 from channels.provider_urls import ProviderUrls
-from gateway.dev.stand_ins import postmark, ses, whatsapp_cloud
+from gateway.dev.stand_ins import mailgun, postmark, sendgrid, ses, whatsapp_cloud
 from gateway.dev.stand_ins.base import StandInState, back_door
 
 Routes = Callable[[StandInState], Sequence[web.RouteDef]]
 # A provider's module is named here by its function ``routes``.
 STAND_INS: dict[str, Routes] = {
+    "mailgun": mailgun.routes,
     "postmark": postmark.routes,
+    "sendgrid": sendgrid.routes,
     "ses": ses.routes,
     "whatsapp_cloud": whatsapp_cloud.routes,
 }

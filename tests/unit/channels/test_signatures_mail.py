@@ -76,6 +76,8 @@ def test_any_of_several_keys():
         (VECTOR_BODY, VECTOR_SIGNATURE, "1600112502 ", [VECTOR_KEY]),
         (VECTOR_BODY, VECTOR_SIGNATURE, "１６００１１２５０２", [VECTOR_KEY]),
         (VECTOR_BODY, "", VECTOR_TIMESTAMP, [VECTOR_KEY]),
+        # the same bytes in another form of base64
+        (VECTOR_BODY, VECTOR_SIGNATURE.replace("ZtM=", "ZtN="), VECTOR_TIMESTAMP, [VECTOR_KEY]),
         (VECTOR_BODY, "not base64", VECTOR_TIMESTAMP, [VECTOR_KEY]),
         (VECTOR_BODY, "ñ", VECTOR_TIMESTAMP, [VECTOR_KEY]),
         (VECTOR_BODY, VECTOR_SIGNATURE, VECTOR_TIMESTAMP, [public(FOREIGN_KEY)]),
