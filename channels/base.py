@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
@@ -335,6 +335,18 @@ class SentLookup(Protocol):
         """The receipt of a message to the same recipient with the same text, made since ``since`` (UTC),
         whose id is none of ``known_ids``; None if the provider has none. Raises Temporary or Permanent.
         """
+        ...
+
+
+@runtime_checkable
+class IdempotentSends(Protocol):
+    """A provider that takes a message's id as the key of its send: one of unknown outcome may be made again, with the
+    same content, and the provider answers with the receipt of the first.
+    """
+
+    @property
+    def repeatable_for(self) -> timedelta:
+        """How long after the first try the provider knows the key."""
         ...
 
 

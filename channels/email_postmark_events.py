@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from channels.base import (
@@ -24,6 +23,7 @@ from channels.base import (
     SuppressionReason,
 )
 from channels.errors import MalformedPayload
+from channels.iso_times import utc_time
 from channels.json_posts import object_of, objects_of, text_of
 from channels.mail import Headers, Mail, MailPart
 from channels.mail_events import address_of, our_id
@@ -86,15 +86,6 @@ def message_id_of(post: Post) -> str:
     if not MESSAGE_ID.fullmatch(identifier):
         raise MalformedPayload("MessageID is missing or not of Postmark's form.")
     return identifier
-
-
-def time_of_text(text: str) -> datetime | None:
-    """An aware UTC time of ISO 8601; None where it is none. Without a zone it is UTC."""
-    try:
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _message(account: ChannelAccount, post: Post) -> InboundItem:
@@ -223,7 +214,7 @@ def _status(post: Post, status: MessageStatus, time_field: str, code: str | None
         message_id=our_id(object_of(post, "Metadata")),
         provider_status=text_of(post, "RecordType"),
         error_code=code[:64] if code else None,
-        occurred_at=time_of_text(text_of(post, time_field)),
+        occurred_at=utc_time(text_of(post, time_field)),
     )
 
 
@@ -241,7 +232,7 @@ def _consent(
         return (Ignored("The address of the event is none."),)
     identifier = post.get("ID")
     key = str(identifier) if isinstance(identifier, int) and 0 < identifier < 2**63 else digest
-    moment = time_of_text(text_of(post, time_field))
+    moment = utc_time(text_of(post, time_field))
     return (ConsentUpdate(f"{reason}:{key}", address, change, reason, moment),)
 
 

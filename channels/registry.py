@@ -1,7 +1,7 @@
 """Every adapter there is, in one list: a new channel is one file and one line here."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import aiohttp
 
@@ -9,18 +9,15 @@ from channels.base import ChannelAdapter
 from channels.email_mailgun import MailgunAdapter
 from channels.email_mime import MimeAdapter
 from channels.email_postmark import PostmarkAdapter
+from channels.email_resend import ResendAdapter
 from channels.email_sendgrid import SendGridAdapter
 from channels.email_ses import SesAdapter
+from channels.iso_times import utc_now
 from channels.networks import Network
 from channels.provider_urls import ProviderUrls
 from channels.smtp import SmtpClient
 from channels.twilio import TwilioAdapter
 from channels.whatsapp_cloud import WhatsAppCloudAdapter
-
-
-def utc_now() -> datetime:
-    """The time by this machine's clock, for whoever has no better one."""
-    return datetime.now(UTC)
 
 
 def build_adapters(
@@ -43,6 +40,7 @@ def build_adapters(
         SendGridAdapter(urls.sendgrid, clock, session),
         MailgunAdapter(urls.mailgun, clock, session),
         PostmarkAdapter(urls.postmark, session),
+        ResendAdapter(urls.resend, session, clock),
         SesAdapter(urls.ses, clock, session),
         MimeAdapter(SmtpClient(allow), clock),
     )

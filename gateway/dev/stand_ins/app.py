@@ -8,7 +8,7 @@ from uuid import UUID
 from aiohttp import web
 
 from channels.provider_urls import ProviderUrls
-from gateway.dev.stand_ins import mailgun, postmark, sendgrid, ses, whatsapp_cloud
+from gateway.dev.stand_ins import mailgun, postmark, resend, sendgrid, ses, whatsapp_cloud
 from gateway.dev.stand_ins.base import StandInState, back_door
 
 Routes = Callable[[StandInState], Sequence[web.RouteDef]]
@@ -16,6 +16,7 @@ Routes = Callable[[StandInState], Sequence[web.RouteDef]]
 STAND_INS: dict[str, Routes] = {
     "mailgun": mailgun.routes,
     "postmark": postmark.routes,
+    "resend": resend.routes,
     "sendgrid": sendgrid.routes,
     "ses": ses.routes,
     "whatsapp_cloud": whatsapp_cloud.routes,
