@@ -78,8 +78,8 @@ class PostmarkAdapter:
         return OwnFault.RETRIED
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
-        """``server_token``, ``basic_auth {username, password}``, ``basic_auth_previous`` (while the login is changed),
-        ``message_stream`` (default: outbound). Raises ValueError naming the field.
+        """`server_token`, `basic_auth` (an object of username and password, as in the hooks' URLs); where wanted
+        `basic_auth_previous` (likewise, still accepted while it is changed), `message_stream` (else `outbound`).
         """
         check_names(credentials, FIELDS)
         checked = {

@@ -98,8 +98,8 @@ class ResendAdapter:
         return IDEMPOTENCY
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
-        """``api_key``, ``signing_secret`` (whsec_…), ``signing_secrets_previous[]`` (while it is changed). Raises
-        ValueError naming the field.
+        """`api_key` (with full access, since received mails are fetched), `signing_secret` (whsec_…) of the hook; where
+        wanted `signing_secrets_previous` (a list, still accepted while it is rotated).
         """
         check_names(credentials, FIELDS)
         secret = matching(credentials, "signing_secret", SVIX_SECRET)

@@ -64,4 +64,7 @@ KIT = ChannelKit(
     with_unknown_field=_with_unknown_field,
     rotated={**CREDENTIALS, "signing_secret": OLD_SECRET, "signing_secrets_previous": [SECRET]},
     secrets=frozenset({"re_test_key_0001", SECRET}),
+    hooks="`inbound_url` for `email.received` and all `email.*` events; `status_url` takes them, too.",
+    limits="40 MB a mail out, after encoding; a few requests a second for all of a team. A mail is fetched after its hint, as MIME where that is at most 25 MiB, else as texts and files.",
+    gaps="Message-IDs of sent mails are Amazon SES's: ours goes out as the last of References. Its templates are not used.",
 )
