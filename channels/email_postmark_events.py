@@ -22,7 +22,14 @@ from channels.base import (
     StatusUpdate,
     SuppressionReason,
 )
-from channels.errors import MalformedPayload
+from channels.errors import (
+    BadCredentials,
+    ContentRefused,
+    GatewayError,
+    InvalidRecipient,
+    MalformedPayload,
+    OptedOut,
+)
 from channels.iso_times import utc_time
 from channels.json_posts import object_of, objects_of, text_of
 from channels.mail import Headers, Mail, MailPart
@@ -39,6 +46,13 @@ BYTES = "application/octet-stream"
 NO_FAILURE = frozenset({"AutoResponder", "AddressChange", "OpenRelayTest", "ChallengeVerification"})
 DELAYED = "Transient"
 ADDRESS_GONE = frozenset({"HardBounce", "BadEmailAddress"})
+REASONS: Mapping[str, type[GatewayError]] = {
+    **dict.fromkeys((*ADDRESS_GONE, "SoftBounce", "DnsError"), InvalidRecipient),
+    **dict.fromkeys(("Blocked", "SpamNotification", "VirusNotification", "DMARCPolicy"), ContentRefused),
+    "TemplateRenderingFailed": ContentRefused,
+    "SMTPApiError": BadCredentials,
+    "ManuallyDeactivated": OptedOut,
+}
 BOUNCED_CONSENT: Mapping[str, tuple[ConsentChange, SuppressionReason]] = {
     "Unsubscribe": (ConsentChange.OUT, SuppressionReason.UNSUBSCRIBE),
     "Subscribe": (ConsentChange.IN, SuppressionReason.RESUBSCRIBE),
@@ -208,12 +222,14 @@ def _subscription(post: Post, digest: str) -> tuple[InboundItem, ...]:
 
 
 def _status(post: Post, status: MessageStatus, time_field: str, code: str | None = None) -> StatusUpdate:
+    failure = REASONS.get(code or "")
     return StatusUpdate(
         provider_message_id=message_id_of(post),
         status=status,
         message_id=our_id(object_of(post, "Metadata")),
         provider_status=text_of(post, "RecordType"),
         error_code=code[:64] if code else None,
+        reason=failure.code if failure else None,
         occurred_at=utc_time(text_of(post, time_field)),
     )
 

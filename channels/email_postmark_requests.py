@@ -1,4 +1,4 @@
-"""What is asked of Postmark's API and what its answers mean.
+"""What is asked of Postmark's API and what its answers mean; the codes are in ``email_postmark_errors.toml``.
 
 Source: Postmark docs, "Email API", "Messages API" and "API error codes".
 """
@@ -6,34 +6,20 @@ Source: Postmark docs, "Email API", "Messages API" and "API error codes".
 import base64
 import json
 import mimetypes
-from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from channels.base import Attachment, ChannelAccount, OutboundMessage
-from channels.errors import (
-    BadCredentials,
-    ContentRefused,
-    GatewayError,
-    InvalidRecipient,
-    OutcomeUnknown,
-    ProviderUnavailable,
-    Throttled,
-)
+from channels.error_tables import error_types, read_meanings
+from channels.errors import ContentRefused, GatewayError, InvalidRecipient, OutcomeUnknown
 from channels.mail_events import OUR_ID
 from channels.mail_words import one_line
 from channels.mail_writing import header_fields, headers_of, sender_field
 from channels.provider_api import ApiAnswer, error_of_status
 
 DEFAULT_STREAM = "outbound"
-# By ``ErrorCode``. 406: the address bounced, complained or was taken off by hand, Postmark does not say which.
-ERRORS: Mapping[str, type[GatewayError]] = {
-    **dict.fromkeys(("10", "400", "401", "405", "412", "413"), BadCredentials),
-    **dict.fromkeys(("300", "402", "403", "409", "410", "411"), ContentRefused),
-    "100": ProviderUnavailable,  # maintenance: nothing is taken
-    "406": InvalidRecipient,
-    "429": Throttled,
-}
+ERRORS = read_meanings("email_postmark_errors.toml")
+_ERROR_TYPES = error_types(ERRORS)
 INVALID_REQUEST = "300"
 ABOUT_RECIPIENT = "'To'"  # how the words of an invalid request name the field
 # Postmark reads times as those of its own zone, New York. Winter's offset is the larger one, so that in summer an hour
@@ -84,7 +70,7 @@ def error_of(answer: ApiAnswer, *, creates: bool) -> GatewayError:
     code = str(found) if isinstance(found, int) and found else None
     if code == INVALID_REQUEST and ABOUT_RECIPIENT in str(document.get("Message")):
         return InvalidRecipient(provider_code=code)
-    error = error_of_status(answer, code, creates=creates, kinds=ERRORS)
+    error = error_of_status(answer, code, creates=creates, kinds=_ERROR_TYPES)
     if isinstance(error, ContentRefused) and answer.ok:
         return OutcomeUnknown()
     return error

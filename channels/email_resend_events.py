@@ -24,7 +24,7 @@ from channels.base import (
     StatusUpdate,
     SuppressionReason,
 )
-from channels.errors import MalformedPayload
+from channels.errors import ContentRefused, InvalidRecipient, MalformedPayload
 from channels.iso_times import utc_time
 from channels.json_posts import object_of, objects_of, read_json, text_of
 from channels.mail import Headers, Mail, MailPart
@@ -49,6 +49,9 @@ STATUSES: Mapping[str, MessageStatus] = {
     "suppressed": MessageStatus.FAILED,
 }
 GONE_FOR_EVER = "Permanent"
+REFUSED_CONTENT = frozenset(
+    {"ContentRejected", "AttachmentRejected", "MessageTooLarge"}
+)  # subtypes of a bounce
 COMPLAINED = "complained"
 _PARTIES = ("received_for", "to", "cc", "bcc")
 _KEPT = ("id", "from", "to", "cc", "bcc", "reply_to", "subject", "message_id", "created_at", "received_for")
@@ -146,6 +149,7 @@ def _status(post: Post, data: Post, word: str) -> tuple[InboundItem, ...]:
         message_id=_our_id(data),
         provider_status=word,
         error_code=_error_code(data, word),
+        reason=_reason(data, word),
         occurred_at=utc_time(text_of(post, "created_at")),
     )
     if word == "bounced" and text_of(object_of(data, "bounce"), "type") == GONE_FOR_EVER:
@@ -162,6 +166,14 @@ def _error_code(data: Post, word: str) -> str | None:
         "suppressed": text_of(suppressed, "type"),
     }.get(word)
     return None if found is None else error_code(found) or word
+
+
+def _reason(data: Post, word: str) -> str | None:
+    """Our word for it. Why a mail ``failed`` before it left is said in words that have no list."""
+    if word not in {"bounced", "suppressed"}:
+        return None
+    refused = text_of(object_of(data, "bounce"), "subType") in REFUSED_CONTENT
+    return (ContentRefused if refused else InvalidRecipient).code
 
 
 def _our_id(data: Post) -> UUID | None:

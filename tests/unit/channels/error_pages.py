@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from channels import twilio_errors, whatsapp_cloud_errors
+from channels import email_postmark_requests, twilio_errors, whatsapp_cloud_errors
 from channels.error_tables import ErrorMeaning
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -29,6 +29,11 @@ _META = """\
 A `message.failed` event has Meta's code as `error_code` and our word for it as `reason`. The same code may come in the
 answer to a send or later in a status. In the answer to a send, `throttled`, `provider_unavailable` and `outcome_unknown`
 are tried again by themselves. After a status nothing is: Meta took the message and says what became of it."""
+
+_POSTMARK = """\
+A `message.failed` event has Postmark's code as `error_code` and our word for it as `reason`. These codes come in the answer
+to a send, where `throttled` and `provider_unavailable` are tried again by themselves. What becomes of a mail that was taken
+is told by a bounce, whose type (`HardBounce`, `Blocked`, …) is the `error_code` then."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class ErrorPage:
 PAGES = (
     ErrorPage("Twilio", "twilio", _TWILIO, twilio_errors.ERRORS),
     ErrorPage("Meta", "whatsapp_cloud", _META, whatsapp_cloud_errors.ERRORS),
+    ErrorPage("Postmark", "email_postmark", _POSTMARK, email_postmark_requests.ERRORS),
 )
 
 

@@ -66,15 +66,21 @@ CASES = [
 ]  # fmt: skip
 
 STATUSES = [
-    ("delivery__delivered", MessageStatus.DELIVERED, None, datetime(2026, 11, 24, 8, 13, 5, 273539, UTC)),
-    ("bounce__soft", MessageStatus.FAILED, "SoftBounce", BOUNCED_AT),
-    ("bounce__blocked", MessageStatus.FAILED, "Blocked", BOUNCED_AT),
-    ("bounce__dns_error", MessageStatus.FAILED, "DnsError", BOUNCED_AT),
-    ("bounce__spam_notification", MessageStatus.FAILED, "SpamNotification", BOUNCED_AT),
-    ("bounce__new_type", MessageStatus.FAILED, "QuantumBounce", BOUNCED_AT),
-    ("bounce__transient", MessageStatus.SENT, "Transient", BOUNCED_AT),
-    ("open__first", MessageStatus.READ, None, datetime(2026, 11, 24, 8, 30, tzinfo=UTC)),
-    ("click__link", MessageStatus.READ, None, datetime(2026, 11, 24, 8, 31, tzinfo=UTC)),
+    (
+        "delivery__delivered",
+        MessageStatus.DELIVERED,
+        None,
+        datetime(2026, 11, 24, 8, 13, 5, 273539, UTC),
+        None,
+    ),
+    ("bounce__soft", MessageStatus.FAILED, "SoftBounce", BOUNCED_AT, "invalid_recipient"),
+    ("bounce__blocked", MessageStatus.FAILED, "Blocked", BOUNCED_AT, "content_refused"),
+    ("bounce__dns_error", MessageStatus.FAILED, "DnsError", BOUNCED_AT, "invalid_recipient"),
+    ("bounce__spam_notification", MessageStatus.FAILED, "SpamNotification", BOUNCED_AT, "content_refused"),
+    ("bounce__new_type", MessageStatus.FAILED, "QuantumBounce", BOUNCED_AT, None),
+    ("bounce__transient", MessageStatus.SENT, "Transient", BOUNCED_AT, None),
+    ("open__first", MessageStatus.READ, None, datetime(2026, 11, 24, 8, 30, tzinfo=UTC), None),
+    ("click__link", MessageStatus.READ, None, datetime(2026, 11, 24, 8, 31, tzinfo=UTC), None),
 ]
 
 GONE = ["bounce__hard", "bounce__bad_address"]
@@ -163,8 +169,10 @@ def test_a_file_whose_content_was_left_out_is_named():
     assert message.metadata["missing_files"] == ["order 24-11.pdf"]
 
 
-@pytest.mark.parametrize(("label", "status", "code", "moment"), STATUSES, ids=[row[0] for row in STATUSES])
-def test_a_status(label, status, code, moment):
+@pytest.mark.parametrize(
+    ("label", "status", "code", "moment", "reason"), STATUSES, ids=[row[0] for row in STATUSES]
+)
+def test_a_status(label, status, code, moment, reason):
     document = fixture(label)
 
     (update,) = parse(document)
@@ -176,6 +184,7 @@ def test_a_status(label, status, code, moment):
         provider_status=document["RecordType"],
         error_code=code,
         occurred_at=moment,
+        reason=reason,
     )
 
 
@@ -185,6 +194,7 @@ def test_an_address_that_is_gone_fails_the_message_and_is_not_written_to_again(l
 
     assert isinstance(update, StatusUpdate)
     assert (update.status, update.error_code) == (MessageStatus.FAILED, fixture(label)["Type"])
+    assert update.reason == "invalid_recipient"
     key = f"bounce:{fixture(label)['ID']}"
     assert consent == ConsentUpdate(key, CUSTOMER, ConsentChange.OUT, SuppressionReason.BOUNCE, BOUNCED_AT)
 

@@ -72,18 +72,35 @@ def parse(document, **credentials):
 def test_a_status(label, status, word, code, ours):
     (update,) = parse(fixture(label))
 
-    assert update == StatusUpdate(PROVIDER_ID, status, ours, word, code, occurred_at=AT)
+    reason = "invalid_recipient" if word in {"bounced", "suppressed"} else None
+    assert update == StatusUpdate(PROVIDER_ID, status, ours, word, code, occurred_at=AT, reason=reason)
 
 
 def test_an_address_that_is_gone_fails_the_message_and_is_not_written_to_again():
     update, consent = parse(fixture("bounce__permanent"))
 
     assert update == StatusUpdate(
-        PROVIDER_ID, MessageStatus.FAILED, OUR_MESSAGE, "bounced", "permanent-general", occurred_at=AT
+        PROVIDER_ID,
+        MessageStatus.FAILED,
+        OUR_MESSAGE,
+        "bounced",
+        "permanent-general",
+        occurred_at=AT,
+        reason="invalid_recipient",
     )
     assert consent == ConsentUpdate(
         f"bounce:{PROVIDER_ID}", CUSTOMER, ConsentChange.OUT, SuppressionReason.BOUNCE, AT
     )
+
+
+def test_a_mail_that_was_refused_for_what_it_says_says_so():
+    document = fixture("bounce__transient")
+    document["data"]["bounce"]["subType"] = "ContentRejected"
+
+    (update,) = parse(document)
+
+    assert isinstance(update, StatusUpdate)
+    assert update.reason == "content_refused"
 
 
 def test_of_several_recipients_nobody_is_taken_for_gone():
