@@ -469,10 +469,13 @@ class ShowsTyping(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeldPost:
-    """Something that the provider holds, as a request that could be read again, and what it says."""
+    """Something that the provider holds, as a request that could be read again, and what it says. ``received_at`` is when
+    the provider had it, aware UTC; None where the provider does not say.
+    """
 
     request: InboundRequest
     items: tuple[InboundItem, ...]
+    received_at: datetime | None = None
 
 
 @runtime_checkable
@@ -482,7 +485,7 @@ class Reconcilable(Protocol):
     def list_held(
         self, account: ChannelAccount, since: datetime, downloads: Downloads
     ) -> AsyncIterator[HeldPost]:
-        """What the account received since ``since`` (UTC), with the provider keys that its hook would give. Raises
-        Temporary or Permanent.
+        """What the account received since ``since`` (UTC), the oldest first, with the provider keys that its hook would
+        give. Raises Temporary or Permanent.
         """
         ...

@@ -24,7 +24,7 @@ from channels.base import (
 )
 from channels.basic_auth import basic_credentials, verify_basic_auth
 from channels.credentials import check_names, login, matching, optional
-from channels.email_postmark_events import MESSAGE_ID, mail_of_post, parse_post
+from channels.email_postmark_events import MESSAGE_ID, mail_of_post, parse_post, received_at
 from channels.email_postmark_requests import api_headers, email_document, error_of, provider_time
 from channels.errors import MalformedPayload, NotThere, OutcomeUnknown, ProviderUnavailable, TooLarge
 from channels.json_posts import object_of, objects_of, read_json, text_of
@@ -154,27 +154,34 @@ class PostmarkAdapter:
         return None
 
     async def list_held(
-        self,
-        account: ChannelAccount,
-        since: datetime,
-        downloads: Downloads,
+        self, account: ChannelAccount, since: datetime, downloads: Downloads
     ) -> AsyncIterator[HeldPost]:
-        """The mails that the account's server received; see ``channels.base.Reconcilable``. What comes in meanwhile
-        moves the pages on, so that a mail may come twice and none is left out.
+        """The mails that the account's server received; see ``channels.base.Reconcilable``. Postmark lists the newest
+        first, so that all is listed before the first is given.
         """
-        for offset in range(0, SEARCH_END, PAGE):
-            params = {"count": str(PAGE), "offset": str(offset), "fromdate": provider_time(since)}
-            listed = objects_of(await self._get(account, "/messages/inbound", params), "InboundMessages")
-            for one in listed:
-                held = await self._held(account, one, downloads)
-                if held is not None:
-                    yield held
-            if len(listed) < PAGE:
-                return
+        listed = [one async for one in self._list(account, since)]
+        for one in reversed(listed):
+            held = await self._held(account, one, downloads)
+            if held is not None:
+                yield held
 
     async def aclose(self) -> None:
         """Closes the session that this adapter made for itself."""
         await self._api.aclose()
+
+    async def _list(self, account: ChannelAccount, since: datetime) -> AsyncIterator[dict[str, Any]]:
+        """What comes in meanwhile moves the pages on: a mail may be on two of them, and none is left out."""
+        seen: set[str] = set()
+        for offset in range(0, SEARCH_END, PAGE):
+            params = {"count": str(PAGE), "offset": str(offset), "fromdate": provider_time(since)}
+            page = objects_of(await self._get(account, "/messages/inbound", params), "InboundMessages")
+            for one in page:
+                identifier = text_of(one, "MessageID")
+                if identifier not in seen and MESSAGE_ID.fullmatch(identifier):
+                    seen.add(identifier)
+                    yield one
+            if len(page) < PAGE:
+                return
 
     async def _held(
         self, account: ChannelAccount, listed: Mapping[str, Any], downloads: Downloads
@@ -182,10 +189,9 @@ class PostmarkAdapter:
         """A listed mail with its details, as the hook would have posted it. Of a mail that is too large to be fetched
         what the list says of it is kept: sender and subject, so that somebody can look.
         """
-        identifier = text_of(listed, "MessageID")
-        if text_of(listed, "Status").lower() == BLOCKED or not MESSAGE_ID.fullmatch(identifier):
+        if text_of(listed, "Status").lower() == BLOCKED:
             return None
-        url = f"{self._api_url}/messages/inbound/{identifier}/details"
+        url = f"{self._api_url}/messages/inbound/{text_of(listed, 'MessageID')}/details"
         try:
             body = (await downloads.get(url, api_headers(account))).content
         except NotThere:
@@ -194,9 +200,10 @@ class PostmarkAdapter:
             body = json.dumps(listed).encode("ascii")
         request = InboundRequest("POST", url, {"Content-Type": "application/json"}, body)
         try:
-            return HeldPost(request, self.parse(account, request))
-        except MalformedPayload:
+            items = self.parse(account, request)
+        except MalformedPayload:  # its post would have been refused, too
             return None
+        return HeldPost(request, items, received_at(_post(request)))
 
     async def _get(self, account: ChannelAccount, path: str, params: Mapping[str, str]) -> dict[str, Any]:
         answer = await self._api.exchange(

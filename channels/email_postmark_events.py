@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from channels.base import (
@@ -30,7 +31,7 @@ from channels.errors import (
     MalformedPayload,
     OptedOut,
 )
-from channels.iso_times import utc_time
+from channels.iso_times import mail_time, utc_time
 from channels.json_posts import object_of, objects_of, text_of
 from channels.mail import Headers, Mail, MailPart
 from channels.mail_events import address_of, our_id
@@ -100,6 +101,17 @@ def message_id_of(post: Post) -> str:
     if not MESSAGE_ID.fullmatch(identifier):
         raise MalformedPayload("MessageID is missing or not of Postmark's form.")
     return identifier
+
+
+def received_at(post: Post) -> datetime | None:
+    """When Postmark's server took a mail, by the topmost trace of a server (RFC 5321 section 4.4) that it lists; else
+    when the mail says that it was written.
+    """
+    traces = [
+        text_of(one, "Value") for one in objects_of(post, "Headers") if text_of(one, "Name") == "Received"
+    ]
+    stamps = [trace.rpartition(";")[2] for trace in traces[:1]]
+    return next(filter(None, map(mail_time, (*stamps, text_of(post, "Date")))), None)
 
 
 def _message(account: ChannelAccount, post: Post) -> InboundItem:

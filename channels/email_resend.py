@@ -180,34 +180,36 @@ class ResendAdapter:
         since: datetime,
         downloads: Downloads,  # noqa: ARG002 - each mail is fetched as after its hint
     ) -> AsyncIterator[HeldPost]:
-        """The mails that Resend received for the account, the newest first, each as the hint that the hook posts; see
-        ``channels.base.Reconcilable``.
+        """The mails that Resend received for the account, each as the hint that the hook posts; see
+        ``channels.base.Reconcilable``. Resend lists the newest first, so that all is listed before the first is given.
         """
+        listed = [one async for one in self._list(account, since)]
+        for one in reversed(listed):
+            url = f"{self._api_url}/emails/receiving/{one['id']}"
+            request = InboundRequest("POST", url, JSON_TYPE, received_post(one))
+            yield HeldPost(request, self.parse(account, request), utc_time(text_of(one, "created_at")))
+
+    async def aclose(self) -> None:
+        """Closes the session that this adapter made for itself."""
+        await self._api.aclose()
+
+    async def _list(self, account: ChannelAccount, since: datetime) -> AsyncIterator[Post]:
         params = {"limit": str(PAGE)}
         while True:
-            page = await self._list(account, params)
+            page = await self._page(account, params)
             listed = objects_of(page, "data")
             for one in listed:
                 received = utc_time(text_of(one, "created_at"))
                 if received is not None and received < since:
                     return
                 if EMAIL_ID.fullmatch(text_of(one, "id")):
-                    yield self._held(account, one)
-            if page.get("has_more") is not True or not listed:
+                    yield one
+            last = text_of(listed[-1], "id") if listed else ""
+            if page.get("has_more") is not True or last in {"", params.get("after")}:
                 return
-            params["after"] = text_of(listed[-1], "id")
+            params["after"] = last
 
-    async def aclose(self) -> None:
-        """Closes the session that this adapter made for itself."""
-        await self._api.aclose()
-
-    def _held(self, account: ChannelAccount, listed: Post) -> HeldPost:
-        request = InboundRequest(
-            "POST", f"{self._api_url}/emails/receiving/{listed['id']}", JSON_TYPE, received_post(listed)
-        )
-        return HeldPost(request, self.parse(account, request))
-
-    async def _list(self, account: ChannelAccount, params: Mapping[str, str]) -> Post:
+    async def _page(self, account: ChannelAccount, params: Mapping[str, str]) -> Post:
         url = f"{self._api_url}/emails/receiving"
         answer = await self._api.exchange("GET", url, headers=authorisation(account), params=params)
         if not answer.ok:

@@ -1,7 +1,7 @@
 """Postmark's API over HTTP, by its stand-in: what is sent, what its faults mean, and what it is asked afterwards."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import aiohttp
@@ -200,7 +200,9 @@ async def test_what_postmark_holds_comes_under_the_keys_of_its_hook(stage, adapt
         async for one in adapter.list_held(account(), stage.clock() - timedelta(hours=1), PlainDownloads())
     ]
 
-    assert [one.items[0].provider_key for one in held] == [fixture(label)["MessageID"] for label in labels]
+    oldest_first = [fixture(label)["MessageID"] for label in reversed(labels)]
+    assert [one.items[0].provider_key for one in held] == oldest_first
+    assert {one.received_at for one in held} == {datetime(2026, 11, 24, 8, 12, 5, tzinfo=UTC)}
     assert [adapter.parse(account(), one.request) for one in held] == [one.items for one in held]
     assert adapter.read_part(account(), held[1].request, "part:0").content.startswith(b"%PDF")
 

@@ -303,8 +303,11 @@ async def test_what_resend_holds_comes_as_the_hints_of_its_hook(stage, adapter):
     held = [one async for one in adapter.list_held(account(), since, PlainDownloads())]
 
     keys = [one.items[0].provider_key for one in held]
-    assert keys == [f"email:{UUID(int=1000 + number)}" for number in numbers if number < 120]
-    _, (item,) = await adapter.fetch_deferred(account(), held[0].request, PlainDownloads())
+    assert keys == [f"email:{UUID(int=1000 + number)}" for number in reversed(numbers) if number < 120]
+    assert [one.received_at for one in held] == [
+        stage.clock() - timedelta(minutes=n) for n in reversed(range(120))
+    ]
+    _, (item,) = await adapter.fetch_deferred(account(), held[-1].request, PlainDownloads())
     assert isinstance(item, InboundMessage)
     assert item.provider_key == str(UUID(int=1000))
 
