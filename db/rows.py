@@ -209,13 +209,17 @@ class MessageRecord:
 
 @dataclass(frozen=True, slots=True)
 class AttachmentRecord:
-    """A file of a message."""
+    """A file of a message; ``content_type`` is what its sender says, ``sniffed_type`` what it is."""
 
     message_id: UUID
     id: UUID
     url: str
     content_type: str
     filename: str | None
+    state: str
+    sniffed_type: str | None
+    size_bytes: int | None
+    scanned_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ def build_app(services: Services) -> web.Application:
     app[keys.RUNTIME] = services.runtime
     app[keys.ADAPTERS] = services.adapters
     app[keys.EGRESS] = services.egress
+    app[keys.MEDIA_STORE] = services.media.store
     app[keys.NOTIFIER] = services.notifier
     app[keys.ACCEPTOR] = Acceptor(services.runtime, services.notifier)
     app[keys.ACCOUNTS] = AccountDirectory(services.runtime)

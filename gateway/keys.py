@@ -13,6 +13,7 @@ from gateway.denials import DenialLog
 from gateway.intake import Intake
 from gateway.settings import Settings
 from gateway.spooling import Spooling
+from handlers.media_store import MediaStore
 from handlers.runtime import Runtime
 
 SETTINGS = web.AppKey("settings", Settings)
@@ -23,5 +24,6 @@ ACCEPTOR = web.AppKey("acceptor", Acceptor)
 ACCOUNTS = web.AppKey("accounts", AccountDirectory)
 INTAKE = web.AppKey("intake", Intake)
 SPOOLING = web.AppKey("spooling", Spooling)
+MEDIA_STORE: web.AppKey[MediaStore] = web.AppKey("media_store", MediaStore)
 NOTIFIER = web.AppKey("notifier", Notifier)
 DENIALS = web.AppKey("denials", DenialLog)

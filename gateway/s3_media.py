@@ -1,6 +1,6 @@
 """The store of files in a bucket of S3, or of whatever speaks its protocol (MinIO, R2, Ceph)."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,7 +62,7 @@ class S3Store:
         async with self._exchange("PUT", self._path(key), body=content) as response:
             _check(response)
 
-    async def read(self, key: str) -> AsyncIterator[bytes]:
+    async def read(self, key: str) -> AsyncGenerator[bytes]:
         async with self._exchange("GET", self._path(key)) as response:
             if response.status == HTTPStatus.NOT_FOUND:
                 raise NotThere

@@ -12,6 +12,8 @@ from pgqueuer.domain.models import Schedule
 
 from gateway.metrics import WORK
 from handlers import upkeep
+from handlers.media_store import MediaStore
+from handlers.media_upkeep import delete_unused_files
 from handlers.runtime import Runtime
 
 Job = Callable[[Runtime], Awaitable[int]]
@@ -25,9 +27,19 @@ SCHEDULES: Final[Mapping[str, tuple[str, Job]]] = {
     "delete_orphans": ("37 3 * * *", upkeep.delete_orphans),
     "review_silent_customers": ("47 3 * * *", upkeep.review_silent_customers),
 }
+_FILES_AT: Final = "57 3 * * *"
 _AWAY_SECONDS: Final = 5.0
 _DRAIN_SECONDS: Final = 10.0
 _log = structlog.get_logger("waystation.schedules")
+
+
+def schedules_with(store: MediaStore) -> Mapping[str, tuple[str, Job]]:
+    """All schedules, those of the store of files, too."""
+
+    async def delete_unused(runtime: Runtime) -> int:
+        return await delete_unused_files(runtime, store)
+
+    return {**SCHEDULES, "delete_unused_files": (_FILES_AT, delete_unused)}
 
 
 def build_scheduler(
@@ -64,12 +76,14 @@ async def forget_changed(scheduler: SchedulerManager) -> None:
 
 
 @asynccontextmanager
-async def keeping_schedules(runtime: Runtime) -> AsyncIterator[asyncio.Event]:
+async def keeping_schedules(
+    runtime: Runtime, schedules: Mapping[str, tuple[str, Job]] = SCHEDULES
+) -> AsyncIterator[asyncio.Event]:
     """Runs schedules beside the block, which may set the stop that it is given; what is under way at its end is
     finished, or left for its lease to run out.
     """
     stop = asyncio.Event()
-    task = asyncio.create_task(_keep(runtime, stop), name="schedules")
+    task = asyncio.create_task(_keep(runtime, schedules, stop), name="schedules")
     try:
         yield stop
     finally:
@@ -79,10 +93,10 @@ async def keeping_schedules(runtime: Runtime) -> AsyncIterator[asyncio.Event]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _keep(runtime: Runtime, stop: asyncio.Event) -> None:
+async def _keep(runtime: Runtime, schedules: Mapping[str, tuple[str, Job]], stop: asyncio.Event) -> None:
     """Until the stop. A fault, whatever it is, must not end the schedules: it is told and waited for."""
     while not stop.is_set():
-        scheduler = build_scheduler(runtime)
+        scheduler = build_scheduler(runtime, schedules)
         scheduler.shutdown = stop
         try:
             await forget_changed(scheduler)

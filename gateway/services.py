@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from channels.base import ChannelAdapter
+from channels.downloads import DownloadClient, set_by_operator
 from channels.egress import EgressClient
 from channels.registry import build_adapters
 from db.accounts import check_keys
@@ -22,6 +23,7 @@ from db.tenant import Database, open_database
 from db.wake import Notifier
 from gateway.clock import DatabaseClock, open_clock, staying_in_step
 from gateway.master_keys import own_master_key
+from gateway.media_store import build_media_scanner, build_media_store
 from gateway.settings import EngineName, Settings, SettingsError
 from gateway.worker import Worker, WorkerTools
 from handlers.ai.engine import build_engine, model_factories
@@ -29,6 +31,8 @@ from handlers.ai.model import ModelOptions
 from handlers.ai.prices import UnknownModel
 from handlers.ai.types import AIEngine
 from handlers.catalogues import CatalogueCache
+from handlers.deferred import DeferredTools
+from handlers.media import MediaTools
 from handlers.runtime import Runtime
 from handlers.turns import TurnTools
 from handlers.upkeep import make_partitions
@@ -38,9 +42,9 @@ HOME = Path(".waystation")
 EMBEDDED = "postgres"  # the embedded database's folder in it
 # What one process opens at most. Tenants' transactions are those of the API, of four turns and of twenty sends, and short: a
 # model or a provider is never asked in one. Across tenants there are one flush of messages, one of statuses and one of
-# attempts at a time, three claims, and look-ups of a moment. A worker listens on one connection more.
+# attempts at a time, five claims, and look-ups of a moment. A worker listens on one connection more.
 APP_CONNECTIONS = 8
-WORKER_CONNECTIONS = 4
+WORKER_CONNECTIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Services:
     runtime: Runtime
     adapters: Mapping[str, ChannelAdapter]
     egress: EgressClient
+    media: MediaTools
     notifier: Notifier
     dsn: str
     home: Path
@@ -69,7 +74,8 @@ class Services:
         it.
         """
         turns = TurnTools(build_configured_engine(self.settings), CatalogueCache())
-        tools = WorkerTools(self.adapters, self.egress, turns, self.notifier)
+        deferred = DeferredTools(self.adapters, self.media.downloads, self.settings.quiet_seconds)
+        tools = WorkerTools(self.adapters, self.egress, turns, self.media, deferred, self.notifier)
         return Worker(self.runtime, tools)
 
 
@@ -155,7 +161,12 @@ async def open_services(
         stack.push_async_callback(egress.aclose)
         adapters = build_adapters(settings.provider_urls, clock=clock, allow=settings.egress_allow)
         stack.push_async_callback(_close_adapters, adapters)
-        yield Services(settings, runtime, adapters, egress, Notifier(database), dsn, home)
+        downloads = DownloadClient(egress, set_by_operator(settings.provider_urls))
+        stack.push_async_callback(downloads.aclose)
+        store = build_media_store(settings, home, clock)
+        stack.push_async_callback(store.aclose)
+        media = MediaTools(adapters, downloads, store, build_media_scanner(settings))
+        yield Services(settings, runtime, adapters, egress, media, Notifier(database), dsn, home)
 
 
 async def _make_partitions(runtime: Runtime) -> None:

@@ -4,6 +4,7 @@ error.
 
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -18,6 +19,7 @@ from channels.base import Channel
 from channels.provider_urls import ProviderUrls
 from db.connecting import check_dsn
 from db.sealing import decode_master_key
+from gateway.s3_media import read_bucket
 from handlers.runtime import RetrySchedule
 
 PREFIX = "WAYSTATION_"
@@ -31,6 +33,7 @@ _DEFAULT_QUIET_SECONDS = {Channel.WHATSAPP: 4.0, Channel.SMS: 2.0, Channel.EMAIL
 # release, and told to the operator at start.
 RESERVED_NAMES = frozenset({f"{PREFIX}API_KEY"})
 _LONGEST_WAIT = 30 * 86_400.0  # seconds between two tries of a webhook
+_HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 _PYDANTICS_OWN_WORDS = "Value error, "
 _PREDICATES = ("is ", "must ", "has ")  # how a message begins that reads on from the setting's name
 
@@ -74,6 +77,10 @@ class Settings(BaseModel):
     postmark_api_url: str = "https://api.postmarkapp.com"
     resend_api_url: str = "https://api.resend.com"
     ses_api_url: str | None = None  # one per region
+    media_url: str | None = None
+    media_access_key_id: str | None = None
+    media_secret_access_key: SecretStr | None = None
+    clamd: str | None = None
     debounce_seconds: float | None = Field(default=None, ge=0, le=300)
     retry_schedule: tuple[Annotated[float, Field(ge=0, le=_LONGEST_WAIT)], ...] = Field(
         default=_DEFAULT_WAITS, min_length=1
@@ -131,6 +138,20 @@ class Settings(BaseModel):
         if parts.query or parts.fragment or parts.username is not None:
             raise ValueError("must have no user, no query and no fragment")
         return value.rstrip("/")
+
+    @field_validator("media_url")
+    @classmethod
+    def _check_bucket(cls, value: str | None) -> str | None:
+        if value is not None:
+            read_bucket(value)
+        return value
+
+    @field_validator("clamd")
+    @classmethod
+    def _check_clamd(cls, value: str | None) -> str | None:
+        if value is not None and not _HOST_AND_PORT.fullmatch(value):
+            raise ValueError("must be host:port")
+        return value
 
     # The last of the validators "before" is the first to run.
     @field_validator("*", mode="before")

@@ -1,5 +1,5 @@
-"""Runs the lanes: turns, sends, deliveries. Any number of workers on any number of machines share the
-work.
+"""Runs the lanes: turns, sends, deliveries, files, posts to be asked for. Any number of workers on any number of
+machines share the work.
 """
 
 import asyncio
@@ -14,11 +14,13 @@ import structlog
 from channels.base import ChannelAdapter
 from db import lanes
 from db.errors import DatabaseUnavailable
-from db.lanes import ClaimedDeliveryRow, ClaimedSend, ClaimedTurn, ClaimTerms, Shard
+from db.lanes import ClaimedDeliveryRow, ClaimedFile, ClaimedPost, ClaimedSend, ClaimedTurn, ClaimTerms, Shard
 from db.wake import Notifier
 from gateway.batching import Batcher
 from gateway.metrics import WORK, WORK_SECONDS
+from handlers.deferred import AskResult, DeferredTools, ask_for_post
 from handlers.deliveries import FinishedDelivery, deliver, settle
+from handlers.media import FETCH_LEASE, MediaTools, fetch_file
 from handlers.outbound import SEND_LEASE, send_message
 from handlers.runtime import Runtime
 from handlers.turns import TurnTools, run_turn
@@ -34,6 +36,8 @@ _ROOM_DIVISOR = 4
 TURNS_AT_ONCE = 4
 SENDS_AT_ONCE = 20
 DELIVERIES_AT_ONCE = 100
+FILES_AT_ONCE = 8  # each may be in memory whole, up to the largest that is taken
+POSTS_AT_ONCE = 8
 # How much of a lane one tenant (or, of deliveries, one endpoint) may have under lease, on all workers together. Fairness is
 # the claim's order: whoever has least under lease is next, so that a tenant who comes later waits for one slot, not for
 # another's backlog. The share only bounds how many slots that one can be waiting for.
@@ -43,6 +47,8 @@ TURN_SHARE = 8 * TURNS_AT_ONCE
 SEND_SHARE = SENDS_AT_ONCE // 2
 # An endpoint that never answers holds its share until its time-out: a tenth, which is also what a receiver gets at once.
 DELIVERY_SHARE = DELIVERIES_AT_ONCE // 10
+# Half a worker: a provider that hangs holds what it has for two minutes.
+FETCH_SHARE = FILES_AT_ONCE // 2
 # A lease must outlast the longest attempt: an engine's 20 s, a post's 25 s (channels.egress, with the name's lookup),
 # each with room for the database. A send's is renewed before its request leaves (handlers.outbound).
 TURN_LEASE = timedelta(seconds=45)
@@ -155,12 +161,14 @@ class WorkerTools:
     adapters: Mapping[str, ChannelAdapter]
     egress: Egress
     turns: TurnTools
+    media: MediaTools
+    deferred: DeferredTools
     notifier: Notifier
     shard: Shard = EVERYTHING
 
 
 class Worker:
-    """The three lanes of one process."""
+    """The lanes of one process."""
 
     def __init__(self, runtime: Runtime, tools: WorkerTools) -> None:
         self._runtime = runtime
@@ -170,6 +178,8 @@ class Worker:
             LaneRunner(Lane("turn", self._claim_turns, self._turn, TURNS_AT_ONCE)),
             LaneRunner(Lane("send", self._claim_sends, self._send, SENDS_AT_ONCE)),
             LaneRunner(Lane("delivery", self._claim_deliveries, self._deliver, DELIVERIES_AT_ONCE)),
+            LaneRunner(Lane("media", self._claim_media, self._fetch_file, FILES_AT_ONCE)),
+            LaneRunner(Lane("fetch", self._claim_deferred, self._ask_for_post, POSTS_AT_ONCE)),
         )
 
     def wake(self) -> None:
@@ -208,6 +218,18 @@ class Worker:
         async with self._runtime.database.worker_statements() as connection:
             return await lanes.claim_deliveries(connection, terms, self._runtime.clock(), token, attempt_ids)
 
+    async def _claim_media(self, room: int) -> Sequence[ClaimedFile]:
+        terms = self._terms(room, FETCH_SHARE, FETCH_LEASE)
+        async with self._runtime.database.worker_statements() as connection:
+            return await lanes.claim_media(connection, terms, self._runtime.clock(), self._runtime.new_id())
+
+    async def _claim_deferred(self, room: int) -> Sequence[ClaimedPost]:
+        terms = self._terms(room, FETCH_SHARE, FETCH_LEASE)
+        async with self._runtime.database.worker_statements() as connection:
+            return await lanes.claim_deferred(
+                connection, terms, self._runtime.clock(), self._runtime.new_id()
+            )
+
     async def _turn(self, claimed: ClaimedTurn) -> str:
         result = await run_turn(self._runtime, self._tools.turns, claimed)
         _log.info("turn", conversation=str(claimed.conversation_id), result=result)
@@ -226,3 +248,16 @@ class Worker:
         finished = await deliver(self._runtime, self._tools.egress, row)
         await self._settler.submit(finished)
         return finished.settlement.status
+
+    async def _fetch_file(self, claimed: ClaimedFile) -> str:
+        result = await fetch_file(self._runtime, self._tools.media, claimed)
+        _log.info("file", attachment=str(claimed.attachment_id), attempt=claimed.attempts, result=result)
+        return result
+
+    async def _ask_for_post(self, claimed: ClaimedPost) -> str:
+        result = await ask_for_post(self._runtime, self._tools.deferred, claimed)
+        tell = _log.error if result is AskResult.GIVEN_UP else _log.info
+        tell("post", event=str(claimed.event_id), attempt=claimed.attempts, result=result)
+        self._tools.notifier.poke()
+        self.wake()
+        return result

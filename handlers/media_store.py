@@ -1,6 +1,6 @@
 """What the handlers need of the store that keeps files, and of the scanner that looks into them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -24,7 +24,7 @@ class MediaStore(Protocol):
         """Durable once it returns. A file that is there already counts as put now."""
         ...
 
-    def read(self, key: str) -> AsyncIterator[bytes]:
+    def read(self, key: str) -> AsyncGenerator[bytes]:
         """The file in pieces; raises NotThere at the first one where there is none."""
         ...
 

@@ -92,7 +92,7 @@ async def _patiently(runtime: Runtime, step: Step) -> bool:
 async def review_silent_customers(runtime: Runtime) -> int:
     """Customers who have not ordered for long become AT_RISK, then STOPPED_ORDERING; gives back how many were recounted."""
     changed = 0
-    async for tenant in _tenants(runtime):
+    async for tenant in each_tenant(runtime):
         while batch := await _review_batch(runtime, tenant):
             changed += batch
     return changed
@@ -112,7 +112,7 @@ async def recount_usage(runtime: Runtime) -> int:
     """
     tenants = 0
     now = runtime.clock()
-    async for tenant in _tenants(runtime):
+    async for tenant in each_tenant(runtime):
         async with runtime.database.tenant(tenant) as connection:
             for month in open_months(now):
                 await upkeep.refresh_usage(connection, month, now)
@@ -129,7 +129,8 @@ def open_months(now: datetime) -> tuple[date, ...]:
     return (last, this) if today.day <= _OPEN_DAYS else (this,)
 
 
-async def _tenants(runtime: Runtime) -> AsyncIterator[UUID]:
+async def each_tenant(runtime: Runtime) -> AsyncIterator[UUID]:
+    """Every tenant's id, in order."""
     last = _NOBODY
     while True:
         async with runtime.database.worker_statements() as connection:

@@ -15,6 +15,7 @@ from gateway.app import build_app
 from gateway.services import Services
 from gateway.settings import Settings
 from handlers.runtime import Runtime
+from tests.media_stage import media_tools
 
 
 @asynccontextmanager
@@ -25,7 +26,7 @@ async def services_of(
     egress = EgressClient()
     settings = Settings(public_url=runtime.public_url)
     notifier = Notifier(runtime.database)
-    yield Services(settings, runtime, adapters or build_adapters(), egress, notifier, "", home)
+    yield Services(settings, runtime, adapters or build_adapters(), egress, media_tools(), notifier, "", home)
     await egress.aclose()
 
 

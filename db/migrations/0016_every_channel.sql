@@ -121,6 +121,12 @@ comment on column attachments.fetch_attempts is 'Claims for fetching.';
 comment on column attachments.fetch_lease_until is 'While in the future, a worker is fetching it.';
 comment on column attachments.fetch_lease_token is 'Who is fetching it.';
 comment on column attachments.updated_at is 'When its state last changed.';
+-- Files from before are fetched, too, where their provider still has them; those that were sent are by their address.
+update attachments a
+set state = case when m.direction = 'OUTBOUND' then 'LINKED' else 'PENDING' end,
+    fetch_due_at = case when m.direction = 'INBOUND' then now() end
+from messages m
+where m.distributor_id = a.distributor_id and m.id = a.message_id;
 create index attachments_fetch_due on attachments (distributor_id, fetch_due_at) where fetch_due_at is not null;
 create index attachments_fetch_leased on attachments (distributor_id, fetch_lease_until) where fetch_lease_until is not null;
 create index attachments_stored on attachments (distributor_id, store_key) where store_key is not null;

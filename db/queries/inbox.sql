@@ -57,7 +57,7 @@ from messages
 where distributor_id = (select get_current_distributor_id()) and id = $1;
 
 -- name: list_attachments
-select message_id, id, url, content_type, filename
+select message_id, id, url, content_type, filename, state, sniffed_type, size_bytes, scanned_at
 from attachments
 where distributor_id = (select get_current_distributor_id()) and message_id = any($1::uuid[])
 order by position, id;

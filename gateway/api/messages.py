@@ -16,6 +16,8 @@ from db.rows import AttachmentRecord, MessageRecord
 from gateway.api.operations import Call, Operation
 from gateway.api.paging import BY_ID, grouped, make_page, read_position
 from gateway.api.schemas import Answer, Body, Line, NoQuery, Page, PageQuery
+from handlers.media import FileState
+from handlers.media_links import make_link
 from handlers.outbound import queue_message
 from handlers.webhooks.payloads import Direction, Number
 
@@ -32,12 +34,24 @@ def _no_template(value: Any) -> Any:
 
 
 class Attachment(Answer):
-    """A file of a message, by its provider's address."""
+    """A file of a message."""
 
     id: UUID
-    url: str
-    content_type: str
-    filename: str | None
+    filename: str | None = Field(description="As its sender called it.")
+    content_type: str = Field(
+        description="What its bytes say it is; until it is stored, what its sender says."
+    )
+    size_bytes: int | None = Field(description="Once it is known.")
+    state: FileState = Field(
+        description=(
+            "PENDING until it is fetched from the provider, then STORED; LINKED is a file to be sent, by the address that"
+            " you gave. UNAVAILABLE, TOO_LARGE and INFECTED are final: there is no file."
+        )
+    )
+    scanned: bool = Field(description="Whether a scanner found it clean; false where none is configured.")
+    url: str | None = Field(
+        description="Of a STORED file a link that needs no key and ends after 15 minutes."
+    )
 
 
 class Message(Answer):
@@ -143,7 +157,7 @@ async def list_messages(call: Call[None, PageQuery]) -> Page[Message]:
         rows = await inbox.list_messages(connection, call.id, before, call.query.limit + 1)
         files = await inbox.list_attachments(connection, [row.id for row in rows])
     groups = grouped(files, "message_id")
-    items = (_message(row, groups.get(row.id, ())) for row in rows)
+    items = (_message(call, row, groups.get(row.id, ())) for row in rows)
     return make_page(call, BY_ID, rows, items, Page[Message])
 
 
@@ -171,13 +185,13 @@ async def _load_message(call: Call[Any, Any], message_id: UUID) -> MessageDetail
         statuses = await inbox.list_statuses(connection, message_id)
         analysis = await inbox.read_analysis(connection, message_id)
     return MessageDetail(
-        **_message(row, files).model_dump(),
+        **_message(call, row, files).model_dump(),
         status_history=[StatusChange.model_validate(status) for status in statuses],
         ai_analysis=Analysis.model_validate(analysis) if analysis else None,
     )
 
 
-def _message(row: MessageRecord, files: Sequence[AttachmentRecord]) -> Message:
+def _message(call: Call[Any, Any], row: MessageRecord, files: Sequence[AttachmentRecord]) -> Message:
     return Message(
         id=row.id,
         conversation_id=row.conversation_id,
@@ -186,7 +200,7 @@ def _message(row: MessageRecord, files: Sequence[AttachmentRecord]) -> Message:
         type=MessageType(row.type),
         status=MessageStatus(row.status),
         text=row.text,
-        attachments=[Attachment.model_validate(file) for file in files],
+        attachments=[_attachment(call, file) for file in files],
         provider_message_id=row.provider_message_id,
         reply_to_provider_id=row.reply_to_provider_id,
         error_code=row.error_code,
@@ -195,6 +209,23 @@ def _message(row: MessageRecord, files: Sequence[AttachmentRecord]) -> Message:
         metadata=row.metadata,
         created_at=row.created_at,
         updated_at=row.updated_at,
+    )
+
+
+def _attachment(call: Call[Any, Any], file: AttachmentRecord) -> Attachment:
+    state = FileState(file.state)
+    urls = {
+        FileState.STORED: lambda: make_link(call.runtime, call.distributor_id, file.id),
+        FileState.LINKED: lambda: file.url,
+    }
+    return Attachment(
+        id=file.id,
+        filename=file.filename,
+        content_type=file.sniffed_type or file.content_type,
+        size_bytes=file.size_bytes,
+        state=state,
+        scanned=file.scanned_at is not None,
+        url=urls.get(state, lambda: None)(),
     )
 
 

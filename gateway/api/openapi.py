@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from gateway.api.media import PATH as MEDIA_PATH
 from gateway.api.operations import JSON, Operation
 from gateway.api.problems import CONTENT_TYPE
 from gateway.api.replays import HEADER
@@ -48,6 +49,7 @@ def build_document(operations: Sequence[Operation]) -> Json:
     paths: dict[str, Json] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, references)
+    paths[MEDIA_PATH] = {"get": _linked_file(references.answers[Problem])}
     webhooks = {event_type.value: _webhook(event_type, schemas) for event_type in EventType}
     return {
         "openapi": OPENAPI,
@@ -196,6 +198,28 @@ def _error_statuses(operation: Operation) -> list[HTTPStatus]:
     if operation.method is HTTPMethod.POST:
         statuses.add(HTTPStatus.CONFLICT)
     return sorted(statuses)
+
+
+def _linked_file(problem: Json) -> Json:
+    """The one path that needs no key."""
+    parameter = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
+    body = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        "operationId": "serve_file",
+        "tags": ["messages"],
+        "summary": "Read a file by its link",
+        "description": (
+            "The `url` of a stored attachment, good for 15 minutes; needs no key. Served as what the file is by its"
+            " bytes; all but pictures, sounds and PDFs as a download."
+        ),
+        "security": [],
+        "parameters": [parameter],
+        "responses": {
+            "200": {"description": "The file.", "content": body},
+            "404": _problem("A wrong link, one that is over, or a file that is gone.", problem),
+            "default": _problem("Our own failure: 500, or 503 with `Retry-After`.", problem),
+        },
+    }
 
 
 def _webhook(event_type: EventType, schemas: dict[str, Json]) -> Json:

@@ -16,6 +16,7 @@ from gateway.api import (
     endpoints,
     events,
     labels,
+    media,
     message_search,
     messages,
     orders,
@@ -70,12 +71,13 @@ _PAGE_FILES = (
 def add_api_routes(app: web.Application) -> None:
     """Adds `/v1/…`, `/openapi.json` and `/docs`.
 
-    The application must have `gateway.middleware.MIDDLEWARES`, and RUNTIME, ADAPTERS, EGRESS, ACCOUNTS
-    and NOTIFIER of `gateway.keys` before its first request.
+    The application must have `gateway.middleware.MIDDLEWARES`, and RUNTIME, ADAPTERS, EGRESS, ACCOUNTS,
+    MEDIA_STORE and NOTIFIER of `gateway.keys` before its first request.
     """
     watch_reads(app)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, make_handler(operation))
+    app.router.add_route("GET", media.PATH, media.serve_file)
     document = orjson.dumps(build_document(OPERATIONS))
     app.router.add_route("GET", "/openapi.json", _fixed(document, JSON))
     folder = resources.files("gateway.api").joinpath("docs")

@@ -28,6 +28,7 @@ from handlers.ai.rules import RulesEngine
 from handlers.catalogues import CatalogueCache
 from handlers.runtime import Clock, RetrySchedule, Runtime, new_uuid7
 from handlers.turns import TurnTools
+from tests.media_stage import deferred_tools, media_tools
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 WAITS = (0.0, 0.1, 0.1, 0.1, 0.1)
@@ -54,7 +55,8 @@ async def build_worker(
     adapters = build_adapters(ProviderUrls(twilio=sandbox_url))
     stack.push_async_callback(adapters["twilio"].aclose)
     turns = TurnTools(RulesEngine(), CatalogueCache())
-    tools = WorkerTools(adapters, egress, turns, Notifier(database))
+    media = media_tools(adapters=adapters)
+    tools = WorkerTools(adapters, egress, turns, media, deferred_tools(adapters=adapters), Notifier(database))
     return Worker(runtime, tools), stack
 
 

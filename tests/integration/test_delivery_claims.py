@@ -26,6 +26,7 @@ from tests.fakes import FakeClock, FakeEngine
 from tests.integration.test_concurrency import blocked_by
 from tests.integration.test_deliveries import FakeEgress, open_outbox
 from tests.integration.test_plans import administer, explain
+from tests.media_stage import deferred_tools, media_tools
 
 LEASE = timedelta(seconds=30)
 SOON, AT_ONCE = 10.0, 0.2
@@ -208,7 +209,8 @@ async def test_a_worker_that_stops_waits_for_what_is_being_settled(
             return await super().post(*arguments, **options)
 
     turns = TurnTools(FakeEngine(None), CatalogueCache())
-    worker = Worker(runtime, WorkerTools({}, Locking(), turns, Notifier(runtime.database)))
+    tools = WorkerTools({}, Locking(), turns, media_tools(), deferred_tools(), Notifier(runtime.database))
+    worker = Worker(runtime, tools)
     running = asyncio.create_task(worker.run())
     await blocked_by(admin_dsn)
     worker.stop()

@@ -13,6 +13,7 @@ from tests.factories import accepted_item, inbound, make_account, make_distribut
 from tests.fakes import FakeClock, FakeEngine
 from tests.integration.test_deliveries import FakeEgress
 from tests.integration.test_turns import extraction
+from tests.media_stage import deferred_tools, media_tools
 
 
 class SlowModel:
@@ -42,6 +43,8 @@ async def test_one_tenants_burst_fills_every_slot_of_several_workers(runtime: Ru
         {},
         FakeEgress(),
         TurnTools(FakeEngine(model.answer), CatalogueCache()),
+        media_tools(),
+        deferred_tools(),
         Notifier(runtime.database),
     )
     workers = [Worker(runtime, tools) for _ in range(3)]

@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from channels.mail_events import OUR_ID
-
 from channels.base import Channel
+from channels.mail_events import OUR_ID
 from channels.signatures_sns import SIGNED_FIELDS
 from gateway.dev.stand_ins import ses
 from tests.conformance.kit import ChannelKit, Post

@@ -17,12 +17,13 @@ from gateway.accounts import AccountDirectory
 from gateway.api.openapi import build_document
 from gateway.api.routes import OPERATIONS, add_api_routes
 from gateway.denials import DenialLog
-from gateway.keys import ACCOUNTS, ADAPTERS, DENIALS, EGRESS, NOTIFIER, RUNTIME
+from gateway.keys import ACCOUNTS, ADAPTERS, DENIALS, EGRESS, MEDIA_STORE, NOTIFIER, RUNTIME
 from gateway.middleware import MIDDLEWARES
 from handlers.runtime import Runtime
 from handlers.tenants import create_tenant
 from tests.integration.api.documents import Document
 from tests.integration.api.seeds import Seeds
+from tests.media_stage import MemoryStore
 
 AioClient = TestClient[web.Request, web.Application]
 
@@ -75,13 +76,20 @@ class Api:
 
 
 @pytest.fixture
-async def http(aiohttp_client, runtime: Runtime) -> AsyncIterator[AioClient]:
+def store(runtime: Runtime) -> MemoryStore:
+    """The store of files."""
+    return MemoryStore(runtime.clock)
+
+
+@pytest.fixture
+async def http(aiohttp_client, runtime: Runtime, store: MemoryStore) -> AsyncIterator[AioClient]:
     egress = EgressClient()
     app = web.Application(middlewares=MIDDLEWARES)
     app[RUNTIME] = runtime
     app[ADAPTERS] = build_adapters()
     app[EGRESS] = egress
     app[ACCOUNTS] = AccountDirectory(runtime)
+    app[MEDIA_STORE] = store
     app[NOTIFIER] = Notifier(runtime.database)
     app[DENIALS] = DenialLog(runtime)
     add_api_routes(app)
