@@ -84,9 +84,10 @@ def media_tools(
     store: MediaStore | None = None,
     scanner: MediaScanner | None = None,
 ) -> MediaTools:
-    """What fetching needs; without a script nothing is there."""
+    """What fetching needs; without a script nothing is there, without adapters there is one that has no say in it."""
     downloads = ScriptedDownloads(*(script or (NotThere(),)))
-    return MediaTools(adapters or {}, downloads, store or MemoryStore(), scanner)
+    known: Mapping[str, Any] = {"twilio": object()} if adapters is None else adapters
+    return MediaTools(known, downloads, store or MemoryStore(), scanner)
 
 
 def deferred_tools(*script: Any, adapters: Mapping[str, Any] | None = None) -> DeferredTools:

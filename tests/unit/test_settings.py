@@ -156,6 +156,7 @@ def test_secrets_come_from_files_and_do_not_print(tmp_path):
     assert settings.database_url is not None
     assert settings.database_url.get_secret_value() == "postgresql://app:hunter2@db/x"
     assert "hunter2" not in repr(settings)
+    assert "sk-secret" not in repr(settings)
     with pytest.raises(SettingsError, match="both set"):
         read(WAYSTATION_DATABASE_URL_FILE=str(file), WAYSTATION_DATABASE_URL="x")
 
