@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from channels.base import ChannelAdapter
+
 # No blanks: what a copy and paste may have added shows.
 SECRET = re.compile(r"[!-~]{1,512}", re.ASCII)
 
@@ -49,3 +51,11 @@ def login(credentials: Mapping[str, Any], name: str) -> dict[str, dict[str, str]
     # A colon would end the name in basic authorisation (RFC 7617 section 2).
     user = matching(value, "username", re.compile(r"[!-9;-~]{1,128}", re.ASCII))
     return {name: {"username": user, "password": matching(value, "password")}}
+
+
+def described(adapter: ChannelAdapter) -> str:
+    """What an adapter's docstring says of its credentials, in Markdown and on one line: each field in backticks. It is
+    told in the API's document and in docs/channels.md, so it is written once, where the fields are checked.
+    """
+    text = " ".join((adapter.validate_credentials.__doc__ or "").split()).replace("``", "`")
+    return re.sub(r"[;.] [Rr]aises ValueError[^.]*\.$", ".", text)

@@ -81,11 +81,9 @@ class WhatsAppCloudAdapter:
         return OwnFault.RETRIED
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
-        """The credentials as stored; raises ValueError that names the field only.
-
-        ``phone_number_id`` and ``waba_id`` (digits), ``app_secret`` (signs the posts), ``app_secrets_previous[]`` (still
-        accepted while it is rotated), ``access_token`` (of a system user), ``verify_token`` (of your own choice; Meta
-        asks with it by GET).
+        """`phone_number_id` and `waba_id` (digits), `app_secret` (signs the posts), `access_token` (of a system user),
+        `verify_token` (of your choice; Meta asks with it before it posts); where wanted `app_secrets_previous` (a list,
+        still accepted while the secret is rotated).
         """
         return valid_credentials(credentials)
 

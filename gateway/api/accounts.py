@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, Field
 
 from channels.base import Channel, ChannelAdapter
+from channels.credentials import described
 from channels.errors import NotFound
 from channels.registry import build_adapters
 from db import accounts_admin

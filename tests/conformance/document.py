@@ -18,6 +18,7 @@ from channels.base import (
     ShowsTyping,
     TextParts,
 )
+from channels.credentials import described
 from channels.registry import build_adapters
 from tests.conformance.kit import ChannelKit
 from tests.conformance.rows import ROWS
@@ -84,7 +85,7 @@ def _section(kit: ChannelKit, adapter: ChannelAdapter) -> str:
     channels = ", ".join(sorted(adapter.channels))
     facts = {
         "Channels": channels,
-        "Credentials": " ".join((adapter.validate_credentials.__doc__ or "").split()),
+        "Credentials": described(adapter),
         "Hooks to configure": kit.hooks,
         "On a fault of ours": _own_fault(adapter),
         "A wrong signature": f"{int(adapter.refusal_status)}",

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from channels.base import ChannelAccount, Deferring, InboundRequest, OwnFault
+from channels.credentials import described
 from channels.errors import GatewayError, OutcomeUnknown, ProviderUnavailable, Rejected, Throttled
 from tests.conformance.kit import ChannelKit, Post, SendFault
 from tests.conformance.stage import Answer, Stage
@@ -274,8 +275,8 @@ async def credentials(stage: Stage) -> None:
             stage.adapter.validate_credentials(given)
         assert "repeated" not in str(refused.value)
         assert not any(secret in str(refused.value) for secret in stage.kit.secrets)
-    described = stage.adapter.validate_credentials.__doc__ or ""
-    assert [name for name in stage.kit.credentials if f"`{name}`" not in described] == []
+    told = described(stage.adapter)
+    assert [name for name in stage.kit.credentials if f"`{name}" not in told] == [], told
 
 
 async def _refused(stage: Stage, account: ChannelAccount, post: Post) -> bool:

@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from channels.base import Channel
+from channels.credentials import described
 from channels.errors import InvalidInput
 from channels.registry import build_adapters
 from db.accounts import seal_context
@@ -145,7 +146,7 @@ class TestChannelAccounts:
         told = create["properties"]["credentials"]["description"]
         for name, adapter in build_adapters().items():
             assert f"- {name}: `" in told
-            assert " ".join((adapter.validate_credentials.__doc__ or "").split()) in told
+            assert described(adapter) in told
 
     async def test_credentials_are_sealed_for_their_row(self, api, admin, runtime) -> None:
         await api.post(ACCOUNTS, ACCOUNT)
