@@ -122,3 +122,39 @@ def accepted_item(
 ) -> dict[str, Any]:
     """A message as the accept statement takes it."""
     return message_item(runtime, posted(runtime, account), message, quiet)
+
+
+async def make_outbound(
+    runtime: Runtime,
+    account: ChannelAccount,
+    count: int = 1,
+    *,
+    parts: int = 1,
+    provider_id: str | None = None,
+) -> list[UUID]:
+    """Messages of ours that are being sent, in each conversation of the account; ``provider_id``: the provider's id of
+    each, once a receipt told it.
+    """
+    ids = [runtime.new_id() for _ in range(count)]
+    async with runtime.database.tenant(account.distributor_id) as connection:
+        await connection.execute(
+            "insert into messages (distributor_id, id, conversation_id, channel_account_id, channel, direction, type, status,"
+            " status_rank, text, provider_message_id, parts, ai_processed, ai_skip_reason, created_at, updated_at)"
+            " select c.distributor_id, i.id, c.id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'SENDING', 2, 'x', $3, $4,"
+            " true, 'outbound', $2, $2 from conversations c cross join unnest($1::uuid[]) as i(id)"
+            " where c.channel_account_id = $5",
+            ids,
+            runtime.clock(),
+            provider_id,
+            parts,
+            account.id,
+        )
+    return ids
+
+
+async def fetch_rows(
+    runtime: Runtime, distributor_id: UUID, query: str, *arguments: Any
+) -> list[dict[str, Any]]:
+    """What a tenant sees."""
+    async with runtime.database.tenant(distributor_id) as connection:
+        return [dict(row) for row in await connection.fetch(query, *arguments)]
