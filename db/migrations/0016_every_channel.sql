@@ -6,15 +6,17 @@ alter table channel_accounts
     add column send_rate numeric(8, 3) check (send_rate > 0),
     add column next_send_at timestamptz,
     add column throttled_until timestamptz,
-    add column reconciled_until timestamptz;
+    add column reconciled_until timestamptz,
+    add column reconcile_lease_until timestamptz;
 comment on column channel_accounts.route is 'What the provider calls the account in a post to several of them (WhatsApp: phone_number_id).';
 comment on column channel_accounts.send_rate is 'Messages a second that the provider was seen to take, after it asked to slow down; NULL: its usual rate.';
 comment on column channel_accounts.next_send_at is 'When the account''s rate allows the next message; all workers take their place by it.';
 comment on column channel_accounts.throttled_until is 'Until then nothing is sent: the provider asked for it.';
 comment on column channel_accounts.reconciled_until is 'Up to when the provider was asked for what it received.';
+comment on column channel_accounts.reconcile_lease_until is 'While in the future, a worker is asking it.';
 create index channel_accounts_route on channel_accounts (provider, route) where route is not null and deleted_at is null;
 grant update (route) on channel_accounts to waystation_app;
-grant update (send_rate, next_send_at, throttled_until, reconciled_until) on channel_accounts to waystation_app;
+grant update (send_rate, next_send_at, throttled_until, reconciled_until, reconcile_lease_until) on channel_accounts to waystation_app;
 
 -- A WhatsApp user may have no number, or lose it: who it is, is told by the user id beside the address.
 alter table customer_contacts

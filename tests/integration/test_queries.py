@@ -24,6 +24,7 @@ UPKEEP_ACROSS_TENANTS = (
 WORKER_STATEMENTS = {
     ("api_keys", "find_key_owner"),
     ("inbound_events", "find_event"),
+    ("reconcile", "list_due_accounts"),
     *(("upkeep", name) for name in UPKEEP_ACROSS_TENANTS),
 }
 
