@@ -41,7 +41,7 @@ from channels.email_mailgun_events import message_id_of, parse_event
 from channels.email_mailgun_inbound import is_event, parse_mail, read_post, signed_fields
 from channels.errors import MalformedPayload, ProviderUnavailable, VerificationFailed
 from channels.mail_events import OUR_ID, object_of, text_of
-from channels.mail_posts import file_of
+from channels.mail_parts import mail_part
 from channels.provider_api import TIMEOUT, ProviderApi
 from channels.signatures_mail import verify_mailgun
 
@@ -133,7 +133,7 @@ class MailgunAdapter:
 
     def read_part(self, account: ChannelAccount, request: InboundRequest, url: str) -> MediaContent:  # noqa: ARG002 - the protocol's
         """A file of a stored post; raises MalformedPayload where it has none of that name."""
-        return file_of(read_post(request), url)
+        return mail_part(read_post(request), url)
 
     async def fetch_media(self, account: ChannelAccount, url: str, downloads: Downloads) -> MediaContent:
         """A file of a mail that Mailgun stores; raises EgressBlocked where the address is not Mailgun's."""

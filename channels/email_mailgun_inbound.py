@@ -21,8 +21,8 @@ from channels.mail_posts import (
     bare_id,
     content_type,
     digest_key,
-    mail_part,
     posted_files,
+    posted_part,
     with_empty_return_path,
 )
 from channels.mail_reading import inbound_mail, mail_of_fields
@@ -111,7 +111,7 @@ def _header_pairs(listed: Sequence[object]) -> Iterator[tuple[str, str]]:
 def _parts(form: Form) -> tuple[MailPart, ...]:
     inline = _content_ids(form)
     return tuple(
-        mail_part(number, file, file.content_type, file.filename or "", inline.get(file.name, ""))
+        posted_part(number, file, file.content_type, file.filename or "", inline.get(file.name, ""))
         for number, file in enumerate(posted_files(form, _FILE))
     )
 

@@ -35,7 +35,7 @@ from channels.email_sendgrid_events import parse_events
 from channels.email_sendgrid_inbound import parse_mail, read_post
 from channels.email_sendgrid_send import mail_payload, send_error
 from channels.errors import OutcomeUnknown
-from channels.mail_posts import file_of
+from channels.mail_parts import mail_part
 from channels.provider_api import TIMEOUT, ProviderApi
 from channels.signatures_mail import verify_sendgrid
 
@@ -113,7 +113,7 @@ class SendGridAdapter:
 
     def read_part(self, account: ChannelAccount, request: InboundRequest, url: str) -> MediaContent:  # noqa: ARG002 - the protocol's
         """A file of a stored post; raises MalformedPayload where it has none of that name."""
-        return file_of(read_post(request), url)
+        return mail_part(read_post(request), url)
 
     def acknowledge(self) -> Acknowledgement:
         return Acknowledgement(status=200, content_type="text/plain", body=b"")

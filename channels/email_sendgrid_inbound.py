@@ -14,7 +14,7 @@ from channels.base import ChannelAccount, InboundMessage, InboundRequest
 from channels.errors import MalformedPayload
 from channels.mail import Headers, Mail, MailPart
 from channels.mail_events import object_of, plain_text, text_of
-from channels.mail_posts import digest_key, header_lines, mail_part, posted_files, with_empty_return_path
+from channels.mail_posts import digest_key, header_lines, posted_files, posted_part, with_empty_return_path
 from channels.mail_reading import inbound_mail, mail_of_fields
 from channels.mail_words import decoded
 from channels.mime import read_mail
@@ -110,7 +110,7 @@ def _parts(form: Form) -> tuple[MailPart, ...]:
     described = _document(form, "attachment-info")
     inline = {part: cid for cid, part in _document(form, "content-ids").items() if isinstance(part, str)}
     return tuple(
-        mail_part(
+        posted_part(
             number,
             file,
             text_of(object_of(described, file.name), "type") or file.content_type,

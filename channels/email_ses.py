@@ -32,7 +32,7 @@ from channels.email_ses_events import content_of, event_of, inbound_item, parse_
 from channels.email_ses_requests import mail_message_id, object_request, send_error, send_request
 from channels.errors import BadCredentials, MalformedPayload, NotThere, OutcomeUnknown, VerificationFailed
 from channels.mail_events import text_of
-from channels.mail_posts import file_of
+from channels.mail_parts import mail_part
 from channels.provider_api import TIMEOUT, ApiAnswer, ProviderApi, error_of_status
 from channels.signatures_sns import (
     NOTIFICATION,
@@ -148,7 +148,7 @@ class SesAdapter:
         raw = request.body if fetched else content_of(event)
         if raw is None:
             raise MalformedPayload("The post has no mail.")
-        return file_of(received_mail(event, raw), url)
+        return mail_part(received_mail(event, raw), url)
 
     async def fetch_deferred(
         self, account: ChannelAccount, request: InboundRequest, downloads: Downloads

@@ -7,22 +7,15 @@ import json
 import re
 from collections.abc import Iterable
 
-from channels.base import MediaContent
-from channels.mail import Headers, Mail, MailPart
+from channels.mail import Headers, MailPart
 from channels.mail_words import one_line
-from channels.mime import clean_filename, part_of
+from channels.mime import clean_filename
 from channels.multipart import Form, FormPart
 
 MOST_FILES = 200  # as many as are read of a mail as MIME
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,80}/[a-z0-9!#$&^_.+-]{1,80}", re.ASCII)
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _LINE_ENDS = re.compile(r"\r?\n")
-
-
-def file_of(mail: Mail, url: str) -> MediaContent:
-    """The file of a mail that an attachment's ``part:N`` names; raises MalformedPayload where it has none."""
-    part = part_of(mail, url)
-    return MediaContent(part.content, part.content_type, part.filename)
 
 
 def posted_files(form: Form, name: re.Pattern[str]) -> list[FormPart]:
@@ -32,7 +25,7 @@ def posted_files(form: Form, name: re.Pattern[str]) -> list[FormPart]:
     return [part for _, part in ordered[:MOST_FILES]]
 
 
-def mail_part(number: int, file: FormPart, kind: str, filename: str, content_id: str) -> MailPart:
+def posted_part(number: int, file: FormPart, kind: str, filename: str, content_id: str) -> MailPart:
     """A posted file as a part of the mail; what was said of it is brought into the form that stored files have."""
     return MailPart(
         number, content_type(kind), clean_filename(filename) or None, bare_id(content_id), file.content
