@@ -35,6 +35,7 @@ from channels.email_resend_events import (
 )
 from channels.email_resend_requests import authorisation, email_document, error_of
 from channels.errors import (
+    BadCredentials,
     ContentRefused,
     MalformedPayload,
     NotThere,
@@ -242,14 +243,14 @@ class ResendAdapter:
 
 
 async def _content(url: str, downloads: Downloads) -> MediaContent | None:
-    """What is at a signed address, which needs no key of ours; None where it is not to be had. A mail without one of its
-    files is better than none.
+    """What is at a signed address, which needs no key of ours (and is refused with 403 once it has expired); None where it
+    is not to be had. A mail without one of its files is better than none.
     """
     if not url:
         return None
     try:
         return await downloads.get(url)
-    except (NotThere, TooLarge):
+    except (NotThere, TooLarge, BadCredentials, ContentRefused):
         return None
 
 

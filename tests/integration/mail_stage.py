@@ -8,7 +8,7 @@ from uuid import UUID
 import aiohttp
 
 from channels.base import Attachment, Channel, MailHeaders, MediaContent, OutboundMessage
-from channels.errors import NotThere, TooLarge
+from channels.errors import GatewayError, NotThere
 from gateway.dev.stand_ins.app import StandIns, running_stand_ins
 from tests.fakes import FakeClock
 
@@ -58,15 +58,15 @@ async def stand_in(provider: str) -> AsyncIterator[StandIn]:
 
 @dataclass
 class PlainDownloads:
-    """Downloads without a guard, for stand-ins on loopback; ``refused`` are addresses that are too large."""
+    """Downloads without a guard, for stand-ins on loopback; ``refused`` are addresses that are not given, and why."""
 
-    refused: set[str] = field(default_factory=set)
+    refused: dict[str, type[GatewayError]] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     async def get(self, url, headers=None):
         self.asked.append((url, dict(headers or {})))
         if url in self.refused:
-            raise TooLarge
+            raise self.refused[url]
         async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
             if answer.status == 404:
                 raise NotThere

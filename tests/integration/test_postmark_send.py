@@ -17,6 +17,7 @@ from channels.errors import (
     OutcomeUnknown,
     ProviderUnavailable,
     Throttled,
+    TooLarge,
 )
 from channels.provider_api import ApiAnswer
 from gateway.dev.stand_ins.base import FaultKind
@@ -224,7 +225,7 @@ async def test_what_postmark_holds_comes_page_by_page(stage, adapter):
 async def test_of_a_mail_too_large_to_be_fetched_the_list_s_words_are_kept(stage, adapter):
     post = fixture("inbound__two_attachments")
     stage.state.held["inbound"] = [{"post": post, "at": stage.clock()}]
-    downloads = PlainDownloads({f"{stage.base}/messages/inbound/{post['MessageID']}/details"})
+    downloads = PlainDownloads({f"{stage.base}/messages/inbound/{post['MessageID']}/details": TooLarge})
 
     (held,) = [
         one async for one in adapter.list_held(account(), stage.clock() - timedelta(hours=1), downloads)

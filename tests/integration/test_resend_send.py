@@ -21,6 +21,7 @@ from channels.errors import (
     OutcomeUnknown,
     ProviderUnavailable,
     Throttled,
+    TooLarge,
 )
 from channels.provider_api import ApiAnswer
 from gateway.dev.stand_ins.base import FaultKind
@@ -241,16 +242,12 @@ async def test_without_mime_the_texts_and_the_files_are_fetched(stage, adapter):
     assert adapter.read_part(account(), fetched, file.url).content == b"%PDF-1.4 of the list"
 
 
-@pytest.mark.parametrize("lost", ["refused", "gone"])
-async def test_a_file_that_cannot_be_had_does_not_lose_the_mail(stage, adapter, lost):
+@pytest.mark.parametrize("fault", [TooLarge, NotThere, BadCredentials, ContentRefused])
+async def test_a_file_that_cannot_be_had_does_not_lose_the_mail(stage, adapter, fault):
     hold(stage, raw=None)
-    address = f"{stage.url}/resend/cdn/{RECEIVED_ID}/{FILE_ID}?Signature=invented"
-    if lost == "gone":
-        stage.state.held["inbound"][0]["files"].clear()
+    downloads = PlainDownloads({f"{stage.url}/resend/cdn/{RECEIVED_ID}/{FILE_ID}?Signature=invented": fault})
 
-    _, items = await adapter.fetch_deferred(
-        account(), hint(), PlainDownloads({address} if lost == "refused" else set())
-    )
+    _, items = await adapter.fetch_deferred(account(), hint(), downloads)
 
     (item,) = items
     assert isinstance(item, InboundMessage)
@@ -260,7 +257,7 @@ async def test_a_file_that_cannot_be_had_does_not_lose_the_mail(stage, adapter, 
 
 async def test_a_mime_that_is_too_large_gives_way_to_the_texts(stage, adapter):
     hold(stage)
-    downloads = PlainDownloads({f"{stage.url}/resend/cdn/{RECEIVED_ID}/raw?Signature=invented"})
+    downloads = PlainDownloads({f"{stage.url}/resend/cdn/{RECEIVED_ID}/raw?Signature=invented": TooLarge})
 
     _, items = await adapter.fetch_deferred(account(), hint(), downloads)
 
@@ -270,7 +267,7 @@ async def test_a_mime_that_is_too_large_gives_way_to_the_texts(stage, adapter):
 
 
 async def test_of_a_mail_too_large_altogether_the_hint_is_kept(stage, adapter):
-    downloads = PlainDownloads({f"{stage.base}/emails/receiving/{RECEIVED_ID}?html_format=cid"})
+    downloads = PlainDownloads({f"{stage.base}/emails/receiving/{RECEIVED_ID}?html_format=cid": TooLarge})
 
     _, items = await adapter.fetch_deferred(account(), hint(), downloads)
 
