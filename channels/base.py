@@ -378,6 +378,12 @@ class SharedHook(Protocol):
         """What the provider calls the account in its posts (``route`` of an item); stored in the clear to find it."""
         ...
 
+    def only(self, request: InboundRequest, route: str) -> InboundRequest:
+        """The request with nothing in its body but what is of that route: what its account may keep of it. It can be
+        parsed as before, and not verified, for the signature was over the whole.
+        """
+        ...
+
 
 @runtime_checkable
 class OneTimeTokens(Protocol):

@@ -34,7 +34,7 @@ from channels.splitting import split_text
 from channels.whatsapp_cloud_content import MEDIA_ID, MEDIA_SCHEME
 from channels.whatsapp_cloud_credentials import secret_values, secrets_in_force, valid_credentials
 from channels.whatsapp_cloud_errors import error_of_answer
-from channels.whatsapp_cloud_events import MESSAGE_ID, parse_post
+from channels.whatsapp_cloud_events import MESSAGE_ID, only_of, parse_post
 from channels.whatsapp_cloud_requests import send_body, typing_body, upload_form
 
 META_GRAPH = "https://graph.facebook.com"
@@ -94,6 +94,10 @@ class WhatsAppCloudAdapter:
     def route_of(self, credentials: Mapping[str, Any]) -> str:
         """The number's id, as every change of a post names it."""
         return str(credentials["phone_number_id"])
+
+    def only(self, request: InboundRequest, route: str) -> InboundRequest:
+        """The request with the changes of one number alone."""
+        return only_of(request, route)
 
     def answer_challenge(self, account: ChannelAccount, request: InboundRequest) -> Acknowledgement:
         """Docs, "Create a webhook endpoint": the challenge as it came, as plain text so that no browser runs it.

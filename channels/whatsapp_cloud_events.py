@@ -7,9 +7,10 @@ Only a body that is not Meta's envelope is malformed. What is wrong inside costs
 a batch must not hold up the others, which Meta would post again and again for seven days and then drop.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -99,6 +100,22 @@ def parse_post(account: ChannelAccount, request: InboundRequest) -> tuple[Inboun
         for item in _items(account, change)
     )
     return items or (Ignored("A post without a change."),)
+
+
+def only_of(request: InboundRequest, route: str) -> InboundRequest:
+    """A verified post with the changes of one number alone; entries that have none of them are left out."""
+    document = read_json(request.body)
+    entries = [
+        {**entry, "changes": changes}
+        for entry in objects_of(document if isinstance(document, dict) else {}, "entry")
+        if (changes := [change for change in objects_of(entry, "changes") if _route_of(change) == route])
+    ]
+    body = json.dumps({"object": OBJECT, "entry": entries}).encode()
+    return replace(request, body=body)
+
+
+def _route_of(change: Json) -> str:
+    return text_of(object_of(object_of(change, "value"), "metadata"), "phone_number_id")
 
 
 def _items(account: ChannelAccount, change: Json) -> Iterator[InboundItem]:

@@ -64,7 +64,7 @@ class Intake:
         token = adapter.one_time_token(account, request) if isinstance(adapter, OneTimeTokens) else None
         owners = await self._owners(adapter, account, request, {item.route for item in items})
         posts = {
-            owner.id: Posted(owner, request, received_at, token)
+            owner.id: Posted(owner, _kept(adapter, owner, request, owners), received_at, token)
             for owner in owners.values()
             if owner is not None
         }
@@ -145,6 +145,18 @@ async def check(adapter: ChannelAdapter, account: ChannelAccount, request: Inbou
     if isinstance(adapter, Preparing):
         await adapter.prepare(account, request)
     adapter.verify(account, request)
+
+
+def _kept(
+    adapter: ChannelAdapter,
+    owner: ChannelAccount,
+    request: InboundRequest,
+    owners: Mapping[str, ChannelAccount | None],
+) -> InboundRequest:
+    """What of a post its owner may keep: of one that says something of others, or of nobody, its own part."""
+    if not isinstance(adapter, SharedHook) or all(found is owner for found in owners.values()):
+        return request
+    return adapter.only(request, adapter.route_of(owner.credentials))
 
 
 def _refuse_reuse(accepted: AcceptedMessage | AcceptedStatus | AcceptedItem) -> None:

@@ -37,13 +37,8 @@ _TAG = "channel accounts"
 
 def _describe_credentials(adapters: Mapping[str, ChannelAdapter]) -> str:
     """What each provider's adapter says of its credentials, for the API's document."""
-    described = (
-        f"- {name}: {' '.join((adapter.validate_credentials.__doc__ or '').split())}"
-        for name, adapter in sorted(adapters.items())
-    )
-    return "The provider's secrets, write-only; their names depend on the provider.\n\n" + "\n".join(
-        described
-    )
+    lines = (f"- {name}: {described(adapter)}" for name, adapter in sorted(adapters.items()))
+    return "The provider's secrets, write-only; their names depend on the provider.\n\n" + "\n".join(lines)
 
 
 _CREDENTIALS = _describe_credentials(build_adapters())

@@ -143,7 +143,7 @@ async def test_a_status_that_was_asked_for_moves_its_message(hints: Hints):
     await hints.receive("hint-1")
     await hints.ask(asking((inbound(),))[1])
     (conversation,) = await hints.rows("select id from conversations")
-    ours = await queue_message(hints.runtime, hints.account.distributor_id, conversation["id"], text="ok")
+    ours = await queue_message(hints.runtime, {}, hints.account.distributor_id, conversation["id"], text="ok")
     await hints.receive("hint-2")
 
     await hints.ask(asking((StatusUpdate("SM9", MessageStatus.DELIVERED, ours),))[1])

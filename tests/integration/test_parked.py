@@ -9,7 +9,7 @@ import pytest
 from channels.base import MessageStatus, StatusUpdate
 from db import statuses
 from handlers.inbound import accept_statuses, status_item
-from handlers.outbound import SendResult
+from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
 from handlers.statuses import apply_parked, settle_statuses
 from handlers.upkeep import settle_parked

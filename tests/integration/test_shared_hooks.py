@@ -29,6 +29,10 @@ class BatchAdapter(HelloAdapter):
     def route_of(self, credentials: Mapping[str, Any]) -> str:
         return str(credentials["api_key"])
 
+    def only(self, request: InboundRequest, route: str) -> InboundRequest:
+        events = [event for event in json.loads(request.body) if event["route"] == route]
+        return replace(request, body=json.dumps(events).encode())
+
     def parse(self, account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
         events = json.loads(request.body)
         return tuple(
@@ -106,9 +110,22 @@ async def test_two_tenants_in_one_post_get_only_theirs(stage: Stage):
     for account in (one, other):
         async with stage.runtime.database.tenant(account.distributor_id) as connection:
             owners = await connection.fetch(
-                "select distinct distributor_id, channel_account_id from inbound_events"
+                "select distinct distributor_id, channel_account_id, body from inbound_events"
             )
-        assert [tuple(row) for row in owners] == [(account.distributor_id, account.id)]
+        assert {tuple(row[:2]) for row in owners} == {(account.distributor_id, account.id)}
+        foreign = b"r2" if account is one else b"r1"
+        assert not [row for row in owners if foreign in row["body"]], "a tenant keeps another's words"
+
+
+async def test_what_is_of_nobody_is_kept_by_nobody(stage: Stage):
+    account = await stage.account("shared", "r1")
+
+    assert await stage.post(account, "shared", "r1", "r9") == 200
+
+    async with stage.runtime.database.tenant(account.distributor_id) as connection:
+        bodies = [row["body"] for row in await connection.fetch("select body from inbound_events")]
+    assert len(bodies) == 1
+    assert b"r9" not in bodies[0]
 
 
 async def test_a_secret_of_ones_own_proves_nothing_for_another_tenants_number(stage: Stage):

@@ -18,6 +18,7 @@ from channels.base import (
     StatusUpdate,
     SuppressionReason,
 )
+from channels.whatsapp_cloud import WhatsAppCloudAdapter
 from tests.unit.channels.whatsapp_cloud_cases import (
     ADDRESS,
     CUSTOMER,
@@ -27,9 +28,11 @@ from tests.unit.channels.whatsapp_cloud_cases import (
     OUR_MESSAGE,
     SENT_ID,
     USER_ID,
+    account,
     first_message,
     fixture,
     items_of,
+    post,
 )
 
 EDITED = "wamid.HBgLMzQ2MDAxMjM0NTYVAgASGBQzQTRBNjU5OUFFRTAzODEwMDAwMUFB"
@@ -363,6 +366,17 @@ def test_every_item_of_a_batch_is_read_and_says_whose_it_is():
     ]
     assert (items[0].recipient, items[5].recipient) == (ADDRESS, "+447700900999")
     assert (items[5].sender, items[5].profile_name) == ("+447700900123", "Tom")
+
+
+@pytest.mark.parametrize("route", [NUMBER_ID, OTHER_NUMBER_ID, "999"])
+def test_an_account_may_keep_its_own_part_of_a_batch(route):
+    request = post(fixture("batch__two_numbers"))
+    adapter = WhatsAppCloudAdapter()
+
+    kept = adapter.only(request, route)
+
+    own = [item for item in adapter.parse(account(), request) if item.route == route]
+    assert [item for item in adapter.parse(account(), kept) if item.route] == own
 
 
 def test_who_wrote_and_when():
