@@ -35,14 +35,14 @@ from channels.iso_times import mail_time, utc_time
 from channels.json_posts import object_of, objects_of, text_of
 from channels.mail import Headers, Mail, MailPart
 from channels.mail_events import address_of, our_id
+from channels.mail_posts import bare_id, content_type
 from channels.mail_reading import inbound_mail, mail_of_fields
 from channels.mail_tokens import TOKEN, plus_address
-from channels.mime import read_mail
+from channels.mime import clean_filename, read_mail
 
 Post = Mapping[str, Any]
 
 MESSAGE_ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
-BYTES = "application/octet-stream"
 # Bounce types that are none: the mail arrived, or something else happened (docs, "Bounce types").
 NO_FAILURE = frozenset({"AutoResponder", "AddressChange", "OpenRelayTest", "ChallengeVerification"})
 DELAYED = "Transient"
@@ -176,9 +176,9 @@ def _parts(post: Post) -> tuple[MailPart, ...]:
 def _part(number: int, attachment: Post, content: bytes) -> MailPart:
     return MailPart(
         number=number,
-        content_type=text_of(attachment, "ContentType").partition(";")[0].strip().lower() or BYTES,
-        filename=text_of(attachment, "Name") or None,
-        content_id=text_of(attachment, "ContentID").strip("<>") or None,
+        content_type=content_type(text_of(attachment, "ContentType")),
+        filename=clean_filename(text_of(attachment, "Name")) or None,
+        content_id=bare_id(text_of(attachment, "ContentID")),
         content=content,
     )
 

@@ -29,15 +29,15 @@ from channels.iso_times import utc_time
 from channels.json_posts import object_of, objects_of, read_json, text_of
 from channels.mail import Headers, Mail, MailPart
 from channels.mail_events import address_of, error_code, our_id
+from channels.mail_posts import bare_id, content_type
 from channels.mail_reading import inbound_mail, mail_of_fields
-from channels.mime import read_mail
+from channels.mime import clean_filename, read_mail
 
 Post = Mapping[str, Any]
 
 RECEIVED = "email.received"
 FETCHED = "waystation.fetched"  # a post of our own: the hint and what was fetched for it
 EMAIL_ID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
-BYTES = "application/octet-stream"
 STATUSES: Mapping[str, MessageStatus] = {
     "sent": MessageStatus.SENT,
     "delivery_delayed": MessageStatus.SENT,
@@ -213,9 +213,9 @@ def _parts(files: Sequence[Post]) -> tuple[MailPart, ...]:
 def _part(number: int, file: Post, content: bytes) -> MailPart:
     return MailPart(
         number=number,
-        content_type=text_of(file, "content_type").partition(";")[0].strip().lower() or BYTES,
-        filename=text_of(file, "filename") or None,
-        content_id=text_of(file, "content_id").strip("<>") or None,
+        content_type=content_type(text_of(file, "content_type")),
+        filename=clean_filename(text_of(file, "filename")) or None,
+        content_id=bare_id(text_of(file, "content_id")),
         content=content,
     )
 

@@ -181,7 +181,8 @@ def _reconcilable(adapters: Mapping[str, ChannelAdapter], provider: str) -> Reco
 def _as_posted(runtime: Runtime, account: ChannelAccount, held: HeldPost) -> Posted:
     """The post that would have come, when it would have: the 24 hours to answer in began then."""
     now = runtime.clock()
-    dated = (item.sent_at for item in held.items if isinstance(item, InboundMessage) and item.sent_at)
+    sent = (item.sent_at for item in held.items if isinstance(item, InboundMessage))
+    dated = filter(None, (held.received_at, *sent))
     headers = CIMultiDict({**held.request.headers, MARK: now.isoformat()})
     url = f"{runtime.public_url}/in/{account.provider}/{account.id}"
     request = InboundRequest(held.request.method, url, headers, held.request.body)

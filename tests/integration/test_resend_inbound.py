@@ -5,6 +5,7 @@ guarded downloads, and the stand-in.
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gateway.accounts import AccountDirectory
 from handlers.accounts import create_account, inbound_url
 from handlers.deferred import AskResult, DeferredTools, ask_for_post
 from handlers.media import FETCH_LEASE
+from handlers.reconcile import reconcile_due
 from handlers.runtime import Runtime
 from tests.conformance.kits.resend import KIT
 from tests.factories import make_distributor
@@ -139,3 +141,18 @@ async def test_a_mail_that_resend_has_not_got_yet_comes_later(inbox: Inbox):
 
     assert await inbox.work() == [AskResult.STORED]
     assert len(await inbox.rows("select from messages")) == 1
+
+
+async def test_a_mail_whose_hint_was_lost_is_found_by_asking(inbox: Inbox):
+    clock: Any = inbox.runtime.clock
+    clock.advance(3600)
+    (mail,) = inbox.provider.state.held["inbound"]
+    mail["email"]["created_at"] = (clock() - timedelta(minutes=10)).isoformat()
+
+    await reconcile_due(inbox.runtime, inbox.tools, lambda *_: None)
+    assert await inbox.work() == [AskResult.STORED]
+    assert await inbox.post_hint() == 200
+    assert await inbox.work() == []
+
+    (message,) = await inbox.rows("select text from messages")
+    assert message["text"] == "2 cases cola"

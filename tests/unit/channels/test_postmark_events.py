@@ -162,6 +162,18 @@ def test_an_inline_image_keeps_what_the_html_calls_it():
     assert [file.content_id for file in message.attachments] == ["ii_k1@tienda"]
 
 
+def test_a_file_s_name_is_no_path_and_its_type_is_one():
+    file = {"Name": "../../etc/\r\npass\x00wd", "Content": "YQ==", "ContentType": "what\r\never"}
+
+    (message,) = parse({**fixture("inbound__text"), "Attachments": [file]})
+
+    assert isinstance(message, InboundMessage)
+    (attachment,) = message.attachments
+    assert attachment.filename is not None
+    assert not set(attachment.filename) & set("/\\\r\n\x00")
+    assert attachment.content_type == "application/octet-stream"
+
+
 def test_a_file_whose_content_was_left_out_is_named():
     (message,) = parse(fixture("inbound__details_without_content"))
 
