@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 from structlog.testing import capture_logs
 
-from channels.base import ChannelAccount, Deferring, InboundRequest, OwnFault
+from channels.base import ChannelAccount, Deferring, InboundRequest, OneTimeTokens, OwnFault
 from channels.credentials import described
 from channels.errors import GatewayError, OutcomeUnknown, ProviderUnavailable, Rejected, Throttled
 from tests.conformance.kit import ChannelKit, Post, SendFault
@@ -70,6 +70,22 @@ async def flipped_signature(stage: Stage) -> None:
     for flipped in flips:
         with pytest.raises(Rejected):
             _verify(stage, account, flipped)
+
+
+async def changed_body(stage: Stage) -> None:
+    """A signature is of one body: where it does not cover it, its token is used up by the first one."""
+    account = await stage.account()
+    signed = stage.signed(account, stage.message("2 cajas"))
+    changed = replace(signed, body=signed.body.replace(b"cajas", b"latas"))
+    assert changed != signed, "the text is not in the body as it is"
+    once = isinstance(stage.adapter, OneTimeTokens)
+    if once:
+        assert (await stage.post(account, signed)).status < 300
+
+    answer = await stage.post(account, changed)
+
+    assert (answer.status, answer.text) == (stage.adapter.refusal_status, "Forbidden.")
+    assert await stage.stored(account) == int(once)
 
 
 async def rotated_signature(stage: Stage) -> None:
@@ -354,6 +370,7 @@ ROWS = (
     Row("bad_signature", "A wrong signature is refused", bad_signature),
     Row("missing_signature", "A missing signature is refused", missing_signature),
     Row("flipped_signature", "A signature with any one byte changed is refused", flipped_signature),
+    Row("changed_body", "A post that was changed after it was signed is refused", changed_body),
     Row("rotated_signature", "While a secret is rotated, the old and the new one count", rotated_signature),
     Row("other_account", "Another account's secret opens nothing", other_account),
     Row("wrong_tenant", "A good post for one tenant is nothing at another's URL", wrong_tenant),
