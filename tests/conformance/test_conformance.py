@@ -81,5 +81,13 @@ def test_a_kit_leaves_out_known_rows_only(kit: ChannelKit):
     assert all(reason.endswith(".") for reason in kit.not_applicable.values())
 
 
+@pytest.mark.parametrize("provider", build_adapters())
+def test_an_operator_is_told_what_to_configure(provider: str):
+    kit = KITS[provider]
+    assert kit.hooks
+    assert kit.limits
+    assert kit.gaps
+
+
 def test_the_document_says_what_the_suite_does():
     assert DOCUMENT.read_text(encoding="utf-8") == render(KITS, expected_results(KITS)), "run `make docs`"

@@ -99,4 +99,7 @@ KIT = ChannelKit(
         "signing_keys_previous": [CREDENTIALS["signing_key"]],
     },
     secrets=frozenset({CREDENTIALS["api_key"], CREDENTIALS["signing_key"], "mg-signing-conformance-new"}),
+    hooks='A route that forwards to `inbound_url` (`forward("…")`); webhooks of all events to `status_url`. Both are signed with the HTTP webhook signing key.',
+    limits="25 MB a mail. What was received is kept for three days at most, events as long as the plan says.",
+    gaps="A signature covers its time and a token, not the mail: each token counts for one body. Its templates are not used.",
 )

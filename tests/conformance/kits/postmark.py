@@ -66,4 +66,7 @@ KIT = ChannelKit(
     hooks="`inbound_url` as the inbound webhook, best with the raw mail included; `status_url` for deliveries, bounces, complaints, subscription changes and opens. Both with name and password in the URL.",
     limits="A mail of 35 MB in, 10 MB out. What was received is listed for as long as Postmark keeps it (45 days unless set otherwise).",
     gaps="Postmark signs nothing: a name and a password are all that tells its posts from others. Its templates are not used.",
+    not_applicable={
+        "changed_body": "Basic authorisation covers no body: whoever knows the login may post anything."
+    },
 )

@@ -115,4 +115,7 @@ KIT = ChannelKit(
         "event_public_keys_previous": [CREDENTIALS["event_public_key"]],
     },
     secrets=frozenset({CREDENTIALS["api_key"]}),
+    hooks='Inbound Parse with `inbound_url` as its destination, best raw ("POST the raw, full MIME message"), signed by a security policy or with a name and password in the URL; the Event Webhook with `status_url`, signed.',
+    limits="30 MB a mail in, files included; what is not taken is dropped after three days.",
+    gaps="SendGrid keeps no mails that it received, and tells of what it sent only beside a bought plan: neither can be asked for. Its templates are not used.",
 )

@@ -93,4 +93,7 @@ KIT = ChannelKit(
         "rotated_signature": "SNS signs with keys of its own, whose certificates change by themselves.",
     },
     secrets=frozenset({"ses-secret-1"}),
+    hooks="A receipt rule with an SNS action, or an S3 action that tells a topic; `inbound_url` subscribed to the topic by HTTPS, without raw message delivery; `status_url` subscribed to the topic of a configuration set's events. Subscriptions to the account's own topics are confirmed by themselves.",
+    limits="150 KB a mail in a notification of SNS, larger ones need the S3 action; 40 MB out.",
+    gaps="SNS posts again for about a minute only. Neither what was sent nor what was received can be asked for, but from S3. Its templates are not used.",
 )

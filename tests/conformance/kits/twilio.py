@@ -100,4 +100,5 @@ KIT = ChannelKit(
     side=sandbox_side,
     hooks="`inbound_url` as the webhook of incoming messages, of the number or of its messaging service; statuses are asked for with each send.",
     limits="1,600 characters a message, longer texts leave in parts; 10 files; a sender's rate is 1 to 100 messages a second.",
+    gaps="Twilio posts a message once: what is lost on its way is had by `waystation reconcile` only. Groups and Conversations are not taken.",
 )
