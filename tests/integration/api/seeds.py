@@ -100,6 +100,9 @@ class Seeds:
             **columns,
         )
 
+    async def attachment(self, **columns: Any) -> UUID:
+        return await self._insert("attachments", **columns)
+
     async def message(self, conversation_id: UUID, text: str = "hola", **columns: Any) -> UUID:
         now = self.runtime.clock()
         account_id = await self.admin.fetchval(
