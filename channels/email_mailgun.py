@@ -129,7 +129,7 @@ class MailgunAdapter:
 
     def parse(self, account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
         """The mail or the event of a verified request, whichever hook it came to; raises MalformedPayload."""
-        return parse_event(request.body) if is_event(request) else (parse_mail(account, request),)
+        return parse_event(request.body) if is_event(request) else parse_mail(account, request)
 
     def read_part(self, account: ChannelAccount, request: InboundRequest, url: str) -> MediaContent:  # noqa: ARG002 - the protocol's
         """A file of a stored post; raises MalformedPayload where it has none of that name."""

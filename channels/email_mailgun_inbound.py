@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from channels.base import Attachment, ChannelAccount, InboundMessage, InboundRequest
+from channels.base import Attachment, ChannelAccount, InboundItem, InboundRequest
 from channels.email_mailgun_events import read_document
 from channels.errors import MalformedPayload
 from channels.mail import Headers, Mail, MailPart
+from channels.mail_bounces import bounce_of
 from channels.mail_events import object_of, plain_text, text_of
 from channels.mail_posts import (
     MOST_FILES,
@@ -52,13 +53,14 @@ def signed_fields(request: InboundRequest) -> dict[str, str]:
     return {name: form.text(name) for name in SIGNED}
 
 
-def parse_mail(account: ChannelAccount, request: InboundRequest) -> InboundMessage:
-    """The message of a verified post; raises MalformedPayload."""
+def parse_mail(account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
+    """The message of a verified post, or what a notification says of a mail of ours; raises MalformedPayload."""
     form = read_form(request)
     mail = _mail(form)
+    if bounced := bounce_of(mail):
+        return bounced
     message = inbound_mail(account, mail, mail_key(mail, form.text("recipient")))
-    stored = _stored(form)
-    return replace(message, attachments=(*message.attachments, *stored)) if stored else message
+    return (replace(message, attachments=(*message.attachments, *_stored(form))),)
 
 
 def mail_key(mail: Mail, recipient: str) -> str:

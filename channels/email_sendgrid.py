@@ -109,7 +109,7 @@ class SendGridAdapter:
 
     def parse(self, account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
         """The mail or the events of a verified request, whichever hook it came to; raises MalformedPayload."""
-        return parse_events(request.body) if _is_events(request) else (parse_mail(account, request),)
+        return parse_events(request.body) if _is_events(request) else parse_mail(account, request)
 
     def read_part(self, account: ChannelAccount, request: InboundRequest, url: str) -> MediaContent:  # noqa: ARG002 - the protocol's
         """A file of a stored post; raises MalformedPayload where it has none of that name."""

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from channels.base import ChannelAccount, InboundMessage, InboundRequest
+from channels.base import ChannelAccount, InboundItem, InboundRequest
 from channels.errors import MalformedPayload
 from channels.mail import Headers, Mail, MailPart
+from channels.mail_bounces import bounce_of
 from channels.mail_events import object_of, plain_text, text_of
 from channels.mail_posts import digest_key, header_lines, posted_files, posted_part, with_empty_return_path
 from channels.mail_reading import inbound_mail, mail_of_fields
@@ -35,16 +36,18 @@ class Envelope:
     sender: str | None
 
 
-def parse_mail(account: ChannelAccount, request: InboundRequest) -> InboundMessage:
-    """The message of a verified post; raises MalformedPayload.
+def parse_mail(account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
+    """The message of a verified post, or what a notification says of a mail of ours; raises MalformedPayload.
 
     The post has no id, so its key is made of the envelope, the Message-ID and the content: one mail to two addresses
     is one post, and a repeated post is the same.
     """
     form = read_form(request)
     envelope, mail = _envelope(form), _mail(form)
+    if bounced := bounce_of(mail):
+        return bounced
     words = (envelope.sender or "", *sorted(envelope.to), mail.thread.message_id)
-    return inbound_mail(account, mail, digest_key(words, _contents(form)))
+    return (inbound_mail(account, mail, digest_key(words, _contents(form))),)
 
 
 def read_post(request: InboundRequest) -> Mail:

@@ -115,7 +115,13 @@ KIT = ChannelKit(
         "event_public_keys_previous": [CREDENTIALS["event_public_key"]],
     },
     secrets=frozenset({CREDENTIALS["api_key"]}),
-    hooks='Inbound Parse with `inbound_url` as its destination, best raw ("POST the raw, full MIME message"), signed by a security policy or with a name and password in the URL; the Event Webhook with `status_url`, signed.',
-    limits="30 MB a mail in, files included; what is not taken is dropped after three days.",
-    gaps="SendGrid keeps no mails that it received, and tells of what it sent only beside a bought plan: neither can be asked for. Its templates are not used.",
+    hooks=(
+        '`inbound_url` as the URL of Inbound Parse, best with "POST the raw, full MIME message" and a security policy that '
+        "signs (else a login in the URL); `status_url` as the URL of a signed Event Webhook with all events."
+    ),
+    limits="Mails of 30 MB, in and out; a repeated post is taken for four days.",
+    gaps=(
+        "What was sent cannot be asked for on most plans, so a send without an answer is settled by its events alone; "
+        "received mail is not kept by SendGrid, so there is nothing to reconcile."
+    ),
 )

@@ -34,6 +34,7 @@ from tests.unit.channels.mail_cases import (
     ADDRESS,
     CUSTOMER,
     MAILGUN,
+    NOTIFICATION,
     NOW,
     OUR_MESSAGE,
     TOKEN,
@@ -153,8 +154,7 @@ def test_every_fixture_has_a_case():
 def test_mail(case):
     item = mail_of(case.label)
 
-    assert item.text.startswith(case.text)
-    assert "Shall we deliver" not in item.text
+    assert item.text == case.text
     assert (item.sender, item.recipient, item.automated) == (case.sender, ADDRESS, case.automated)
     files = tuple((file.url, file.filename, file.content_type, file.content_id) for file in item.attachments)
     assert files == case.files
@@ -180,6 +180,15 @@ def test_event(label):
     }
     assert {(item.address, item.change) for item in consents} <= {(CUSTOMER, ConsentChange.OUT)}
     assert len(statuses) + len(consents) == len(items)
+
+
+def test_a_notification_about_a_mail_of_ours_is_a_status():
+    status, consent = parsed(mailgun_mail([{"name": "body-mime", "text": NOTIFICATION}]))
+
+    assert isinstance(status, StatusUpdate)
+    assert (status.message_id, status.status, status.error_code) == (OUR_MESSAGE, FAILED, "5.1.1")
+    assert isinstance(consent, ConsentUpdate)
+    assert (consent.address, consent.reason) == (CUSTOMER, BOUNCE)
 
 
 @pytest.mark.parametrize("label", sorted(IGNORED))

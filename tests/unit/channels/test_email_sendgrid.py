@@ -34,6 +34,7 @@ from tests.unit.channels.mail_cases import (
     FOREIGN_KEY,
     INBOUND_KEY,
     LOGIN,
+    NOTIFICATION,
     NOW,
     OUR_MESSAGE,
     SENDGRID,
@@ -152,8 +153,7 @@ def test_every_fixture_has_a_case():
 def test_mail(case):
     item = mail_of(case.label)
 
-    assert item.text.startswith(case.text)
-    assert "Shall we deliver" not in item.text
+    assert item.text == case.text
     assert (item.sender, item.recipient, item.automated) == (case.sender, ADDRESS, case.automated)
     assert (
         tuple((file.filename, file.content_type, file.content_id) for file in item.attachments) == case.files
@@ -182,6 +182,15 @@ def test_event(label):
     told_at = {item.occurred_at for item in statuses} | {item.occurred_at for item in consents}
     assert told_at == {NOW - timedelta(seconds=30)}
     assert len(statuses) + len(consents) == len(items)
+
+
+def test_a_notification_about_a_mail_of_ours_is_a_status():
+    status, consent = parsed(sendgrid_mail([{"name": "email", "text": NOTIFICATION}]))
+
+    assert isinstance(status, StatusUpdate)
+    assert (status.message_id, status.status, status.error_code) == (OUR_MESSAGE, FAILED, "5.1.1")
+    assert isinstance(consent, ConsentUpdate)
+    assert (consent.address, consent.reason) == (CUSTOMER, BOUNCE)
 
 
 def test_every_event_of_a_batch_counts():
