@@ -40,7 +40,8 @@ from channels.email_mailgun_api import (
 from channels.email_mailgun_events import message_id_of, parse_event
 from channels.email_mailgun_inbound import is_event, parse_mail, read_post, signed_fields
 from channels.errors import MalformedPayload, ProviderUnavailable, VerificationFailed
-from channels.mail_events import OUR_ID, object_of, text_of
+from channels.json_posts import object_of, text_of
+from channels.mail_events import OUR_ID
 from channels.mail_parts import mail_part
 from channels.provider_api import TIMEOUT, ProviderApi
 from channels.signatures_mail import verify_mailgun

@@ -3,7 +3,6 @@
 Source: Mailgun docs, "Messages", "Events" and "Event Polling".
 """
 
-import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
@@ -22,13 +21,15 @@ from channels.errors import (
     EgressBlocked,
     GatewayError,
     InvalidRecipient,
+    MalformedPayload,
     NotThere,
     OutcomeUnknown,
     ProviderUnavailable,
     TooLarge,
 )
 from channels.forms import FORM_TYPE
-from channels.mail_events import OUR_ID, error_code, object_of, plain_text, text_of
+from channels.json_posts import object_of, read_json, text_of
+from channels.mail_events import OUR_ID, error_code
 from channels.mail_words import one_line
 from channels.mail_writing import SUBJECT_LIMIT, header_fields, sender_field
 from channels.mime import clean_filename
@@ -138,7 +139,7 @@ def stored_recipients(event: Event) -> Iterator[str]:
         yield text_of(event, "recipient")
     if kind == "stored":
         listed = object_of(event, "message").get("recipients")
-        yield from (plain_text(each) for each in listed if each) if isinstance(listed, list) else ()
+        yield from (text for text in listed if isinstance(text, str)) if isinstance(listed, list) else ()
 
 
 async def fetch_stored(
@@ -208,8 +209,8 @@ def _document(answer: ApiAnswer) -> Mapping[str, Any]:
 
 def _stored(content: bytes) -> Mapping[str, Any]:
     try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
+        found = read_json(content)
+    except MalformedPayload:
         raise ProviderUnavailable from None
     if not isinstance(found, dict):
         raise ProviderUnavailable

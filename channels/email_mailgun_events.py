@@ -3,7 +3,6 @@
 Source of the fields: Mailgun docs, "Webhook Payloads" and "Event Types". Our id travels as a user variable.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +17,8 @@ from channels.base import (
     SuppressionReason,
 )
 from channels.errors import MalformedPayload
-from channels.mail_events import address_of, error_code, object_of, our_id, text_of, time_of
+from channels.json_posts import object_of, read_json, text_of
+from channels.mail_events import address_of, error_code, our_id, time_of
 
 TEMPORARY = "failed_temporarily"  # Mailgun's word is ``failed`` for both severities
 STATUSES: Mapping[str, MessageStatus] = {
@@ -48,10 +48,7 @@ Event = Mapping[str, Any]
 
 def read_document(body: bytes) -> Event:
     """The JSON object of an event post; raises MalformedPayload."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise MalformedPayload("The event is not JSON.") from None
+    document = read_json(body)
     if not isinstance(document, dict):
         raise MalformedPayload("The event is no object.")
     return document

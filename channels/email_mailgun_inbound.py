@@ -5,7 +5,6 @@ Source of the fields: Mailgun docs, "Receiving Messages via HTTP through a forwa
 Messages".
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,9 +13,9 @@ from typing import Any
 from channels.base import Attachment, ChannelAccount, InboundItem, InboundRequest
 from channels.email_mailgun_events import read_document
 from channels.errors import MalformedPayload
+from channels.json_posts import object_of, read_json, text_of
 from channels.mail import Headers, Mail, MailPart
 from channels.mail_bounces import bounce_of
-from channels.mail_events import object_of, plain_text, text_of
 from channels.mail_posts import (
     MOST_FILES,
     bare_id,
@@ -107,7 +106,7 @@ def _header_pairs(listed: Sequence[object]) -> Iterator[tuple[str, str]]:
     for pair in listed:
         match pair:
             case [str(name), str(value)]:
-                yield plain_text(name), plain_text(value)
+                yield name, value
 
 
 def _parts(form: Form) -> tuple[MailPart, ...]:
@@ -144,9 +143,10 @@ def _content_ids(form: Form) -> Mapping[str, str]:
 
 
 def _json(form: Form, name: str) -> Any:
+    part = form.part(name)
     try:
-        return json.loads(form.text(name) or "null")
-    except (ValueError, RecursionError):
+        return read_json(part.content) if part else None
+    except MalformedPayload:
         return None
 
 

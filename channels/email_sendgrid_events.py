@@ -4,7 +4,6 @@ Source of the fields: SendGrid docs, "Event Webhook Reference". Our id travels a
 the mail repeats at its top level.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +18,8 @@ from channels.base import (
     SuppressionReason,
 )
 from channels.errors import MalformedPayload
-from channels.mail_events import address_of, error_code, our_id, text_of, time_of
+from channels.json_posts import read_json, text_of
+from channels.mail_events import address_of, error_code, our_id, time_of
 
 STATUSES: Mapping[str, MessageStatus] = {
     "processed": MessageStatus.SENT,
@@ -52,10 +52,7 @@ Event = Mapping[str, Any]
 
 def parse_events(body: bytes) -> tuple[InboundItem, ...]:
     """The items of a verified post, at least one per event; raises MalformedPayload where it is no array."""
-    try:
-        events = json.loads(body)
-    except (ValueError, RecursionError):
-        raise MalformedPayload("The events are not JSON.") from None
+    events = read_json(body)
     if not isinstance(events, list):
         raise MalformedPayload("The events are not an array.")
     items = (item for event in events for item in _items(event))

@@ -4,7 +4,6 @@ Source of the fields: SendGrid docs, "Setting Up The Inbound Parse Webhook". The
 one leaves out how the parts of the mail stood to each other.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from typing import Any
 
 from channels.base import ChannelAccount, InboundItem, InboundRequest
 from channels.errors import MalformedPayload
+from channels.json_posts import object_of, read_json, text_of
 from channels.mail import Headers, Mail, MailPart
 from channels.mail_bounces import bounce_of
-from channels.mail_events import object_of, plain_text, text_of
 from channels.mail_posts import digest_key, header_lines, posted_files, posted_part, with_empty_return_path
 from channels.mail_reading import inbound_mail, mail_of_fields
 from channels.mail_words import decoded
@@ -79,15 +78,16 @@ def _raw(form: Form) -> bytes | None:
 def _envelope(form: Form) -> Envelope:
     document = _document(form, "envelope")
     listed = document.get("to")
-    to = tuple(text for each in listed if (text := plain_text(each))) if isinstance(listed, list) else ()
+    to = tuple(text for text in listed if isinstance(text, str)) if isinstance(listed, list) else ()
     return Envelope(to, text_of(document, "from") if isinstance(document.get("from"), str) else None)
 
 
 def _document(form: Form, name: str) -> Mapping[str, Any]:
     """A JSON object in a field; empty where it is not there, not of that form or of no use."""
+    part = form.part(name)
     try:
-        found = json.loads(form.text(name) or "{}")
-    except (ValueError, RecursionError):
+        found = read_json(part.content) if part else None
+    except MalformedPayload:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -20,7 +20,8 @@ from channels.errors import (
     Throttled,
     TooLarge,
 )
-from channels.mail_events import OUR_ID, error_code, text_of
+from channels.json_posts import text_of
+from channels.mail_events import OUR_ID, error_code
 from channels.mail_words import one_line
 from channels.mail_writing import SUBJECT_LIMIT, header_fields, sender_field
 from channels.mime import clean_filename

@@ -31,7 +31,7 @@ from channels.email_ses_certificates import Certificates
 from channels.email_ses_events import content_of, event_of, inbound_item, parse_event, received_mail
 from channels.email_ses_requests import mail_message_id, object_request, send_error, send_request
 from channels.errors import BadCredentials, MalformedPayload, NotThere, OutcomeUnknown, VerificationFailed
-from channels.mail_events import text_of
+from channels.json_posts import text_of
 from channels.mail_parts import mail_part
 from channels.provider_api import TIMEOUT, ApiAnswer, ProviderApi, error_of_status
 from channels.signatures_sns import (

@@ -7,7 +7,6 @@ and there are no tags, so that only SES's id tells which mail is meant.
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -27,8 +26,9 @@ from channels.base import (
     SuppressionReason,
 )
 from channels.errors import MalformedPayload
+from channels.json_posts import object_of, read_json, text_of
 from channels.mail import Mail
-from channels.mail_events import OUR_ID, address_of, error_code, object_of, our_id, plain_text, text_of
+from channels.mail_events import OUR_ID, address_of, error_code, our_id
 from channels.mail_posts import with_empty_return_path
 from channels.mail_reading import inbound_mail
 from channels.mime import read_mail
@@ -54,10 +54,7 @@ _FAILED = "FAIL"
 
 def event_of(text: str) -> Event:
     """The object in the Message of a notification; raises MalformedPayload."""
-    try:
-        event = json.loads(text)
-    except (ValueError, RecursionError):
-        raise MalformedPayload("The notification's Message is not JSON.") from None
+    event = read_json(text.encode("utf-8", "replace"))
     if not isinstance(event, dict):
         raise MalformedPayload("The notification's Message is not an object.")
     return event
@@ -232,7 +229,7 @@ def _time(text: str) -> datetime | None:
 
 
 def _texts(value: object) -> Sequence[str]:
-    return [plain_text(text) for text in value if isinstance(text, str)] if isinstance(value, list) else []
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def _objects(value: object) -> Sequence[Event]:

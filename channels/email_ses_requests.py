@@ -21,7 +21,8 @@ from channels.errors import (
     ProviderUnavailable,
     Throttled,
 )
-from channels.mail_events import OUR_ID, object_of, text_of
+from channels.json_posts import object_of, text_of
+from channels.mail_events import OUR_ID
 from channels.mail_writing import build_mime, sender_field
 from channels.provider_api import ApiAnswer, error_of_status
 from channels.sigv4 import S3, AwsKey, AwsScope, sign_request

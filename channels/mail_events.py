@@ -8,29 +8,12 @@ from uuid import UUID
 
 from channels.addresses import normalise_email
 from channels.errors import MalformedPayload
+from channels.json_posts import text_of
 
 OUR_ID = "waystation_message"  # the name under which a provider carries our message's id
 CODE_LIMIT = 64
 _NO_CODE = re.compile(r"[^a-z0-9.]+")
 _LATEST = 253402300799  # the last second of year 9999
-
-
-def plain_text(value: object) -> str:
-    """A JSON text without what a database's text cannot hold; empty where it is none."""
-    if not isinstance(value, str):
-        return ""
-    return value.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
-
-
-def text_of(document: Mapping[str, Any], name: str) -> str:
-    """A text field; empty where it is none. See ``plain_text``."""
-    return plain_text(document.get(name))
-
-
-def object_of(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An object field; empty where it is none."""
-    value = document.get(name)
-    return value if isinstance(value, dict) else {}
 
 
 def our_id(document: Mapping[str, Any]) -> UUID | None:
