@@ -188,7 +188,7 @@ def accept_arguments(items: Sequence[Item]) -> tuple[list[Item], list[Item], lis
     carry.
     """
     numbered = [{**item, "ordinal": ordinal, "post": None} for ordinal, item in enumerate(items)]
-    firsts = {item["post"].id: item for item in items if item["post"] is not None}
+    firsts = {item["post"].id: item for item in reversed(items) if item["post"] is not None}
     posts = [_post_row(item, ordinal) for ordinal, item in enumerate(firsts.values())]
     return numbered, posts, [item["post"].body for item in firsts.values()]
 

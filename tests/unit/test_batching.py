@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from db.errors import DatabaseUnavailable
-from gateway.batching import Batcher, QueueFullError
+from gateway.batching import Batcher, QueueFullError, Weight
 
 
 class Flushes:
@@ -108,3 +108,31 @@ async def test_drain_waits_for_what_was_submitted(flushes: Flushes):
 
     assert task.done() or await task == 2
     await batcher.drain()
+
+
+@pytest.mark.parametrize(
+    ("items", "batches"),
+    [
+        ([30, 30, 30, 30], [[30, 30, 30], [30]]),
+        ([500, 30, 30], [[500], [30, 30]]),
+        ([30, 500, 30], [[30], [500], [30]]),
+        ([30, 30, 500], [[30, 30], [500]]),
+        ([100], [[100]]),
+    ],
+)
+async def test_a_flush_has_a_cap_of_bytes_and_what_is_heavier_goes_alone(
+    flushes: Flushes, items: list[int], batches: list[list[int]]
+):
+    batcher = Batcher(flushes, weigh=lambda item: Weight(object(), item), size_cap=100)
+
+    await submit_all(batcher, flushes, *items)
+
+    assert flushes.batches == batches
+
+
+async def test_what_came_together_weighs_once(flushes: Flushes):
+    batcher = Batcher(flushes, weigh=lambda item: Weight(item // 10, 60), size_cap=100)
+
+    await submit_all(batcher, flushes, 11, 12, 13, 21, 22)
+
+    assert flushes.batches == [[11, 12, 13], [21, 22]]
