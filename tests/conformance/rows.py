@@ -249,7 +249,7 @@ async def send_throttled(stage: Stage) -> None:
 
 
 async def send_server_error(stage: Stage) -> None:
-    """Either nothing was taken, or nobody knows: in no case is it sent again blindly."""
+    """Either nothing was taken, or nobody knows."""
     await _sent_with(stage, SendFault.SERVER_ERROR, (ProviderUnavailable, OutcomeUnknown))
 
 
@@ -391,7 +391,11 @@ ROWS = (
     Row("constant_refusals", "Refusals are constant and hold no expected signature", constant_refusals),
     Row("send_success", "A send gives the provider's id", send_success),
     Row("send_throttled", "A 429 is throttling", send_throttled),
-    Row("send_server_error", "A 5xx is never sent again blindly", send_server_error),
+    Row(
+        "send_server_error",
+        "A 5xx is the provider's fault: not taken, or an unknown outcome",
+        send_server_error,
+    ),
     Row("send_timeout", "A time-out is an unknown outcome", send_timeout),
     Row("redaction", "No secret in logs, answers and errors", redaction),
     Row("credentials", "Credentials are checked and described, their values never repeated", credentials),

@@ -42,7 +42,9 @@ def _json(document: Any) -> Post:
 
 
 @asynccontextmanager
-async def side(_kit: ChannelKit) -> AsyncIterator[ProviderSide]:
+async def side(
+    _kit: ChannelKit, make_adapter: type[HelloAdapter] = HelloAdapter
+) -> AsyncIterator[ProviderSide]:
     """A stand-in of a few lines; a provider of the registry has its own in gateway/dev/stand_ins."""
     state = StandInState("hello", new_uuid7, utc_now)
 
@@ -58,7 +60,7 @@ async def side(_kit: ChannelKit) -> AsyncIterator[ProviderSide]:
 
     app.on_shutdown.append(release)
     async with TestServer(app) as server, impatient_session() as session:
-        adapter = HelloAdapter(str(server.make_url("")).rstrip("/"), session)
+        adapter = make_adapter(str(server.make_url("")).rstrip("/"), session)
         yield ProviderSide(
             {"hello": adapter},
             lambda fault: state.faults.append(_FAULTS[fault]),
