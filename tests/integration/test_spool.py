@@ -163,6 +163,22 @@ async def test_posts_that_do_not_come_again_are_kept_and_stored_in_order_once_th
     assert await stage.texts() == ["pedido 1", "pedido 2", "pedido 3", "pedido 4"]
 
 
+async def test_killed_between_the_commit_and_the_end_of_its_file_a_post_is_stored_once(stage: Stage):
+    await stage.post(1)
+    stage.database.away = True
+    await stage.post(2)
+    stage.database.away = False
+    (path,) = stage.waiting
+    kept = path.read_bytes()
+    await stage.replay()
+    path.write_bytes(kept)  # as the killed process left it
+
+    await stage.replay()
+
+    assert stage.waiting == []
+    assert await stage.texts() == ["pedido 1", "pedido 2"]
+
+
 async def test_a_provider_that_posts_again_is_asked_to(runtime: Runtime, tmp_path: Path):
     async with staged(runtime, tmp_path, RetriedTwilio()) as stage:
         await stage.post(1)
