@@ -250,7 +250,9 @@ def simulate(
 
 @app.command()
 def replay(
-    inbound_event_id: Annotated[UUID, typer.Argument(help="The stored post, `inbound_events.id`.")],
+    inbound_event_id: Annotated[
+        UUID, typer.Argument(help="The stored post: `inbound_events.id`, `post` in the log of `serve`.")
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the difference; store nothing.")
     ] = False,

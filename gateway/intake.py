@@ -122,7 +122,13 @@ class Intake:
     async def _store_message(self, item: Item) -> None:
         accepted = await self._acceptor.accept_message(item)
         _refuse_reuse(accepted)
-        _log.info("accepted", message=str(accepted.message_id), duplicate=accepted.duplicate)
+        _log.info(
+            "accepted",
+            message=str(accepted.message_id),
+            duplicate=accepted.duplicate,
+            # what `waystation replay` asks for; a duplicate's post is not kept
+            post=None if accepted.duplicate else str(item["inbound_event_id"]),
+        )
 
     async def _store_status(self, account: ChannelAccount, update: StatusUpdate, item: Item) -> None:
         """One of no message that we know is acknowledged too: the provider cannot mend it, and those of our own

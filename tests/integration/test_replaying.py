@@ -1,8 +1,13 @@
 """Stored posts through today's adapter: what differs is shown, what is missing is stored, nothing is changed."""
 
+import asyncio
+import base64
 import json
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -20,8 +25,10 @@ from handlers.replaying import Replay, ReplayState, ReplayTools, replay_event
 from handlers.runtime import Runtime
 from tests.conftest import PUBLIC_URL
 from tests.factories import TWILIO_CREDENTIALS, make_account, make_distributor
+from tests.servers import MASTER_KEY
 from tests.unit.channels.twilio_cases import fixture
 
+ROOT = Path(__file__).parents[2]
 CALLBACK = "SM" + "9" * 32
 
 
@@ -187,3 +194,41 @@ async def test_refusals_say_what_is_wrong(desk: Desk):
     assert "of that distributor" in str(foreign)
     assert "NumMedia is no number." in str(unreadable)
     assert str(desk.account.id) in str(deleted)
+
+
+async def typed(admin_dsn: str, folder: Path, *arguments: str) -> tuple[int | None, str, str]:
+    """`waystation replay` as an operator types it: exit code, output, errors."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "replay", *arguments,
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "WAYSTATION_DATABASE_URL": admin_dsn,
+            "WAYSTATION_MASTER_KEYS": base64.b64encode(MASTER_KEY).decode(),
+            "WAYSTATION_PUBLIC_URL": PUBLIC_URL,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def test_the_command_shows_and_stores(desk: Desk, admin_dsn: str, tmp_path: Path):
+    event_id = str(await desk.store("whatsapp__text", adapter=Upper(), Body="dos cajas"))
+    async with desk.runtime.database.tenant(desk.account.distributor_id) as connection:
+        key = await connection.fetchval("select provider_key from inbound_events")
+
+    code, output, _ = await typed(admin_dsn, tmp_path, event_id, "--dry-run")
+    assert (code, f"different     message {key}" in output) == (0, True)
+    assert "  text: 'DOS CAJAS' -> 'dos cajas'" in output
+
+    code, output, _ = await typed(admin_dsn, tmp_path, event_id, "--json")
+    told = json.loads(output)
+    assert (code, told["inbound_event_id"], told["dry_run"]) == (0, event_id, False)
+    assert [item["state"] for item in told["items"]] == ["different"]
+
+    code, output, errors = await typed(admin_dsn, tmp_path, str(UUID(int=7)))
+    assert (code, output) == (1, "")
+    assert "There is no stored post 00000000-0000-0000-0000-000000000007." in errors
