@@ -269,6 +269,45 @@ def replay(
     _tell(replaying.told(done))
 
 
+def _span(text: str) -> str:
+    from gateway.reconciling import read_span  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        read_span(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+@app.command()
+def reconcile(
+    account: Annotated[UUID, typer.Option(help="The channel account, `id` of /v1/channel-accounts.")],
+    since: Annotated[str, typer.Option(callback=_span, help="How far back: 90m, 24h, 7d.")] = "24h",
+    distributor: Annotated[UUID | None, typer.Option(help="Whose account it must be.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the provider what it received for an account, and take in what never arrived. Doubles nothing."""
+    from rich.progress import Progress  # noqa: PLC0415 - see the module's docstring
+
+    from gateway import reconciling  # noqa: PLC0415 - see the module's docstring
+
+    with Progress("{task.description}", "{task.completed} seen", console=_errors, transient=True) as progress:
+        task = progress.add_task("asking the provider", total=None)
+        done = run_loop(
+            reconciling.reconcile(
+                _settings(),
+                account,
+                reconciling.read_span(since),
+                distributor,
+                lambda now: progress.update(task, completed=now.seen),
+            )
+        )
+    if as_json:
+        print(json.dumps(reconciling.as_json(done)))
+        return
+    _tell(reconciling.told(done))
+
+
 @app.command()
 def extract(
     catalogue: Annotated[

@@ -18,6 +18,7 @@ from db.embedded import EmbeddedEvent
 from db.wake import listening
 from gateway.app import build_app
 from gateway.ports import free_port
+from gateway.reconciling import reconcile_schedule
 from gateway.schedules import keeping_schedules, schedules_with
 from gateway.services import HOME, Services, open_services
 from gateway.settings import PREFIX, Settings, SettingsError
@@ -135,9 +136,10 @@ async def work(settings: Settings, home: Path = HOME, *, until_stdin_ends: bool 
 async def working(services: Services) -> AsyncIterator[asyncio.Task[None]]:
     """A worker with its schedules beside the block, woken by other processes' commits; drains at the end."""
     worker = services.build_worker()
+    schedules = {**schedules_with(services.media.store), **reconcile_schedule(services)}
     async with (
         listening(services.dsn, worker.wake),
-        keeping_schedules(services.runtime, schedules_with(services.media.store)) as stop_schedules,
+        keeping_schedules(services.runtime, schedules) as stop_schedules,
     ):
         task = asyncio.create_task(worker.run(), name="worker")
         try:

@@ -69,13 +69,17 @@ class Services:
     dsn: str
     home: Path
 
+    @property
+    def deferred(self) -> DeferredTools:
+        """What asking providers needs."""
+        return DeferredTools(self.adapters, self.media.downloads, self.settings.quiet_seconds)
+
     def build_worker(self) -> Worker:
         """A worker with the configured engine; importing an engine is not free, so only workers pay for
         it.
         """
         turns = TurnTools(build_configured_engine(self.settings), CatalogueCache())
-        deferred = DeferredTools(self.adapters, self.media.downloads, self.settings.quiet_seconds)
-        tools = WorkerTools(self.adapters, self.egress, turns, self.media, deferred, self.notifier)
+        tools = WorkerTools(self.adapters, self.egress, turns, self.media, self.deferred, self.notifier)
         return Worker(self.runtime, tools)
 
 

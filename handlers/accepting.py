@@ -1,8 +1,11 @@
 """Stores what a post says item by item, for those who have no flush to share: replays and the like."""
 
+from collections.abc import Sequence
 from typing import Any, assert_never
 
 from channels.base import ConsentUpdate, DeferredPost, Ignored, InboundItem, InboundMessage, StatusUpdate
+from db.accept import AcceptedItem, AcceptedMessage
+from db.statuses import AcceptedStatus
 from handlers import inbound
 from handlers.inbound import Item, Posted
 from handlers.runtime import Runtime
@@ -25,19 +28,25 @@ def item_as_stored(runtime: Runtime, posted: Posted, item: InboundItem, quiet_se
             assert_never(item)
 
 
-async def accept_item(runtime: Runtime, posted: Posted, item: InboundItem, quiet_seconds: float) -> None:
-    """Returns once the item is durable, new or known; raises DatabaseUnavailable."""
+async def accept_item(
+    runtime: Runtime, posted: Posted, item: InboundItem, quiet_seconds: float
+) -> bool | None:
+    """Returns once the item is durable: whether it was known already, None where nothing is stored of it. Raises
+    DatabaseUnavailable.
+    """
     stored: Any = item_as_stored(runtime, posted, item, quiet_seconds)
+    accepted: Sequence[AcceptedMessage | AcceptedStatus | AcceptedItem]
     match item:
         case InboundMessage():
-            await inbound.accept_messages(runtime, [stored])
+            accepted = await inbound.accept_messages(runtime, [stored])
         case StatusUpdate():
-            await inbound.accept_statuses(runtime, [stored])
+            accepted = await inbound.accept_statuses(runtime, [stored])
         case ConsentUpdate():
-            await inbound.accept_consents(runtime, [stored])
+            accepted = await inbound.accept_consents(runtime, [stored])
         case DeferredPost():
-            await inbound.accept_deferred(runtime, [stored])
+            accepted = await inbound.accept_deferred(runtime, [stored])
         case Ignored():
-            return
+            return None
         case _:
             assert_never(item)
+    return accepted[0].duplicate

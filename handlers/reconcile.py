@@ -13,19 +13,17 @@ from multidict import CIMultiDict
 from channels.base import (
     ChannelAccount,
     ChannelAdapter,
-    ConsentUpdate,
-    DeferredPost,
     HeldPost,
     InboundItem,
     InboundMessage,
     InboundRequest,
     Reconcilable,
-    StatusUpdate,
 )
 from channels.errors import GatewayError, NotFound, WrongState
 from db import reconcile
 from db.reconcile import DueAccount, ReconcileRow
 from handlers import inbound
+from handlers.accepting import accept_item
 from handlers.deferred import DeferredTools
 from handlers.fetching import open_account
 from handlers.inbound import Posted
@@ -207,11 +205,12 @@ async def _store(
         if messages
         else []
     )
-    stored += [
-        duplicate
-        for posted, item in kept
-        if (duplicate := await _store_other(runtime, posted, item)) is not None
-    ]
+    for posted, item in kept:
+        if not isinstance(item, InboundMessage):
+            known_already = await accept_item(
+                runtime, posted, item, 0.0
+            )  # what is no message waits for no burst
+            stored += [] if known_already is None else [known_already]
     done.duplicate += sum(stored)
     done.new += len(stored) - sum(stored)
     batch.posts.clear()
@@ -227,19 +226,3 @@ async def _list_known(
     keys = [item.provider_key for item in items if isinstance(item, InboundMessage)]
     async with runtime.database.tenant(account.distributor_id) as connection:
         return {*await reconcile.list_known_keys(connection, account.provider, keys)}
-
-
-async def _store_other(runtime: Runtime, posted: Posted, item: InboundItem) -> bool | None:
-    """Whether it was known already; None for what is no item of its own."""
-    match item:
-        case StatusUpdate():
-            statuses = await inbound.accept_statuses(runtime, [inbound.status_item(runtime, posted, item)])
-            return statuses[0].duplicate
-        case ConsentUpdate():
-            words = await inbound.accept_consents(runtime, [inbound.consent_item(runtime, posted, item)])
-            return words[0].duplicate
-        case DeferredPost():
-            posts = await inbound.accept_deferred(runtime, [inbound.deferred_item(runtime, posted, item)])
-            return posts[0].duplicate
-        case _:
-            return None
