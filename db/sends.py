@@ -70,6 +70,19 @@ class SettledSend:
 
 
 @dataclass(frozen=True, slots=True)
+class TypingTarget:
+    """Whose message an answer is being written to, and over which account (credentials sealed)."""
+
+    provider_message_id: str
+    channel_account_id: UUID
+    channel: str
+    provider: str
+    account_address: str
+    credentials_sealed: bytes
+    account_settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class AttachmentRow:
     """A file of a message."""
 
@@ -232,3 +245,9 @@ async def list_known_provider_ids(
     """The provider's ids of our other messages to the conversation's customer, from whichever account."""
     rows = await connection.fetch(_SQL["list_known_provider_ids"], conversation_id, message_id)
     return frozenset(row["provider_message_id"] for row in rows)
+
+
+async def find_typing_target(connection: Connection, message_id: UUID) -> TypingTarget | None:
+    """What is needed to show the writer of a message that it is being answered."""
+    row = await connection.fetchrow(_SQL["find_typing_target"], message_id)
+    return TypingTarget(**row) if row else None

@@ -35,6 +35,7 @@ from handlers.deferred import DeferredTools
 from handlers.media import MediaTools
 from handlers.runtime import Runtime
 from handlers.turns import TurnTools
+from handlers.typing_notice import TypingTools
 from handlers.upkeep import make_partitions
 
 _log = structlog.get_logger("waystation.services")
@@ -78,7 +79,8 @@ class Services:
         """A worker with the configured engine; importing an engine is not free, so only workers pay for
         it.
         """
-        turns = TurnTools(build_configured_engine(self.settings), CatalogueCache())
+        typing = TypingTools(self.adapters)
+        turns = TurnTools(build_configured_engine(self.settings), CatalogueCache(), typing=typing)
         tools = WorkerTools(self.adapters, self.egress, turns, self.media, self.deferred, self.notifier)
         return Worker(self.runtime, tools)
 

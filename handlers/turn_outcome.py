@@ -176,7 +176,7 @@ def _order_context(burst: Burst) -> OrderContext:
         currency=burst.row.currency,
         threshold=burst.row.ai_confidence_threshold,
         source_message_id=burst.last_message_id,
-        may_answer=_may_reply(burst),
+        may_answer=may_reply(burst),
         written_at=burst.written_at,
     )
 
@@ -186,7 +186,7 @@ async def _queue_reply(
 ) -> None:
     """Queues the one reply of this burst, if the tenant and the customer let us."""
     kind = _reply_kind(burst, extraction, outcome)
-    if kind is None or not _may_reply(burst):
+    if kind is None or not may_reply(burst):
         return
     draft = outcome.draft
     order, lines = (draft.order, draft.lines) if draft else (None, ())
@@ -205,7 +205,8 @@ async def _queue_reply(
     )
 
 
-def _may_reply(burst: Burst) -> bool:
+def may_reply(burst: Burst) -> bool:
+    """Whether the burst may be answered by itself: the tenant, the customer and whoever took over let us."""
     return burst.is_with_bot and burst.row.auto_reply != "off" and burst.row.opted_out_at is None
 
 

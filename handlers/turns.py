@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -29,6 +29,7 @@ from handlers.turn_outcome import (
     store_not_understood,
     store_understood,
 )
+from handlers.typing_notice import TypingTools, showing_typing
 
 # One turn reads at most so many messages and characters; the rest of a flood is the next turn's.
 BURST_LIMIT = 50
@@ -56,6 +57,7 @@ class TurnTools:
     engine: AIEngine
     catalogues: CatalogueCache
     monotonic: Callable[[], float] = time.monotonic
+    typing: TypingTools = field(default_factory=TypingTools)
 
 
 async def run_turn(runtime: Runtime, tools: TurnTools, claimed: ClaimedTurn) -> TurnResult:
@@ -65,7 +67,12 @@ async def run_turn(runtime: Runtime, tools: TurnTools, claimed: ClaimedTurn) -> 
     burst = await _read_burst(runtime, tools, claimed)
     if burst is None:
         return TurnResult.LOST
-    started = tools.monotonic()
+    async with showing_typing(runtime, tools.typing, burst):
+        return await _answer(runtime, tools, burst)
+
+
+async def _answer(runtime: Runtime, tools: TurnTools, burst: Burst) -> TurnResult:
+    started, claimed = tools.monotonic(), burst.claimed
     try:
         extraction = await _understand(tools, burst, runtime.clock())
     except GatewayError as error:

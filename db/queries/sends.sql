@@ -151,3 +151,11 @@ select e.provider_message_id
 from other o
 join message_status_events e on e.distributor_id = get_current_distributor_id() and e.message_id = o.id
 where o.parts > 1 and e.provider_message_id is not null;
+
+-- name: find_typing_target
+-- The account that a customer's message came to; none where it was deleted.
+select m.provider_message_id, m.channel_account_id, m.channel, a.provider, a.address as account_address, a.credentials_sealed,
+    a.settings as account_settings
+from messages m
+join channel_accounts a on a.distributor_id = m.distributor_id and a.id = m.channel_account_id
+where m.distributor_id = get_current_distributor_id() and m.id = $1 and m.provider_message_id is not null and a.deleted_at is null;
