@@ -45,7 +45,7 @@ EMBEDDED = "postgres"  # the embedded database's folder in it
 # model or a provider is never asked in one. Across tenants there are one flush of messages, one of statuses and one of
 # attempts at a time, five claims, and look-ups of a moment. A worker listens on one connection more.
 APP_CONNECTIONS = 8
-WORKER_CONNECTIONS = 5
+WORKER_CONNECTIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
