@@ -121,7 +121,7 @@ async def test_what_dev_prints_can_be_pasted_and_survives_a_restart(desk):
 
 async def test_simulate_says_what_became_of_a_message_and_why_not(desk):
     to_us = ("--to", WHATSAPP, "--from", CUSTOMER)
-    (desk.folder / "list.png").write_bytes(b"\x89PNG")
+    (desk.folder / "list.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     code, printed = await desk.run("simulate", "whatsapp", *to_us, "la lista", "--media", "list.png")
     assert code == 0, printed
     conversation = re.search(r"conversation +(\S+)", printed)
