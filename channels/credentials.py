@@ -42,10 +42,14 @@ def list_of(credentials: Mapping[str, Any], name: str, form: re.Pattern[str] = S
 
 
 def login(credentials: Mapping[str, Any], name: str) -> dict[str, dict[str, str]]:
-    """A ``{username, password}`` object by its name, or nothing; raises ValueError that names it."""
+    """A ``{username, password}`` object by its name, or nothing; also taken as ``username:password``, as it stands in a
+    URL. Raises ValueError that names it.
+    """
     value = credentials.get(name)
     if value is None:
         return {}
+    if isinstance(value, str) and ":" in value:
+        value = dict(zip(("username", "password"), value.split(":", 1), strict=True))
     if not isinstance(value, Mapping) or value.keys() != {"username", "password"}:
         raise ValueError(f"{name}: has a username and a password")
     # A colon would end the name in basic authorisation (RFC 7617 section 2).

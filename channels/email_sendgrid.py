@@ -6,7 +6,7 @@ send of unknown outcome is settled by the events, which carry our id. Nor is it 
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -40,9 +40,6 @@ from channels.provider_api import TIMEOUT, ProviderApi
 from channels.signatures_mail import verify_sendgrid
 
 MESSAGE_ID = "X-Message-Id"
-# SendGrid names no tolerance, and does not say whether it signs a repeated post anew: it repeats mails for three days. The
-# body is signed and has a key of the dedupe, so that an old post can do no harm while its key is remembered.
-TOLERANCE = timedelta(days=4)
 
 
 class SendGridAdapter:
@@ -99,11 +96,11 @@ class SendGridAdapter:
         """Raises VerificationFailed unless the post is signed for a key of its kind, or brings the hook's login where
         no key is set: with a key, a login alone proves nothing.
         """
-        credentials, now = account.credentials, self._clock()
+        credentials = account.credentials
         if _is_events(request):
-            verify_sendgrid(request, event_keys(credentials), now, TOLERANCE)
+            verify_sendgrid(request, event_keys(credentials))
         elif keys := inbound_keys(credentials):
-            verify_sendgrid(request, keys, now, TOLERANCE)
+            verify_sendgrid(request, keys)
         else:
             verify_basic_auth(request, inbound_logins(credentials))
 

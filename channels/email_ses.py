@@ -46,7 +46,7 @@ from channels.signatures_sns import (
 
 FIELDS = ("topic_arns", "region", "access_key_id", "secret_access_key", "configuration_set")
 REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}", re.ASCII)
-ACCESS_KEY = re.compile(r"[A-Z0-9]{16,128}", re.ASCII)
+ACCESS_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 SET_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 # What a stored post holds once its mail was fetched from S3: the notification's event and the mail as SES would have sent
 # it within, so that it can be read again without S3.

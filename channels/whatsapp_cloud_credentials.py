@@ -6,7 +6,7 @@ from typing import Any
 
 from channels.credentials import check_names, list_of, matching
 
-GRAPH_ID = re.compile(r"[0-9]{3,32}", re.ASCII)
+GRAPH_ID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)  # Meta's are digits; a stand-in may have others
 FIELDS = frozenset(
     {"phone_number_id", "waba_id", "app_secret", "app_secrets_previous", "access_token", "verify_token"}
 )

@@ -307,7 +307,7 @@ WRONG_CREDENTIALS = [
     ({"topic_arns": []}, "topic_arns"),
     ({"topic_arns": ["arn:aws:sqs:eu-west-1:111122223333:mail"]}, "topic_arns"),
     ({"region": "Mars"}, "region"),
-    ({"access_key_id": "short"}, "access_key_id"),
+    ({"access_key_id": "with a blank"}, "access_key_id"),
     ({"secret_access_key": None}, "secret_access_key"),
     ({"configuration_set": "a b"}, "configuration_set"),
     ({"else": "x"}, "unknown"),

@@ -119,7 +119,7 @@ KIT = ChannelKit(
         '`inbound_url` as the URL of Inbound Parse, best with "POST the raw, full MIME message" and a security policy that '
         "signs (else a login in the URL); `status_url` as the URL of a signed Event Webhook with all events."
     ),
-    limits="Mails of 30 MB, in and out; a repeated post is taken for four days.",
+    limits="Mails of 30 MB, in and out.",
     gaps=(
         "What was sent cannot be asked for on most plans, so a send without an answer is settled by its events alone; "
         "received mail is not kept by SendGrid, so there is nothing to reconcile."

@@ -41,8 +41,6 @@ VECTOR_EVENT = {
     "timestamp": 1600112492,
 }
 VECTOR_BODY = json.dumps([VECTOR_EVENT], separators=(",", ":")).encode() + b"\r\n"
-VECTOR_NOW = datetime.fromtimestamp(int(VECTOR_TIMESTAMP), UTC)
-DAY = timedelta(days=1)
 # reference vector: key, timestamp and fifty times the letter a
 MAILGUN_KEY, MAILGUN_AT, MAILGUN_TOKEN = "key-abc", "1700000000", "a" * 50
 MAILGUN_SIGNATURE = "6a62a66224dc61068688c370e5eeb9b340e76d31a8f7fefea0d7ca14a6e081a6"
@@ -55,16 +53,11 @@ def post(body, signature, timestamp):
 
 
 def test_sendgrids_own_vector():
-    verify_sendgrid(post(VECTOR_BODY, VECTOR_SIGNATURE, VECTOR_TIMESTAMP), [VECTOR_KEY], VECTOR_NOW, DAY)
+    verify_sendgrid(post(VECTOR_BODY, VECTOR_SIGNATURE, VECTOR_TIMESTAMP), [VECTOR_KEY])
 
 
 def test_any_of_several_keys():
-    verify_sendgrid(
-        post(VECTOR_BODY, VECTOR_SIGNATURE, VECTOR_TIMESTAMP),
-        [public(FOREIGN_KEY), VECTOR_KEY],
-        VECTOR_NOW,
-        DAY,
-    )
+    verify_sendgrid(post(VECTOR_BODY, VECTOR_SIGNATURE, VECTOR_TIMESTAMP), [public(FOREIGN_KEY), VECTOR_KEY])
 
 
 @pytest.mark.parametrize(
@@ -87,13 +80,7 @@ def test_any_of_several_keys():
 )
 def test_sendgrids_signature_is_refused(body, signature, timestamp, keys):
     with pytest.raises(VerificationFailed):
-        verify_sendgrid(post(body, signature, timestamp), keys, VECTOR_NOW, DAY)
-
-
-@pytest.mark.parametrize("now", [VECTOR_NOW + DAY + timedelta(seconds=1), VECTOR_NOW - timedelta(minutes=11)])
-def test_sendgrids_timestamp_is_too_old_or_not_yet(now):
-    with pytest.raises(VerificationFailed):
-        verify_sendgrid(post(VECTOR_BODY, VECTOR_SIGNATURE, VECTOR_TIMESTAMP), [VECTOR_KEY], now, DAY)
+        verify_sendgrid(post(body, signature, timestamp), keys)
 
 
 @given(st.integers(0, len(VECTOR_BODY) - 1), st.integers(1, 255))
@@ -102,9 +89,7 @@ def test_each_flipped_byte_of_the_body_is_refused(at, by):
     flipped[at] ^= by
 
     with pytest.raises(VerificationFailed):
-        verify_sendgrid(
-            post(bytes(flipped), VECTOR_SIGNATURE, VECTOR_TIMESTAMP), [VECTOR_KEY], VECTOR_NOW, DAY
-        )
+        verify_sendgrid(post(bytes(flipped), VECTOR_SIGNATURE, VECTOR_TIMESTAMP), [VECTOR_KEY])
 
 
 def test_each_flipped_byte_of_the_signature_is_refused():
@@ -113,10 +98,7 @@ def test_each_flipped_byte_of_the_signature_is_refused():
         flipped = signature[:at] + bytes([signature[at] ^ 1]) + signature[at + 1 :]
         with pytest.raises(VerificationFailed):
             verify_sendgrid(
-                post(VECTOR_BODY, base64.b64encode(flipped).decode(), VECTOR_TIMESTAMP),
-                [VECTOR_KEY],
-                VECTOR_NOW,
-                DAY,
+                post(VECTOR_BODY, base64.b64encode(flipped).decode(), VECTOR_TIMESTAMP), [VECTOR_KEY]
             )
 
 
