@@ -7,6 +7,8 @@ from channels.base import (
     Challenge,
     ChannelAdapter,
     Deferring,
+    FewFiles,
+    IdempotentSends,
     MediaInPost,
     MediaSource,
     OneTimeTokens,
@@ -38,7 +40,7 @@ not apply, for the reason below the table. How to add a channel: [adding-a-chann
 ## Quality
 """
 
-_ABILITIES: Sequence[tuple[type, str]] = (
+ABILITIES: Sequence[tuple[type, str]] = (
     (Challenge, "asks by GET whether the hook is ours"),
     (SharedHook, "one post may be of several accounts: each gets only what its own secret proves"),
     (OneTimeTokens, "a token of a signature counts for one body"),
@@ -47,8 +49,10 @@ _ABILITIES: Sequence[tuple[type, str]] = (
     (MediaSource, "files are fetched by a job"),
     (MediaInPost, "files come in the post"),
     (TextParts, "long texts leave in parts"),
+    (FewFiles, "more files than it takes at once leave in messages of their own"),
     (ShowsTyping, "shows that an answer is being written"),
     (SentLookup, "is asked after a time-out whether it took the message, before a second try"),
+    (IdempotentSends, "takes the same send twice for once"),
     (Reconcilable, "`waystation reconcile` asks it for what never arrived"),
 )
 
@@ -90,7 +94,7 @@ def _section(kit: ChannelKit, adapter: ChannelAdapter) -> str:
         "On a fault of ours": _own_fault(adapter),
         "A wrong signature": f"{int(adapter.refusal_status)}",
         "Largest post": _size(adapter.body_cap),
-        "Abilities": "; ".join(words for kind, words in _ABILITIES if isinstance(adapter, kind))
+        "Abilities": "; ".join(words for kind, words in ABILITIES if isinstance(adapter, kind))
         or "none beyond",
         "Limits": kit.limits,
         "Known gaps": kit.gaps or "none known",

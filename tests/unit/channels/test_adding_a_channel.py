@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from channels import base
+from tests.conformance.document import ABILITIES
 
 ROOT = Path(__file__).parents[3]
 GUIDE = ROOT / "docs" / "adding-a-channel.md"
@@ -41,3 +42,4 @@ def test_every_small_protocol_is_told():
     names = re.findall(r"@runtime_checkable\nclass (\w+)\(Protocol\)", source)
     text = GUIDE.read_text(encoding="utf-8")
     assert [name for name in names if f"`{name}`" not in text] == []
+    assert {kind.__name__ for kind, _ in ABILITIES} == set(names)
