@@ -3,7 +3,7 @@
 import asyncio
 import multiprocessing
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,10 +13,12 @@ import asyncpg
 import pytest
 
 from channels.base import ChannelAccount
+from channels.registry import build_adapters
 from db.endpoints import secrets_context
 from gateway.dev.receiver import Receiver, serve_receiver
 from gateway.dev.sandbox import STATE, build_sandbox, running_sandbox
 from handlers.inbound import accept_messages
+from handlers.outbound import queue_message
 from handlers.runtime import Runtime, new_uuid7, utc_now
 from handlers.webhooks.signing import EndpointSecret, dump_secrets, new_secret
 from tests.acceptance.crashing_worker import build_worker, work_until_step
@@ -35,7 +37,11 @@ from tests.servers import MASTER_KEY
 LATER = timedelta(seconds=120)
 UNREACHABLE = "http://127.0.0.1:9"  # status callbacks go nowhere: receipts and look-ups alone must do
 MOST_STEPS = 400
+Begin = Callable[[int], Awaitable[UUID]]
+Check = Callable[[UUID, int], Awaitable[None]]
 FINISHED_WITHIN = 20.0
+NO_TURN_SECONDS = 3600.0
+LONG_TEXT = "Estimado cliente, su pedido sale mañana. " * 100  # three messages
 
 
 @dataclass
@@ -78,6 +84,23 @@ class Scene:
             ],
         )
         return account
+
+    async def long_text_is_queued(self, number: int) -> UUID:
+        """A tenant of its own, whose person has just written more than fits into one message; gives the tenant."""
+        tenant = await make_distributor(self.runtime)
+        account = await make_account(self.runtime, tenant)
+        message = inbound("hola", sender=f"+1555000{number:04}")
+        await accept_messages(
+            self.runtime, [accepted_item(self.runtime, account, message, quiet=NO_TURN_SECONDS)]
+        )
+        conversation = await self.admin.fetchval(
+            "select id from conversations where distributor_id = $1", tenant
+        )
+        await self.admin.execute("update conversations set turn_due_at = null where id = $1", conversation)
+        adapters = build_adapters()
+        await queue_message(self.runtime, adapters, tenant, conversation, text=LONG_TEXT)
+        await adapters["twilio"].aclose()
+        return tenant
 
     async def is_finished(self, tenant: UUID) -> bool:
         finished: bool = await self.admin.fetchval(
@@ -137,6 +160,24 @@ class Scene:
         assert {delivery["status"] for delivery in deliveries} == {"SUCCESS"}, step
         assert {f"evt_{delivery['event_id'].hex}" for delivery in deliveries} <= received, step
 
+    async def assert_each_part_left_once(self, tenant: UUID, step: int) -> None:
+        row = await self.admin.fetchrow(
+            "select id, status, parts from messages where distributor_id = $1 and direction = 'OUTBOUND'",
+            tenant,
+        )
+        kept = await self.admin.fetch(
+            "select distinct part, provider_message_id from message_status_events"
+            " where distributor_id = $1 and message_id = $2 order by part",
+            tenant,
+            row["id"],
+        )
+        sent = [held for held in self.sandbox[STATE].messages if str(row["id"]) in (held.callback or "")]
+        assert (row["status"], row["parts"]) == ("SENT", 3), step
+        assert "".join(held.body for held in sent) == LONG_TEXT, step
+        assert [tuple(known) for known in kept] == [
+            (number, held.sid) for number, held in enumerate(sent, 1)
+        ], step
+
 
 @pytest.fixture
 async def scene(runtime: Runtime, runtime_dsn: str, admin_dsn: str) -> AsyncIterator[Scene]:
@@ -157,14 +198,15 @@ async def scene(runtime: Runtime, runtime_dsn: str, admin_dsn: str) -> AsyncIter
     await admin.close()
 
 
-@pytest.mark.timeout(240)
-async def test_a_worker_killed_at_any_step_loses_and_doubles_nothing(scene: Scene):
+async def kill_at_every_step(scene: Scene, begin: Begin, check: Check) -> int:
+    """Plays a scenario again and again, its worker killed at the first step, the second, …, until it ends before; gives
+    back how many workers were killed.
+    """
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.acceptance.crashing_worker"])
     killed = 0
     for step in range(1, MOST_STEPS):
-        account = await scene.order_arrives(step)
-        tenant = account.distributor_id
+        tenant = await begin(step)
         arguments = (scene.dsn, scene.sandbox_url, UNREACHABLE, MASTER_KEY, utc_now, step)
         worker = processes.Process(target=work_until_step, args=arguments)
         worker.start()
@@ -175,8 +217,24 @@ async def test_a_worker_killed_at_any_step_loses_and_doubles_nothing(scene: Scen
             assert worker.exitcode == -signal.SIGKILL
             killed += 1
             await scene.recover(tenant)
-        await scene.assert_nothing_lost_or_doubled(tenant, step)
+        await check(tenant, step)
         if finished:
             break
+    return killed
+
+
+@pytest.mark.timeout(240)
+async def test_a_worker_killed_at_any_step_loses_and_doubles_nothing(scene: Scene):
+    async def begin(step: int) -> UUID:
+        return (await scene.order_arrives(step)).distributor_id
+
+    killed = await kill_at_every_step(scene, begin, scene.assert_nothing_lost_or_doubled)
+
+    assert killed >= 30, "the scenario must have many steps to be killed at"
+
+
+@pytest.mark.timeout(240)
+async def test_a_worker_killed_between_two_parts_of_a_text_loses_and_doubles_none(scene: Scene):
+    killed = await kill_at_every_step(scene, scene.long_text_is_queued, scene.assert_each_part_left_once)
 
     assert killed >= 30, "the scenario must have many steps to be killed at"
