@@ -256,9 +256,16 @@ updated as (
         end,
         updated_at = h.received_at,
         provider_message_id = coalesce(m.provider_message_id, h.provider_message_id),
-        -- A callback proves that the provider took the message: there is nothing left to send.
-        send_due_at = case when h.all_known and m.status_rank < h.status_rank then null else m.send_due_at end,
-        send_started_at = case when h.all_known and m.status_rank < h.status_rank then null else m.send_started_at end,
+        -- A callback proves that the provider took the message: there is nothing left to send. Where a part has failed, the
+        -- message has, and whoever sends it anew must not double its other parts.
+        send_due_at = case
+            when (h.all_known or h.status = 'FAILED') and m.status_rank < h.status_rank then null
+            else m.send_due_at
+        end,
+        send_started_at = case
+            when (h.all_known or h.status = 'FAILED') and m.status_rank < h.status_rank then null
+            else m.send_started_at
+        end,
         -- The first time that each was told, also by a word that comes too late for the status.
         sent_at = least(m.sent_at, h.sent_at), delivered_at = least(m.delivered_at, h.delivered_at),
         read_at = least(m.read_at, h.read_at), failed_at = least(m.failed_at, h.failed_at)

@@ -9,15 +9,19 @@ from channels.base import (
     Attachment,
     Channel,
     ChannelAccount,
+    MessageStatus,
     OutboundMessage,
     OutboundTemplate,
     SendReceipt,
+    StatusUpdate,
 )
 from channels.errors import InvalidInput, InvalidRecipient, OptedOut, OutcomeUnknown, ProviderUnavailable
+from handlers.inbound import accept_statuses, status_item
 from handlers.outbound import send_message
 from handlers.outbound_outcome import SendResult
 from handlers.outbound_parts import split_message
 from handlers.runtime import Runtime
+from tests.factories import posted
 from tests.fakes import FakeAdapter, FakeClock
 from tests.integration.test_outbound import Desk, open_desk
 
@@ -317,3 +321,90 @@ async def test_files_of_ours_are_not_fetched(desk: Desk):
     assert await desk.rows("select state, fetch_due_at from attachments") == [
         {"state": "LINKED", "fetch_due_at": None}
     ]
+
+
+# what callbacks tell meanwhile
+
+
+class Telling(WordByWord):
+    """Its callbacks of a part come before its receipt, and before the next part leaves."""
+
+    def __init__(self, runtime: Runtime, *told: MessageStatus) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.told = told
+
+    async def send(self, account: ChannelAccount, message: OutboundMessage) -> SendReceipt:
+        receipt = await super().send(account, message)
+        for status in self.told:
+            await self.tell(account, message, receipt, status)
+        return receipt
+
+    async def tell(
+        self, account: ChannelAccount, message: OutboundMessage, receipt: SendReceipt, status: MessageStatus
+    ) -> None:
+        update = StatusUpdate(
+            receipt.provider_message_id,
+            status,
+            message_id=message.id,
+            provider_status=status.lower(),
+            part=message.part,
+        )
+        post = posted(self.runtime, account)
+        await accept_statuses(self.runtime, [status_item(self.runtime, post, update)])
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ([MessageStatus.SENT], "SENT"),
+        ([MessageStatus.SENT, MessageStatus.DELIVERED], "DELIVERED"),
+        ([MessageStatus.READ], "READ"),
+    ],
+)
+async def test_callbacks_between_two_parts_stop_none(desk: Desk, told: list[MessageStatus], status: str):
+    desk.provider = Telling(desk.runtime, *told)
+    await desk.queue(TEXT)
+
+    assert await desk.send() == [SendResult.SENT]
+
+    assert texts(desk) == PARTS
+    row = await desk.outbound()
+    assert (row["status"], row["send_due_at"]) == (status, None)
+
+
+@pytest.mark.parametrize("part", [1, 2, 3])
+async def test_a_worker_that_dies_behind_callbacks_sends_what_is_missing_only(
+    desk: Desk, clock: FakeClock, part: int
+):
+    """The callback is proof enough: the provider is asked for nothing but what it did not tell of."""
+    desk.provider = Telling(desk.runtime, MessageStatus.DELIVERED)
+    await desk.queue(TEXT)
+    (dead,) = await desk.claim()
+
+    class Dies(Telling):
+        async def tell(self, account: Any, message: OutboundMessage, *rest: Any) -> None:
+            await super().tell(account, message, *rest)
+            if message.part == part:
+                raise KeyboardInterrupt
+
+    desk.provider = Dies(desk.runtime, MessageStatus.DELIVERED)
+    with pytest.raises(KeyboardInterrupt):
+        await send_message(desk.runtime, {"twilio": desk.provider}, dead)  # type: ignore[dict-item]
+    kept, desk.provider = desk.provider.sent, Telling(desk.runtime, MessageStatus.DELIVERED)
+    desk.provider.sent = kept
+    clock.advance(21)
+
+    assert await desk.send() == [SendResult.SENT]
+    assert texts(desk) == PARTS
+    assert (await desk.outbound())["status"] == "DELIVERED"
+
+
+async def test_a_part_that_failed_stops_the_rest(desk: Desk):
+    desk.provider = Telling(desk.runtime, MessageStatus.FAILED)
+    await desk.queue(TEXT)
+
+    assert await desk.send() == [SendResult.LOST]
+    assert await desk.send() == []
+    assert texts(desk) == PARTS[:1]
+    assert (await desk.outbound())["status"] == "FAILED"
