@@ -15,7 +15,7 @@ from db.tenant import Connection
 
 _SQL = load_statements("lanes")
 # Retries end after three days; the rest is for workers that were off.
-OLDEST_POST = timedelta(days=30)
+OLDEST_POST = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)

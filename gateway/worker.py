@@ -38,6 +38,9 @@ SENDS_AT_ONCE = 20
 DELIVERIES_AT_ONCE = 100
 FILES_AT_ONCE = 8  # each may be in memory whole, up to the largest that is taken
 POSTS_AT_ONCE = 8
+# Posts lie in a partition a day: looking for one takes milliseconds where the other lanes' claims take a fraction of one.
+# A second's wait is little beside the provider's own, which has to be asked over the network.
+POSTS_POLL = 1.0
 # How much of a lane one tenant (or, of deliveries, one endpoint) may have under lease, on all workers together. Fairness is
 # the claim's order: whoever has least under lease is next, so that a tenant who comes later waits for one slot, not for
 # another's backlog. The share only bounds how many slots that one can be waiting for.
@@ -58,12 +61,18 @@ _log = structlog.get_logger("waystation.worker")
 
 @dataclass(frozen=True, slots=True)
 class Lane(Generic[Claimed]):
-    """One kind of work: how to claim up to so many pieces, how to do one, and how many at once."""
+    """One kind of work: how to claim up to so many pieces, how to do one, and how many at once.
+
+    ``poll`` is how many seconds pass between two claims that found nothing; a lane that is not ``woken`` keeps to it,
+    whatever happens.
+    """
 
     name: str
     claim: Callable[[int], Awaitable[Sequence[Claimed]]]
     handle: Callable[[Claimed], Awaitable[str]]
     concurrency: int
+    poll: float = POLL_SECONDS
+    woken: bool = True
 
 
 class LaneRunner(Generic[Claimed]):
@@ -80,7 +89,8 @@ class LaneRunner(Generic[Claimed]):
 
     def wake(self) -> None:
         """There may be work."""
-        self._wake.set()
+        if self._lane.woken:
+            self._wake.set()
 
     async def run(self) -> None:
         """Works until ``stop``; what was started is finished by then, within the drain time."""
@@ -106,7 +116,7 @@ class LaneRunner(Generic[Claimed]):
             self._start(item)
         if not claimed and not self._stop.is_set():
             with contextlib.suppress(TimeoutError):  # the poll
-                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                await asyncio.wait_for(self._wake.wait(), self._lane.poll)
 
     async def _claim(self, room: int) -> Sequence[Claimed]:
         """What could be claimed. A fault, whatever it is, must not end the lane: it is told and waited for."""
@@ -179,7 +189,11 @@ class Worker:
             LaneRunner(Lane("send", self._claim_sends, self._send, SENDS_AT_ONCE)),
             LaneRunner(Lane("delivery", self._claim_deliveries, self._deliver, DELIVERIES_AT_ONCE)),
             LaneRunner(Lane("media", self._claim_media, self._fetch_file, FILES_AT_ONCE)),
-            LaneRunner(Lane("fetch", self._claim_deferred, self._ask_for_post, POSTS_AT_ONCE)),
+            LaneRunner(
+                Lane(
+                    "fetch", self._claim_deferred, self._ask_for_post, POSTS_AT_ONCE, POSTS_POLL, woken=False
+                )
+            ),
         )
 
     def wake(self) -> None:

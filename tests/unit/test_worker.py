@@ -96,6 +96,23 @@ async def test_a_small_lane_fills_every_slot_and_a_large_one_waits_until_a_quart
     await task
 
 
+async def test_a_lane_that_is_not_woken_keeps_to_its_poll():
+    work = Work()
+    runner = LaneRunner(Lane("test", work.claim, work.handle, 1, poll=3600.0, woken=False))
+    task = asyncio.create_task(runner.run())
+    async with asyncio.timeout(10):
+        await work.idle.wait()
+
+    runner.wake()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    claims = list(work.claims)
+    runner.stop()
+    await task
+
+    assert claims == [1]
+
+
 async def test_a_bad_row_does_not_stop_the_lane():
     work = Work(1, -1, 2, -2, 3)
 
