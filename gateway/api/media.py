@@ -13,9 +13,12 @@ from handlers.media_links import LinkedFile, open_link
 
 PATH = "/v1/media/{token}"
 # What a customer sent is shown without scripts, frames or anything from elsewhere, and never taken for what it is not.
+# The page that a browser makes around a picture or a sound needs a style, and the file itself.
 _GUARDS = {
     "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Content-Security-Policy": (
+        "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+    ),
     "Cache-Control": "private, no-store",
     "Referrer-Policy": "no-referrer",
 }

@@ -210,7 +210,7 @@ def _linked_file(problem: Json) -> Json:
         "summary": "Read a file by its link",
         "description": (
             "The `url` of a stored attachment, good for 15 minutes; needs no key. Served as what the file is by its"
-            " bytes; all but pictures, sounds and PDFs as a download."
+            " bytes; all but pictures and sounds as a download."
         ),
         "security": [],
         "parameters": [parameter],
