@@ -42,12 +42,17 @@ OPTED_OUT = frozenset({"suppress-unsubscribe", "suppress-complaint"})
 SOFT = "soft"
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)  # RFC 3463
 _ID_LIMIT = 200
+BODY_LIMIT = (
+    1024 * 1024
+)  # an event is of a few kilobytes, and it must be read before anybody knows who sent it
 
 Event = Mapping[str, Any]
 
 
 def read_document(body: bytes) -> Event:
     """The JSON object of an event post; raises MalformedPayload."""
+    if len(body) > BODY_LIMIT:
+        raise MalformedPayload("The post is too large for an event.")
     document = read_json(body)
     if not isinstance(document, dict):
         raise MalformedPayload("The event is no object.")

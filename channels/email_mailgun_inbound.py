@@ -8,12 +8,11 @@ Messages".
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from channels.base import Attachment, ChannelAccount, InboundItem, InboundRequest
 from channels.email_mailgun_events import read_document
 from channels.errors import MalformedPayload
-from channels.json_posts import object_of, read_json, text_of
+from channels.json_posts import object_of, text_of
 from channels.mail import Headers, Mail, MailPart
 from channels.mail_bounces import bounce_of
 from channels.mail_posts import (
@@ -21,6 +20,7 @@ from channels.mail_posts import (
     bare_id,
     content_type,
     digest_key,
+    json_field,
     posted_files,
     posted_part,
     with_empty_return_path,
@@ -94,7 +94,7 @@ def _mail(form: Form) -> Mail:
 
 def _headers(form: Form, sender: str | None) -> Headers:
     """The mail's own headers; those that the post has as fields only are added."""
-    listed = _json(form, "message-headers")
+    listed = json_field(form, "message-headers")
     own = tuple(_header_pairs(listed if isinstance(listed, list) else ()))
     there = {name.lower() for name, _ in own}
     added = ((name, form.text(field)) for name, field in _IN_HEADERS if name.lower() not in there)
@@ -119,7 +119,7 @@ def _parts(form: Form) -> tuple[MailPart, ...]:
 
 def _stored(form: Form) -> tuple[Attachment, ...]:
     """The files of a stored mail, by their addresses at Mailgun."""
-    listed = _json(form, "attachments")
+    listed = json_field(form, "attachments")
     files = listed[:MOST_FILES] if isinstance(listed, list) else []
     inline = _content_ids(form)
     return tuple(
@@ -136,18 +136,10 @@ def _stored(form: Form) -> tuple[Attachment, ...]:
 
 def _content_ids(form: Form) -> Mapping[str, str]:
     """What the HTML calls inline files, by the field or the address of the file; the post has it the other way round."""
-    found = _json(form, "content-id-map")
+    found = json_field(form, "content-id-map")
     if not isinstance(found, dict):
         return {}
     return {text_of(found, cid): cid for cid in found}
-
-
-def _json(form: Form, name: str) -> Any:
-    part = form.part(name)
-    try:
-        return read_json(part.content) if part else None
-    except MalformedPayload:
-        return None
 
 
 def _plain(value: object) -> str:

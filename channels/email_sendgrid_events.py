@@ -46,15 +46,20 @@ HARD, BLOCKED = "bounce", "blocked"  # ``type`` of a bounce: the address, or the
 _ADDED = re.compile(r"\.(?:filter|recvd)")
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)  # RFC 3463
 _ID_LIMIT = 200
+# Whoever has an account can sign what he likes. SendGrid's own batches are of some hundred events of a kilobyte each.
+BODY_LIMIT = 8 * 1024 * 1024
+MOST_EVENTS = 10_000
 
 Event = Mapping[str, Any]
 
 
 def parse_events(body: bytes) -> tuple[InboundItem, ...]:
     """The items of a verified post, at least one per event; raises MalformedPayload where it is no array."""
+    if len(body) > BODY_LIMIT:
+        raise MalformedPayload("The post is too large for events.")
     events = read_json(body)
-    if not isinstance(events, list):
-        raise MalformedPayload("The events are not an array.")
+    if not isinstance(events, list) or len(events) > MOST_EVENTS:
+        raise MalformedPayload("The events are not an array, or too many.")
     items = (item for event in events for item in _items(event))
     return tuple(items) or (Ignored("No event."),)
 

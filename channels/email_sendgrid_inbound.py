@@ -11,10 +11,17 @@ from typing import Any
 
 from channels.base import ChannelAccount, InboundItem, InboundRequest
 from channels.errors import MalformedPayload
-from channels.json_posts import object_of, read_json, text_of
+from channels.json_posts import object_of, text_of
 from channels.mail import Headers, Mail, MailPart
 from channels.mail_bounces import bounce_of
-from channels.mail_posts import digest_key, header_lines, posted_files, posted_part, with_empty_return_path
+from channels.mail_posts import (
+    digest_key,
+    header_lines,
+    json_field,
+    posted_files,
+    posted_part,
+    with_empty_return_path,
+)
 from channels.mail_reading import inbound_mail, mail_of_fields
 from channels.mail_words import decoded
 from channels.mime import read_mail
@@ -84,11 +91,7 @@ def _envelope(form: Form) -> Envelope:
 
 def _document(form: Form, name: str) -> Mapping[str, Any]:
     """A JSON object in a field; empty where it is not there, not of that form or of no use."""
-    part = form.part(name)
-    try:
-        found = read_json(part.content) if part else None
-    except MalformedPayload:
-        return {}
+    found = json_field(form, name)
     return found if isinstance(found, dict) else {}
 
 

@@ -6,13 +6,17 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from typing import Any
 
+from channels.errors import MalformedPayload
+from channels.json_posts import read_json
 from channels.mail import Headers, MailPart
 from channels.mail_words import one_line
 from channels.mime import clean_filename
 from channels.multipart import Form, FormPart
 
 MOST_FILES = 200  # as many as are read of a mail as MIME
+_JSON_LIMIT = 1024 * 1024  # bytes
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,80}/[a-z0-9!#$&^_.+-]{1,80}", re.ASCII)
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _LINE_ENDS = re.compile(r"\r?\n")
@@ -23,6 +27,17 @@ def posted_files(form: Form, name: re.Pattern[str]) -> list[FormPart]:
     numbered = ((found, part) for part in form.parts if (found := name.fullmatch(part.name)))
     ordered = sorted(((int(found[1]), part) for found, part in numbered), key=lambda pair: pair[0])
     return [part for _, part in ordered[:MOST_FILES]]
+
+
+def json_field(form: Form, name: str) -> Any:
+    """The JSON in a field; None where it is not there, is none or is larger than any that describes a mail."""
+    part = form.part(name)
+    if part is None or len(part.content) > _JSON_LIMIT:
+        return None
+    try:
+        return read_json(part.content)
+    except MalformedPayload:
+        return None
 
 
 def posted_part(number: int, file: FormPart, kind: str, filename: str, content_id: str) -> MailPart:

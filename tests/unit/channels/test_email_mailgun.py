@@ -43,6 +43,7 @@ from tests.unit.channels.mail_cases import (
 )
 
 ADAPTER = mailgun()
+EVENT = document_of("mailgun", "event__delivered")
 FILES = fields_of("mailgun", "route__pdf_and_inline_image")
 STORED_FILE = "https://storage-europe-west1.api.mailgun.net/v3/domains/mail.acme.example/messages/BAABAAX1/attachments/0"
 
@@ -197,6 +198,7 @@ def test_ignored_event(label):
         mailgun_event({"event-data": {"event": 7}}),
         request("mailgun", {"Content-Type": "application/json"}, b"[]"),
         request("mailgun", {"Content-Type": "application/json"}, b"{" * 100_000),
+        request("mailgun", {"Content-Type": "application/json"}, mailgun_event(EVENT).body + b" " * 2**20),
         request("mailgun", {"Content-Type": "text/plain"}, b"hello"),
         mailgun_mail([{"name": "subject", "text": "no mail"}]),
         mailgun_mail([{"name": "body-mime", "text": ""}]),

@@ -216,7 +216,20 @@ def test_no_events_at_all():
     assert parsed(sendgrid_events([])) == (Ignored("No event."),)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"{}", b"7", b'"text"', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"{}",
+        b"7",
+        b'"text"',
+        b"\xff",
+        b"[" * 100_000,
+        b"[" + b"{}," * 10_000 + b"{}]",
+        b"[]" + b" " * 9_000_000,
+    ],
+)
 def test_events_that_are_no_array_are_malformed(body):
     with pytest.raises(MalformedPayload):
         parsed(sendgrid_events(body))

@@ -1,5 +1,7 @@
 """Forms of both kinds from their bytes: what is of the form is read exactly, everything else is refused."""
 
+from urllib.parse import unquote_to_bytes, urlencode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,6 +98,12 @@ def test_too_many_fields_are_refused():
         read_form(request("application/x-www-form-urlencoded", b"a=1&" * PART_LIMIT))
 
 
+@pytest.mark.parametrize("body", [b"a=%", b"a=%2", b"a=%zz", b"%=1", b"a=%%41"])
+def test_a_percent_sign_that_escapes_nothing_is_refused(body):
+    with pytest.raises(MalformedPayload):
+        read_form(request("application/x-www-form-urlencoded", body))
+
+
 def test_of_repeated_names_the_last_counts():
     fields = [{"name": "token", "text": "first"}, {"name": "token", "text": "last"}]
 
@@ -126,6 +134,25 @@ def test_every_byte_of_every_part_is_kept(parts):
     form = read_form(posted(body + f"--{boundary}--\r\n".encode(), boundary))
 
     assert [part.content for part in form.parts] == [content for _, content in parts]
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1), st.binary()), max_size=8))
+def test_every_byte_of_every_field_is_kept(fields):
+    form = read_form(request("application/x-www-form-urlencoded", urlencode(fields).encode()))
+
+    assert [part.content for part in form.parts] == [content for _, content in fields]
+
+
+@given(st.binary())
+def test_escapes_are_those_of_the_standard_or_refused(value):
+    try:
+        (part,) = read_form(
+            request("application/x-www-form-urlencoded", b"a=" + value.replace(b"&", b""))
+        ).parts
+    except MalformedPayload:
+        assert b"%" in value
+        return
+    assert part.content == unquote_to_bytes(value.replace(b"&", b"").replace(b"+", b" "))
 
 
 @given(st.binary(max_size=300), st.text(max_size=60))
