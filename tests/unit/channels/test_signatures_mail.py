@@ -45,6 +45,7 @@ VECTOR_BODY = json.dumps([VECTOR_EVENT], separators=(",", ":")).encode() + b"\r\
 MAILGUN_KEY, MAILGUN_AT, MAILGUN_TOKEN = "key-abc", "1700000000", "a" * 50
 MAILGUN_SIGNATURE = "6a62a66224dc61068688c370e5eeb9b340e76d31a8f7fefea0d7ca14a6e081a6"
 MAILGUN_NOW = datetime.fromtimestamp(1700000000, UTC)
+DAY = timedelta(days=1)
 
 
 def post(body, signature, timestamp):
