@@ -40,7 +40,8 @@ async def accept_statuses(
     connection: Connection, items: Sequence[Item], ranks: Ranks
 ) -> list[AcceptedStatus]:
     """Dedupes statuses, records each and applies those that rise above what the message has; ``ranks`` is by channel
-    the rank of each status. Those of no known message are parked. Goes after ``lock_statuses`` in one transaction.
+    the rank of each status. Those of no known message are parked. ``lock_parked_keys`` and ``lock_messages`` go before
+    it in one transaction.
     """
     rows = await fetch_stored(connection, _SQL["accept_statuses"], items, dict(ranks), True)
     return [_status(row) for row in rows]
@@ -56,14 +57,21 @@ async def accept_plain(
     return [None if row["left_over"] else _status(row) for row in rows]
 
 
-async def lock_statuses(connection: Connection, items: Sequence[Item]) -> None:
-    """Waits until no other transaction parks the items, or stores statuses of their messages, and keeps it so until
-    the end of this one.
+async def lock_parked_keys(connection: Connection, items: Sequence[Item]) -> None:
+    """Waits until no other transaction parks statuses of the items' messages, and keeps it so until the end of this
+    one. Items that carry our own id are never parked.
+    """
+    names = ("channel_account_id", "provider_message_id")
+    keys = [{name: item[name] for name in names} for item in items if item["message_id"] is None]
+    await connection.execute(_SQL["lock_parked_keys"], keys)
+
+
+async def lock_messages(connection: Connection, items: Sequence[Item]) -> None:
+    """Locks the messages that are meant until the end of the transaction. A contact is locked before its messages, so
+    ``learn_opt_outs`` goes first.
     """
     names = ("distributor_id", "channel_account_id", "message_id", "provider_message_id")
-    named = [{name: item[name] for name in names} for item in items]
-    await connection.execute(_SQL["lock_parked_keys"], [item for item in named if item["message_id"] is None])
-    await connection.execute(_SQL["lock_messages"], named)
+    await connection.execute(_SQL["lock_messages"], [{name: item[name] for name in names} for item in items])
 
 
 async def take_parked(connection: Connection, key: ParkedKey) -> list[Item]:
@@ -89,7 +97,7 @@ async def drop_parked(connection: Connection, before: datetime, limit: int) -> i
 
 async def learn_opt_outs(connection: Connection, items: Sequence[Item]) -> None:
     """Marks the recipients of refused messages as opted out and tells it, once each; takes the transaction in
-    which ``accept_statuses`` stores the same items afterwards.
+    which ``accept_statuses`` stores the same items afterwards, before it locks their messages.
     """
     await connection.execute(_SQL["learn_opt_outs"], [{**item, "post": None} for item in items])
 

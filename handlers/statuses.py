@@ -14,7 +14,8 @@ from db.statuses import (
     Ranks,
     accept_statuses,
     learn_opt_outs,
-    lock_statuses,
+    lock_messages,
+    lock_parked_keys,
     take_parked,
 )
 from db.tenant import Connection
@@ -61,10 +62,11 @@ async def settle_statuses(connection: Connection, items: Sequence[Item]) -> list
     """Stores statuses in the caller's transaction, with what they say of a recipient's consent; those of no known
     message wait for it.
     """
-    await lock_statuses(connection, items)
+    await lock_parked_keys(connection, items)
     refused = [item for item in items if item["opt_out_event"]]
     if refused:
         await learn_opt_outs(connection, refused)
+    await lock_messages(connection, items)
     return await accept_statuses(connection, items, STATUS_RANKS)
 
 

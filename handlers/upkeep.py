@@ -63,18 +63,17 @@ async def delete_orphans(runtime: Runtime) -> int:
 
 
 async def settle_parked(runtime: Runtime) -> int:
-    """Applies statuses that came before their message was known, where a worker stopped before it did so, and gives up
-    those of no message within a day; gives back how many.
+    """Gives statuses up whose message nobody came to know within a day, and applies those of messages that are known,
+    where a worker stopped before it did so; gives back how many.
     """
     settled = 0
-    async with runtime.database.worker_statements() as connection:
-        found = await statuses.list_found(connection, _BATCH)
-    for key in found:
-        settled += await apply_parked(runtime, *key)
     before = runtime.clock() - _PARKED_FOR
     async with runtime.database.worker_statements() as connection:
         while batch := await statuses.drop_parked(connection, before, _BATCH):
             settled += batch
+        found = await statuses.list_found(connection, _BATCH)
+    for key in found:
+        settled += await apply_parked(runtime, *key)
     return settled
 
 

@@ -255,7 +255,7 @@ updated as (
             else m.error_code
         end,
         updated_at = h.received_at,
-        provider_message_id = coalesce(m.provider_message_id, h.provider_message_id),
+        provider_message_id = coalesce(m.provider_message_id, nullif(h.provider_message_id, '')),
         -- A callback proves that the provider took the message: there is nothing left to send. Where a part has failed, the
         -- message has, and whoever sends it anew must not double its other parts.
         send_due_at = case

@@ -155,6 +155,24 @@ async def test_a_send_waits_for_a_stop_that_is_being_stored(desk: Desk, admin_ds
     assert desk.provider.sent == []
 
 
+async def test_a_refusal_and_a_send_do_not_wait_for_each_other(desk: Desk, clock: FakeClock, admin_dsn: str):
+    """Both lock the contact before its message."""
+    message_id = await desk.queue()
+    (claimed,) = await desk.claim()
+    update = StatusUpdate("SM1", MessageStatus.FAILED, message_id, "failed", "21610", opted_out=True)
+    item = status_item(desk.runtime, posted(desk.runtime, await account_of(desk)), update)
+    async with desk.runtime.database.tenant(desk.tenant) as sending:
+        await sends.find_send(sending, message_id, claimed.lease_token)
+        refusing = asyncio.create_task(accept_statuses(desk.runtime, [item]))
+        await blocked_by(admin_dsn)
+        started = await sends.start_send(
+            sending, message_id, claimed.lease_token, rank=2, now=clock(), lease_until=clock(), parts=1
+        )
+
+    assert started
+    assert [answer.applied for answer in await refusing] == [True]
+
+
 async def test_a_send_that_always_breaks_is_given_up(desk: Desk, clock: FakeClock):
     class Broken(FakeAdapter):
         async def send(self, *_: Any) -> Any:
