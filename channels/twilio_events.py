@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from channels.addresses import WHATSAPP_PREFIX, is_same_party, provider_address
+from channels.addresses import USER_ID, WHATSAPP_PREFIX, is_same_party, provider_address
 from channels.base import (
     Attachment,
     Channel,
@@ -167,8 +167,16 @@ def _message(account: ChannelAccount, fields: Fields) -> InboundMessage:
         profile_name=fields.get("ProfileName") or None,
         consent=CONSENT.get(fields.get("OptOutType", "").upper()),
         metadata=_metadata(fields),
-        sender_user_id=fields.get("ExternalUserId") or None,
+        sender_user_id=_user_id(fields),
     )
+
+
+def _user_id(fields: Fields) -> str | None:
+    """WhatsApp's id of the person, with or without a number beside it; one of another form is no reason to lose the
+    message.
+    """
+    text = fields.get("ExternalUserId", "").removeprefix(WHATSAPP_PREFIX)
+    return text if USER_ID.fullmatch(text) else None
 
 
 def _sender(account: ChannelAccount, fields: Fields) -> str:

@@ -203,12 +203,12 @@ async def add_bill(connection: Connection, row: ResponseRow) -> None:
 
 
 async def set_opted_out(
-    connection: Connection, conversation_id: UUID, said_at: datetime
+    connection: Connection, conversation_id: UUID, said_at: datetime, reason: str
 ) -> tuple[str, str | None] | None:
-    """Records that the conversation's contact wants no messages; address and name, or None if it was known or
-    taken back by a word later than ``said_at``.
+    """Records that the conversation's contact wants no messages and for which ``reason``; address and name, or None if it
+    was known or taken back by a word later than ``said_at``.
     """
-    row = await connection.fetchrow(_SQL["set_opted_out"], conversation_id, said_at)
+    row = await connection.fetchrow(_SQL["set_opted_out"], conversation_id, said_at, reason)
     return (row["address"], row["display_name"]) if row else None
 
 

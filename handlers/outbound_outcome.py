@@ -197,7 +197,7 @@ async def _learn_opt_out(
     connection: Connection, runtime: Runtime, distributor_id: UUID, settled: SettledSend
 ) -> None:
     """The provider knows of a STOP that never reached us."""
-    contact = await turns.set_opted_out(connection, settled.conversation_id, runtime.clock())
+    contact = await turns.set_opted_out(connection, settled.conversation_id, runtime.clock(), "provider")
     if contact is None:
         return
     data = {

@@ -341,7 +341,7 @@ async def _record_opt_out(connection: Connection, runtime: Runtime, burst: Burst
     that came while the burst was waiting or being read is the newer word.
     """
     said_at = burst.messages[-1].created_at
-    contact = await turns.set_opted_out(connection, burst.row.conversation_id, said_at)
+    contact = await turns.set_opted_out(connection, burst.row.conversation_id, said_at, "keyword")
     if contact is not None:
         data = {**_party(burst), "address": contact[0], "display_name": contact[1]}
         await record_events(connection, [_event(runtime, burst, EventType.CUSTOMER_OPTED_OUT, data)])

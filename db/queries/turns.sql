@@ -97,7 +97,7 @@ on conflict (distributor_id, message_id) do update set
 -- name: set_opted_out
 -- The newest word counts, as in accept: a START that was written after $2 stands.
 update customer_contacts
-set opted_out_at = $2, consent_changed_at = $2
+set opted_out_at = $2, opt_out_reason = $3, consent_changed_at = $2
 where distributor_id = get_current_distributor_id() and opted_out_at is null
     and $2 >= coalesce(consent_changed_at, $2)
     and id = (

@@ -278,7 +278,7 @@ async def test_a_wish_for_silence_and_a_message_do_not_wait_for_each_other(
             writing = asyncio.create_task(shop.write("otra cosa"))
             await blocked_by(admin_dsn)
             await turns.lock_turn(connection, conversation["id"])
-            await turns.set_opted_out(connection, conversation["id"], clock())
+            await turns.set_opted_out(connection, conversation["id"], clock(), "keyword")
         await writing
 
     await opt_out()

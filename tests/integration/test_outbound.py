@@ -287,7 +287,9 @@ async def test_a_stop_that_only_the_provider_knew_is_learnt(desk: Desk):
     desk.provider.script = [OptedOut(provider_code="21610")]
 
     assert await desk.send() == [SendResult.FAILED]
-    assert (await desk.rows("select opted_out_at from customer_contacts"))[0]["opted_out_at"] is not None
+    assert await desk.rows(
+        "select opted_out_at is not null as out, opt_out_reason from customer_contacts"
+    ) == [{"out": True, "opt_out_reason": "provider"}]
     assert await desk.rows("select 1 from webhook_events where type = 'customer.opted_out'") != []
 
 

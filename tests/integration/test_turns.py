@@ -290,7 +290,9 @@ async def test_a_wish_in_a_sentence_opts_out(shop: Shop, clock: FakeClock):
 
     await shop.turn(FakeEngine(extraction(Intent.OPT_OUT)))
 
-    assert (await shop.rows("select opted_out_at from customer_contacts"))[0]["opted_out_at"] is not None
+    assert await shop.rows(
+        "select opted_out_at is not null as out, opt_out_reason from customer_contacts"
+    ) == [{"out": True, "opt_out_reason": "keyword"}]
     assert "customer.opted_out" in await shop.events()
 
 

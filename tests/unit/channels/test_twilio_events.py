@@ -37,6 +37,7 @@ from tests.unit.channels.twilio_cases import (
 SERVICE = "MG" + "ef" * 16
 SMS_SENDER = "+14155550123"
 WA_SENDER = "+34600123456"
+USER_ID = "US.13491208655302741918"
 REPLIED = "SM" + "cd" * 16
 
 
@@ -51,6 +52,7 @@ class Case:
     reply_to: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     credentials: dict[str, Any] = field(default_factory=dict)
+    user_id: str | None = None
 
     @property
     def channel(self):
@@ -101,7 +103,8 @@ CASES = [
     Case("whatsapp__contact_card", MessageType.CONTACT, files=("text/vcard",)),
     Case("whatsapp__contacts_without_card", MessageType.UNSUPPORTED, metadata={"provider_type": "contacts"}),
     Case("whatsapp__unknown_type", MessageType.UNSUPPORTED, metadata={"provider_type": "poll"}),
-    Case("whatsapp__user_id_sender", text="hi", sender="US.13491208655302741918"),
+    Case("whatsapp__user_id_sender", text="hi", sender=USER_ID, user_id=USER_ID),
+    Case("whatsapp__number_and_user_id", text="hi", user_id=USER_ID),
     Case("whatsapp__referral_ad", text="I saw your ad", metadata={"referral_source_id": "1200"}),
 ]
 
@@ -135,6 +138,7 @@ def test_inbound(case):
     assert message.type is case.type
     assert message.text == case.text
     assert message.sender == (case.sender or (WA_SENDER if case.channel is Channel.WHATSAPP else SMS_SENDER))
+    assert message.sender_user_id == case.user_id
     assert message.recipient == "+15550002222"
     assert message.channel is case.channel
     assert message.provider_key == fields["MessageSid"]
@@ -340,3 +344,13 @@ def test_acknowledgement_is_empty_twiml():
 
     assert (answer.status, answer.content_type) == (200, "text/xml")
     assert answer.body == b'<?xml version="1.0" encoding="UTF-8"?><Response></Response>'
+
+
+@pytest.mark.parametrize("told", ["", "whatsapp:", "whatsapp:+34600123456", "x" * 500])
+def test_a_user_id_of_another_form_is_none(told):
+    fields = fixture("whatsapp__number_and_user_id") | {"ExternalUserId": told}
+
+    message = parse(fields, channel=Channel.WHATSAPP)
+
+    assert isinstance(message, InboundMessage)
+    assert (message.sender, message.sender_user_id) == (WA_SENDER, None)
