@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from channels.base import ChannelAccount, ChannelAdapter, OwnFault
@@ -19,7 +20,8 @@ from db.errors import DatabaseUnavailable
 from db.sealing import Sealer
 from db.tenant import Database
 from gateway import keys
-from gateway.app import SPOOL
+from gateway.accounts import KEPT_SECONDS, OUTAGE_SECONDS, AccountDirectory
+from gateway.app import SPOOL, build_app
 from gateway.settings import SettingsError
 from gateway.spool import Disk, Spool, SpoolBroken, SpooledPost, SpoolFull, SpoolLimits, credentials_proof
 from handlers.runtime import Runtime, new_uuid7
@@ -32,7 +34,7 @@ from tests.factories import (
     make_distributor,
     posted,
 )
-from tests.gateways import serving
+from tests.gateways import services_of, serving
 from tests.servers import MASTER_KEY
 
 TOKEN = TWILIO_CREDENTIALS["auth_token"]
@@ -197,6 +199,31 @@ async def test_of_an_account_that_was_not_read_lately_nothing_can_be_verified(st
 
     assert await stage.post(1) == 503
     assert stage.waiting == []
+
+
+async def test_accounts_are_remembered_for_an_hour_and_only_while_the_database_is_away(runtime: Runtime):
+    account = await make_account(runtime, await make_distributor(runtime))
+    leaving, seconds = LeavingDatabase(runtime.database), [0.0]
+    directory = AccountDirectory(replace(runtime, database=leaving), lambda: seconds[0])  # type: ignore[arg-type]  # a fake
+    assert await directory.find(account.id) is not None
+    leaving.away, seconds[0] = True, OUTAGE_SECONDS - 1
+
+    known = await directory.find(account.id)
+    assert known == await AccountDirectory(runtime).find(account.id)
+    assert known is not None
+    seconds[0] = OUTAGE_SECONDS + KEPT_SECONDS
+    with pytest.raises(DatabaseUnavailable):
+        await directory.find(account.id)
+
+    leaving.away = False
+    assert await directory.find(account.id) is not None
+    async with runtime.database.tenant(account.distributor_id) as connection:
+        await connection.execute("update channel_accounts set deleted_at = now()")
+    seconds[0] += KEPT_SECONDS + 1
+    assert await directory.find(account.id) is None
+    leaving.away, seconds[0] = True, seconds[0] + KEPT_SECONDS + 1
+    with pytest.raises(DatabaseUnavailable):
+        await directory.find(account.id)
 
 
 async def test_what_is_not_signed_is_not_kept_either(stage: Stage):
@@ -438,3 +465,13 @@ def test_a_folder_that_cannot_be_made_is_told_with_what_to_do(tmp_path: Path):
 
     with pytest.raises(SettingsError, match="must be a folder that can be written"):
         opened(tmp_path / "spool")
+
+
+async def test_a_gateway_does_not_start_without_its_spool(runtime: Runtime, tmp_path: Path):
+    (tmp_path / SPOOL).write_text("a file")
+
+    async with services_of(runtime, tmp_path) as services:
+        runner = web.AppRunner(build_app(services))
+        with pytest.raises(SettingsError, match="must be a folder that can be written"):
+            await runner.setup()
+        await runner.cleanup()
