@@ -125,3 +125,18 @@ async def test_a_claim_reads_nothing_of_tenants_without_work(
     assert plan.root["Actual Rows"] > 0
     for table in ("distributors", "conversations", "messages", "webhook_endpoints", "webhook_deliveries"):
         assert plan.rows_read(table) < 50, table
+
+
+async def test_a_part_of_a_shared_post_reads_the_accounts_of_its_name_alone(runtime: Runtime, admin_dsn: str):
+    await make_account(runtime, await make_distributor(runtime))
+    await administer(
+        admin_dsn,
+        "insert into channel_accounts (distributor_id, id, channel, provider, address, credentials_sealed, route, created_at, updated_at)"
+        " select distributor_id, gen_random_uuid(), channel, 'whatsapp_cloud', '+1' || n, '', 'r' || n, now(), now()"
+        f" from channel_accounts, generate_series(1, {MANY}) n",
+    )
+
+    plan = await explain(runtime, "accounts", "list_accounts_by_route", "whatsapp_cloud", "r7")
+
+    assert plan.root["Actual Rows"] == 1
+    assert plan.rows_read("channel_accounts") == 1
