@@ -6,20 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import assert_never
 
 from channels.base import (
     Channel,
     ChannelAccount,
     ChannelAdapter,
-    ConsentUpdate,
-    DeferredPost,
     Deferring,
-    Ignored,
     InboundItem,
-    InboundMessage,
     InboundRequest,
-    StatusUpdate,
 )
 from channels.errors import (
     AttemptsExhausted,
@@ -32,7 +26,7 @@ from channels.errors import (
 from db import media
 from db.lanes import ClaimedPost
 from db.media import PostRow
-from handlers import inbound
+from handlers.accepting import accept_item
 from handlers.fetching import WAITS, DownloadSource, next_try, open_account, stored_request
 from handlers.inbound import Posted
 from handlers.media import FETCH_SECONDS
@@ -74,7 +68,7 @@ async def ask_for_post(runtime: Runtime, tools: DeferredTools, claimed: ClaimedP
         return await _settle_error(runtime, claimed, error)
     posted = Posted(account, request, row.received_at)
     for item in items:
-        await _accept(runtime, tools, posted, item)
+        await accept_item(runtime, posted, item, tools.quiet_seconds(account.channel))
     return await _settle(runtime, claimed, None)
 
 
@@ -93,24 +87,6 @@ async def _ask(
     downloads = tools.downloads.from_provider(str(claimed.distributor_id))
     fetched, items = await adapter.fetch_deferred(account, request, downloads)
     return account, fetched, items
-
-
-async def _accept(runtime: Runtime, tools: DeferredTools, posted: Posted, item: InboundItem) -> None:
-    """One by one, and alone: a worker has no flush to share."""
-    match item:
-        case InboundMessage():
-            quiet = tools.quiet_seconds(item.channel)
-            await inbound.accept_messages(runtime, [inbound.message_item(runtime, posted, item, quiet)])
-        case StatusUpdate():
-            await inbound.accept_statuses(runtime, [inbound.status_item(runtime, posted, item)])
-        case ConsentUpdate():
-            await inbound.accept_consents(runtime, [inbound.consent_item(runtime, posted, item)])
-        case DeferredPost():
-            await inbound.accept_deferred(runtime, [inbound.deferred_item(runtime, posted, item)])
-        case Ignored():
-            return
-        case _:
-            assert_never(item)
 
 
 async def _settle_error(runtime: Runtime, claimed: ClaimedPost, error: GatewayError) -> AskResult:

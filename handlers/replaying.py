@@ -6,8 +6,6 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from multidict import CIMultiDict
-
 from channels.base import (
     Channel,
     ChannelAccount,
@@ -16,7 +14,6 @@ from channels.base import (
     DeferredPost,
     InboundItem,
     InboundMessage,
-    InboundRequest,
     SharedHook,
     StatusUpdate,
 )
@@ -25,6 +22,7 @@ from db import inbound_events
 from db.accounts import find_account, seal_context
 from db.inbound_events import InboundEventRow, KnownKey
 from handlers.accepting import accept_item, item_as_stored
+from handlers.fetching import stored_request
 from handlers.inbound import Item, Posted
 from handlers.runtime import Runtime
 
@@ -95,7 +93,8 @@ async def replay_event(
     adapter = tools.adapters.get(account.provider)
     if adapter is None:
         raise InvalidInput(f"This release has no adapter for {account.provider}.", field="provider")
-    posted = Posted(account, _request_of(runtime, event), event.received_at)
+    request = stored_request(runtime, event.method, event.target, event.headers, event.body)
+    posted = Posted(account, request, event.received_at)
     read = _read(adapter, posted)
     stored = [(item, _as_stored(runtime, tools, posted, item)) for item in read]
     kept = [(item, fields) for item, fields in stored if fields is not None]
@@ -129,12 +128,6 @@ async def _find(
         row.id, row.distributor_id, Channel(row.channel), row.provider, row.address, credentials, row.settings
     )
     return event, account
-
-
-def _request_of(runtime: Runtime, event: InboundEventRow) -> InboundRequest:
-    return InboundRequest(
-        event.method, runtime.public_url + event.target, CIMultiDict(event.headers), event.body
-    )
 
 
 def _read(adapter: ChannelAdapter, posted: Posted) -> Sequence[InboundItem]:
