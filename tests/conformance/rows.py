@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from channels.base import ChannelAccount, Deferring, InboundRequest, OneTimeTokens, OwnFault
 from channels.credentials import described
 from channels.errors import GatewayError, OutcomeUnknown, ProviderUnavailable, Rejected, Throttled
+from handlers.replaying import ReplayTools, replay_event
 from tests.conformance.kit import ChannelKit, Post, SendFault
 from tests.conformance.stage import Answer, Stage
 
@@ -123,6 +124,19 @@ async def replay(stage: Stage) -> None:
         assert (await stage.deliver(account, message)).status < 300
 
     assert await stage.stored(account) == 1
+
+
+async def read_again(stage: Stage) -> None:
+    """What `waystation replay` does with it, which has the post without the headers that let somebody in."""
+    account = await stage.account()
+    await stage.deliver(account, stage.message())
+    async with stage.runtime.database.tenant(account.distributor_id) as connection:
+        events = await connection.fetch("select id from inbound_events")
+    tools = ReplayTools(stage.side.adapters, lambda _channel: 0.0)
+
+    replays = [await replay_event(stage.runtime, tools, row["id"], None, dry_run=True) for row in events]
+
+    assert [[item.state for item in replay.items] for replay in replays] == [["same"]]
 
 
 async def parallel_duplicates(stage: Stage) -> None:
@@ -375,6 +389,7 @@ ROWS = (
     Row("other_account", "Another account's secret opens nothing", other_account),
     Row("wrong_tenant", "A good post for one tenant is nothing at another's URL", wrong_tenant),
     Row("replay", "The same post three times is one message", replay),
+    Row("read_again", "A stored post reads again as it did", read_again),
     Row("parallel_duplicates", f"The same post {_AT_ONCE} times at once is one message", parallel_duplicates),
     Row("oversize", "A post over the cap is 413", oversize),
     Row("malformed", "A signed post of another form is 400, never a fault", malformed),

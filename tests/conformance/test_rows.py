@@ -85,6 +85,15 @@ class NewKeys(HelloAdapter):
         )
 
 
+class ReadsOtherwiseEachTime(HelloAdapter):
+    """Its messages depend on more than the post."""
+
+    def parse(self, account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
+        items = super().parse(account, request)
+        first = next((item for item in items if isinstance(item, InboundMessage)), None)
+        return (replace(first, text=str(uuid4())),) if first else items
+
+
 class Drops(HelloAdapter):
     def parse(self, account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
         super().parse(account, request)
@@ -157,6 +166,7 @@ FAULTS: list[tuple[type[HelloAdapter], set[str]]] = [
     (KnowsTheNewestOnly, {"rotated_signature"}),
     (TellsTheSignature, {"redaction"}),
     (NewKeys, {"replay", "parallel_duplicates"}),
+    (ReadsOtherwiseEachTime, {"read_again"}),
     (Drops, {"good_signature", "replay", "database_away", "status"}),
     (Crashes, {"malformed"}),
     (Strict, {"unknown_field", "unknown_event"}),
