@@ -231,6 +231,8 @@ class StatusRecord:
     error_code: str | None
     applied: bool
     occurred_at: datetime
+    part: int | None
+    provider_message_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

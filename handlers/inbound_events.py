@@ -103,12 +103,13 @@ def status_events(telling: Telling, update: StatusUpdate) -> dict[str, EventRow 
         "status": update.status,
     }
     with_error = {**common, "error_code": update.error_code}
+    with_reason = {**with_error, "reason": update.reason}
     with_id = {**common, "provider_message_id": update.provider_message_id}
     sent, failed = update.status in _PROVES_SENT, update.status is MessageStatus.FAILED
     return {
         "sent_event": telling.event(EventType.MESSAGE_SENT, with_id) if sent else None,
         "changed_event": telling.event(EventType.MESSAGE_STATUS_CHANGED, with_error),
-        "failed_event": telling.event(EventType.MESSAGE_FAILED, with_error) if failed else None,
+        "failed_event": telling.event(EventType.MESSAGE_FAILED, with_reason) if failed else None,
     }
 
 

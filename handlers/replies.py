@@ -13,8 +13,9 @@ from types import MappingProxyType
 from db.orders import LineRow, OrderRow
 from handlers.ai.types import Language
 
-# Twilio takes 1,600 characters. A longer reply names as many lines as have room and counts the others.
-LONGEST_REPLY = 1500
+# What ten messages of a provider hold (handlers.outbound_parts). A longer reply names as many lines as have room and counts
+# the others.
+LONGEST_REPLY = 15_000
 _LONGEST_SPAN = 60
 
 

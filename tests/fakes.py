@@ -58,10 +58,12 @@ class FakeAdapter:
 
     def __init__(self) -> None:
         self.sent: list[OutboundMessage] = []
+        self.accounts: list[ChannelAccount] = []
         self.script: list[Exception | None] = []
         self.lookups: list[frozenset[str]] = []
 
     async def send(self, account: ChannelAccount, message: OutboundMessage) -> SendReceipt:
+        self.accounts.append(account)
         error = self.script.pop(0) if self.script else None
         # A time-out after the request left: the provider has it all the same.
         if error is None or isinstance(error, OutcomeUnknown):

@@ -63,7 +63,7 @@ where distributor_id = (select get_current_distributor_id()) and message_id = an
 order by position, id;
 
 -- name: list_statuses
-select status, provider_status, error_code, applied, occurred_at
+select status, provider_status, error_code, applied, occurred_at, part, provider_message_id
 from message_status_events
 where distributor_id = (select get_current_distributor_id()) and message_id = $1
 order by id;

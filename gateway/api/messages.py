@@ -90,6 +90,10 @@ class StatusChange(Answer):
     error_code: str | None
     applied: bool
     occurred_at: datetime
+    part: int | None = Field(
+        description="Of a message that left in several of the provider's: which of them, from 1; else null."
+    )
+    provider_message_id: str | None = Field(description="The provider's id of what it was told of.")
 
 
 class Analysis(Answer):

@@ -346,6 +346,21 @@ async def test_a_failure_that_is_heard_of_before_the_receipt_is_not_told_as_sent
     assert await desk.events() == [*told, "message.sent", "message.status_changed"]
 
 
+async def test_why_a_callback_says_that_it_failed_is_told_in_our_word(desk: Desk):
+    message_id = await desk.queue()
+    await desk.send()
+    account = desk.provider.accounts[0]
+    update = StatusUpdate(
+        "SM1", MessageStatus.FAILED, message_id, "undelivered", "30005", reason="invalid_recipient"
+    )
+
+    await accept_statuses(desk.runtime, [status_item(desk.runtime, posted(desk.runtime, account), update)])
+
+    (event,) = await desk.rows("select body from webhook_events where type = 'message.failed'")
+    said = event["body"]["data"]
+    assert (said["error_code"], said["reason"]) == ("30005", "invalid_recipient")
+
+
 class Hasty(FakeAdapter):
     """Its callback of a failure comes before its own receipt."""
 

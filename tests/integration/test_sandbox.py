@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from channels.base import (
     InboundMessage,
     MessageStatus,
     OutboundMessage,
+    OutboundTemplate,
 )
 from channels.errors import (
     ContentRefused,
@@ -286,8 +288,10 @@ async def test_requests_and_answers_are_as_twilio_describes_them(stage):
     request = operations["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
     page = operations["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     files = [Attachment("https://files.example.test/1.jpg", "image/jpeg")]
+    template = OutboundTemplate("order_ready", "es", "HX" + "ab" * 16, {"1": "Ana"})
     await stage.adapter.send(account(), stage.message(files=files))
     await stage.adapter.send(account(messaging_service_sid=SERVICE), stage.message())
+    await stage.adapter.send(account(), replace(stage.message(), template=template, part=2, parts=3))
     await stage.adapter.find_sent(account(), stage.message(), stage.clock(), frozenset())
     await stage.state.settle()
 
@@ -305,8 +309,32 @@ async def test_requests_and_answers_are_as_twilio_describes_them(stage):
     jsonschema.validate(listed, _strict(_schema(description, page)))
     for held in stage.state.messages:
         jsonschema.validate(held.resource(), _strict(_schema(description, answer)))
-    assert len(stage.state.messages) == 2
+    assert len(stage.state.messages) == 3
     assert len(listed["messages"]) == 1
+
+
+@described
+async def test_what_it_received_is_asked_for_and_told_as_twilio_describes_it(stage):
+    paths = json.loads(SPEC.read_text(encoding="utf-8"))["paths"]
+    media_path = MESSAGES.removesuffix(".json") + "/{MessageSid}/Media.json"
+    description = json.loads(SPEC.read_text(encoding="utf-8"))
+    answer = paths[media_path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    image = {"content_type": "image/png", "content_base64": base64.b64encode(b"png").decode()}
+    said = await stage.inbound(body="2 cajas", media=[image, image])
+    stage.requests.clear()
+
+    held = [post async for post in stage.adapter.list_held(account(), stage.clock(), None)]
+
+    asked = [target for method, target, _ in stage.requests if method == "GET"]
+    assert len(held) == 1
+    assert len(asked) == 2
+    _check_query(paths[MESSAGES]["get"]["parameters"], asked[0])
+    assert asked[1] == media_path.format(AccountSid=ACCOUNT_SID, MessageSid=said["message_sid"])
+    listed = await (await stage.sandbox.get(asked[1], headers=basic(ACCOUNT_SID, TOKEN))).json()
+    schema = _strict(_schema(description, answer))
+    schema["properties"]["media_list"]["items"] = _strict(schema["properties"]["media_list"]["items"])
+    jsonschema.validate(listed, schema)
+    assert [file["content_type"] for file in listed["media_list"]] == ["image/png"] * 2
 
 
 def _strict(schema):

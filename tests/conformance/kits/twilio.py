@@ -99,6 +99,6 @@ KIT = ChannelKit(
     secrets=frozenset({CREDENTIALS["auth_token"], "tok_conformance_new"}),
     side=sandbox_side,
     hooks="`inbound_url` as the webhook of incoming messages, of the number or of its messaging service; statuses are asked for with each send.",
-    limits="1,600 characters a message, longer texts leave in parts; 10 files; a sender's rate is 1 to 100 messages a second.",
-    gaps="Twilio posts a message once: what is lost on its way is had by `waystation reconcile` only. Groups and Conversations are not taken.",
+    limits="1,600 characters a message, longer texts leave in parts, ten at most; 10 files, of WhatsApp one a message, the others in messages of their own; a sender's rate is 1 to 100 messages a second. Error codes: `docs/twilio-errors.md`.",
+    gaps="Twilio posts a message once: what is lost on its way is asked for every quarter of an hour (`waystation reconcile`), without profile names, buttons, places and quotes, which Twilio's list has not. Groups and Conversations are not taken.",
 )
