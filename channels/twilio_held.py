@@ -18,7 +18,7 @@ from channels.twilio_api import API_VERSION, SentMessage, TwilioApi
 from channels.twilio_events import parse_request
 from channels.twilio_send import party
 
-PAGE = "1000"  # the largest
+PAGE = "200"  # of texts of 1600 characters, escaped as JSON, it stays below what is read of an answer
 
 
 async def held_posts(api: TwilioApi, account: ChannelAccount, since: datetime) -> AsyncIterator[HeldPost]:

@@ -24,11 +24,7 @@ def split_message(adapter: object, message: OutboundMessage) -> tuple[OutboundMe
     """
     if message.template is not None:
         return (message,)
-    texts = (
-        adapter.split_text(message.channel, message.text)
-        if isinstance(adapter, TextParts)
-        else (message.text,)
-    )
+    texts = _texts(adapter, message)
     contents: list[tuple[str, tuple[Attachment, ...]]] = [(text, ()) for text in texts]
     for position, files in enumerate(_groups(adapter, message)):
         if position == 0 and (not message.text or _takes_caption(adapter, message)):
@@ -39,6 +35,14 @@ def split_message(adapter: object, message: OutboundMessage) -> tuple[OutboundMe
         replace(message, text=text, attachments=files, part=number, parts=len(contents))
         for number, (text, files) in enumerate(contents, 1)
     )
+
+
+def _texts(adapter: object, message: OutboundMessage) -> Sequence[str]:
+    """The text's parts. One of blanks alone shows nothing, and providers refuse it."""
+    if not isinstance(adapter, TextParts):
+        return (message.text,)
+    parts = adapter.split_text(message.channel, message.text)
+    return [part for part in parts if part.strip()] or parts[:1]
 
 
 def _groups(adapter: object, message: OutboundMessage) -> Sequence[tuple[Attachment, ...]]:

@@ -263,6 +263,8 @@ def kinds(parts: tuple[OutboundMessage, ...]) -> list[tuple[str, list[str]]]:
     [
         ("hola", [], [("hola", [])]),
         ("", ["image/png"], [("", ["image/png"])]),
+        ("a   b", [], [("a ", []), ("b", [])]),  # no message of blanks
+        ("  ", ["image/png"], [(" ", ["image/png"])]),
         ("hola", ["image/png"], [("hola", ["image/png"])]),
         ("hola", ["application/pdf"], [("hola", ["application/pdf"])]),
         ("hola", ["audio/ogg"], [("hola", []), ("", ["audio/ogg"])]),

@@ -113,6 +113,7 @@ class TestMessages:
             {"text": "x", "template": "t"},
             {"attachments": [{"url": "file:///x"}]},
             {"text": "x" * 65_537},
+            {"text": "x" * 16_001},  # more than ten messages of Twilio's hold
         ],
     )
     async def test_a_message_that_cannot_be_sent_is_422(self, api, seeds, body) -> None:
