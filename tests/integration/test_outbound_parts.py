@@ -373,6 +373,7 @@ async def test_callbacks_between_two_parts_stop_none(desk: Desk, told: list[Mess
     assert texts(desk) == PARTS
     row = await desk.outbound()
     assert (row["status"], row["send_due_at"]) == (status, None)
+    assert (await desk.events()).count("message.sent") == 1
 
 
 @pytest.mark.parametrize("part", [1, 2, 3])
