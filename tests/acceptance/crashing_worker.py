@@ -12,30 +12,34 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import asyncpg
 
+from channels.downloads import DownloadClient
 from channels.egress import EgressClient
 from channels.provider_urls import ProviderUrls
 from channels.registry import build_adapters
 from db.sealing import Sealer
 from db.tenant import open_database
 from db.wake import Notifier
+from gateway.local_media import FolderStore
 from gateway.worker import Worker, WorkerTools
 from handlers.ai.rules import RulesEngine
 from handlers.catalogues import CatalogueCache
+from handlers.media import MediaTools
 from handlers.runtime import Clock, RetrySchedule, Runtime, new_uuid7
 from handlers.turns import TurnTools
-from tests.media_stage import deferred_tools, media_tools
+from tests.media_stage import deferred_tools
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 WAITS = (0.0, 0.1, 0.1, 0.1, 0.1)
 
 
 async def build_worker(
-    dsn: str, sandbox_url: str, public_url: str, master_key: bytes, clock: Clock
+    dsn: str, sandbox_url: str, public_url: str, master_key: bytes, folder: Path, clock: Clock
 ) -> tuple[Worker, AsyncExitStack]:
     """A worker as `waystation work` builds it, with the caller's clock; the stack closes what it uses."""
     stack = AsyncExitStack()
@@ -55,19 +59,28 @@ async def build_worker(
     adapters = build_adapters(ProviderUrls(twilio=sandbox_url))
     stack.push_async_callback(adapters["twilio"].aclose)
     turns = TurnTools(RulesEngine(), CatalogueCache())
-    media = media_tools(adapters=adapters)
+    downloads = DownloadClient(egress, [sandbox_url])
+    stack.push_async_callback(downloads.aclose)
+    media = MediaTools(adapters, downloads, FolderStore(folder))
     tools = WorkerTools(adapters, egress, turns, media, deferred_tools(adapters=adapters), Notifier(database))
     return Worker(runtime, tools), stack
 
 
 def work_until_step(
-    dsn: str, sandbox_url: str, public_url: str, master_key: bytes, clock: Clock, fatal_step: int
+    dsn: str,
+    sandbox_url: str,
+    public_url: str,
+    master_key: bytes,
+    folder: Path,
+    clock: Clock,
+    fatal_step: int,
 ) -> None:
     """Works for ever, or until step ``fatal_step`` kills this process."""
     steps = itertools.count(1)
     _count_steps(asyncpg.Connection, ("execute", "fetch", "fetchrow", "fetchval"), steps, fatal_step)
     _count_steps(aiohttp.ClientSession, ("_request",), steps, fatal_step)
-    asyncio.run(_work(dsn, sandbox_url, public_url, master_key, clock))
+    _count_steps(FolderStore, ("put",), steps, fatal_step)
+    asyncio.run(_work(dsn, sandbox_url, public_url, master_key, folder, clock))
 
 
 def _count_steps(owner: type, names: tuple[str, ...], steps: Iterator[int], fatal_step: int) -> None:
@@ -98,6 +111,8 @@ def _step(value: Any, steps: Iterator[int], fatal_step: int) -> Any:
     return value
 
 
-async def _work(dsn: str, sandbox_url: str, public_url: str, master_key: bytes, clock: Clock) -> None:
-    worker, _ = await build_worker(dsn, sandbox_url, public_url, master_key, clock)
+async def _work(
+    dsn: str, sandbox_url: str, public_url: str, master_key: bytes, folder: Path, clock: Clock
+) -> None:
+    worker, _ = await build_worker(dsn, sandbox_url, public_url, master_key, folder, clock)
     await worker.run()

@@ -6,17 +6,19 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from channels.base import ChannelAccount
+from channels.base import Attachment, ChannelAccount
 from channels.registry import build_adapters
 from db.endpoints import secrets_context
 from gateway.dev.receiver import Receiver, serve_receiver
 from gateway.dev.sandbox import STATE, build_sandbox, running_sandbox
+from gateway.dev.sandbox_state import Media
 from handlers.inbound import accept_messages
 from handlers.outbound import queue_message
 from handlers.runtime import Runtime, new_uuid7, utc_now
@@ -31,10 +33,11 @@ from tests.factories import (
     make_endpoint,
     make_product,
 )
+from tests.media_stage import PNG
 from tests.servers import MASTER_KEY
 
 # Past every lease, so that what a dead worker held is claimed at once.
-LATER = timedelta(seconds=120)
+LATER = timedelta(seconds=200)
 UNREACHABLE = "http://127.0.0.1:9"  # status callbacks go nowhere: receipts and look-ups alone must do
 MOST_STEPS = 400
 Begin = Callable[[int], Awaitable[UUID]]
@@ -55,6 +58,7 @@ class Scene:
     receiver: Receiver
     receiver_url: str
     admin: Any
+    folder: Path  # of files
 
     async def order_arrives(self, number: int) -> ChannelAccount:
         """A tenant of its own, whose customer (of their own number: the provider is one for all) has just ordered."""
@@ -102,11 +106,27 @@ class Scene:
         await adapters["twilio"].aclose()
         return tenant
 
+    async def picture_arrives(self, number: int) -> UUID:
+        """A tenant of its own, whose customer has just sent a picture; gives the tenant."""
+        tenant = await make_distributor(self.runtime)
+        account = await make_account(self.runtime, tenant)
+        sids = TWILIO_CREDENTIALS["account_sid"], f"ME{number:032}"
+        self.sandbox[STATE].media[sids[1]] = Media(sids[0], "MM1", "image/png", utc_now(), PNG)
+        path = "/2010-04-01/Accounts/{}/Messages/MM1/Media/{}".format(*sids)
+        message = inbound(attachments=(Attachment(self.sandbox_url + path, "image/png"),))
+        item = accepted_item(self.runtime, account, message, quiet=NO_TURN_SECONDS)
+        await accept_messages(self.runtime, [item])
+        await self.admin.execute(
+            "update conversations set turn_due_at = null where distributor_id = $1", tenant
+        )
+        return tenant
+
     async def is_finished(self, tenant: UUID) -> bool:
         finished: bool = await self.admin.fetchval(
             "select not exists (select from conversations where distributor_id = $1 and turn_due_at is not null)"
             " and not exists (select from messages where distributor_id = $1 and send_due_at is not null)"
-            " and not exists (select from webhook_deliveries where distributor_id = $1 and due_at is not null)",
+            " and not exists (select from webhook_deliveries where distributor_id = $1 and due_at is not null)"
+            " and not exists (select from attachments where distributor_id = $1 and fetch_due_at is not null)",
             tenant,
         )
         return finished
@@ -123,7 +143,12 @@ class Scene:
     async def recover(self, tenant: UUID) -> None:
         """A healthy worker, when the leases of the dead one have run out."""
         worker, stack = await build_worker(
-            self.dsn, self.sandbox_url, UNREACHABLE, MASTER_KEY, lambda: datetime.now(UTC) + LATER
+            self.dsn,
+            self.sandbox_url,
+            UNREACHABLE,
+            MASTER_KEY,
+            self.folder,
+            lambda: datetime.now(UTC) + LATER,
         )
         running = asyncio.create_task(worker.run())
         async with asyncio.timeout(FINISHED_WITHIN):
@@ -178,9 +203,18 @@ class Scene:
             (number, held.sid) for number, held in enumerate(sent, 1)
         ], step
 
+    async def assert_one_file(self, tenant: UUID, step: int) -> None:
+        rows = await self.admin.fetch(
+            "select state, store_key from attachments where distributor_id = $1", tenant
+        )
+        files = [path for path in (self.folder / str(tenant)).rglob("*") if path.is_file()]
+        assert [row["state"] for row in rows] == ["STORED"], step
+        assert [f"{tenant}/{path.name}" for path in files] == [row["store_key"] for row in rows], step
+        assert [path.read_bytes() for path in files] == [PNG], step
+
 
 @pytest.fixture
-async def scene(runtime: Runtime, runtime_dsn: str, admin_dsn: str) -> AsyncIterator[Scene]:
+async def scene(runtime: Runtime, runtime_dsn: str, admin_dsn: str, tmp_path: Path) -> AsyncIterator[Scene]:
     real_time = Runtime(
         runtime.database,
         runtime.sealer,
@@ -194,7 +228,7 @@ async def scene(runtime: Runtime, runtime_dsn: str, admin_dsn: str) -> AsyncIter
     sandbox = build_sandbox(credentials, new_id=new_uuid7, clock=utc_now)
     admin = await asyncpg.connect(admin_dsn)
     async with running_sandbox(sandbox) as sandbox_url, serve_receiver() as (receiver_url, receiver):
-        yield Scene(real_time, runtime_dsn, sandbox, sandbox_url, receiver, receiver_url, admin)
+        yield Scene(real_time, runtime_dsn, sandbox, sandbox_url, receiver, receiver_url, admin, tmp_path)
     await admin.close()
 
 
@@ -207,7 +241,7 @@ async def kill_at_every_step(scene: Scene, begin: Begin, check: Check) -> int:
     killed = 0
     for step in range(1, MOST_STEPS):
         tenant = await begin(step)
-        arguments = (scene.dsn, scene.sandbox_url, UNREACHABLE, MASTER_KEY, utc_now, step)
+        arguments = (scene.dsn, scene.sandbox_url, UNREACHABLE, MASTER_KEY, scene.folder, utc_now, step)
         worker = processes.Process(target=work_until_step, args=arguments)
         worker.start()
         finished = await scene.wait_until_finished_or_dead(tenant, worker)
@@ -238,3 +272,10 @@ async def test_a_worker_killed_between_two_parts_of_a_text_loses_and_doubles_non
     killed = await kill_at_every_step(scene, scene.long_text_is_queued, scene.assert_each_part_left_once)
 
     assert killed >= 30, "the scenario must have many steps to be killed at"
+
+
+@pytest.mark.timeout(240)
+async def test_a_worker_killed_at_any_step_of_a_fetch_leaves_one_file_and_one_row(scene: Scene):
+    killed = await kill_at_every_step(scene, scene.picture_arrives, scene.assert_one_file)
+
+    assert killed >= 8, "before and after the lease, the download, the store and the row"
