@@ -12,6 +12,7 @@ GatewayError
 │       └── HeaderNotAllowed
 ├── Temporary              the same try may work later
 │   ├── Throttled
+│   │   └── RecipientThrottled
 │   ├── ProviderUnavailable
 │   ├── OutcomeUnknown
 │   ├── NotThere           a file that may come later
@@ -21,6 +22,7 @@ GatewayError
 │   └── LookupsBusy        nothing left, for a reason of our own: not the other side's fault
 ├── Permanent              the same try will never work
 │   ├── AttemptsExhausted
+│   ├── OutcomeStaysUnknown
 │   ├── InvalidRecipient
 │   ├── ContentRefused
 │   ├── TooLarge
@@ -136,6 +138,10 @@ class Throttled(Temporary):
     code = "throttled"
 
 
+class RecipientThrottled(Throttled):
+    """The provider asks to slow down with this recipient alone."""
+
+
 class ProviderUnavailable(Temporary):
     """The provider cannot be reached or answered with a fault of its own; it did not take the request."""
 
@@ -209,6 +215,12 @@ class AttemptsExhausted(Permanent):
     """It was tried as often as is sensible."""
 
     code = "attempts_exhausted"
+
+
+class OutcomeStaysUnknown(Permanent):
+    """Nobody knows whether it was taken, and one more try might be one more copy."""
+
+    code = "outcome_unknown"
 
 
 class InvalidRecipient(Permanent):

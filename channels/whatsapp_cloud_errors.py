@@ -1,7 +1,7 @@
 """Meta's answers and error codes, turned into our errors; the codes are in ``whatsapp_cloud_errors.toml``."""
 
 from channels.error_tables import error_types, read_meanings
-from channels.errors import BadCredentials, GatewayError, Throttled
+from channels.errors import BadCredentials, GatewayError, RecipientThrottled, Throttled
 from channels.json_posts import object_of
 from channels.provider_api import ApiAnswer, error_of_status
 
@@ -29,6 +29,6 @@ def error_of_answer(answer: ApiAnswer, *, creates: bool) -> GatewayError:
     if error.get("error_subcode") == NO_SUCH_OBJECT:
         return BadCredentials(provider_code=known)
     found = error_of_status(answer, known, creates=creates, kinds=_ERROR_TYPES)
-    if isinstance(found, Throttled) and known == PAIR_LIMIT and found.retry_after is None:
-        return Throttled(provider_code=known, retry_after=PAIR_SECONDS)
+    if known == PAIR_LIMIT and isinstance(found, Throttled) and found.retry_after is None:
+        return RecipientThrottled(provider_code=known, retry_after=PAIR_SECONDS)
     return found

@@ -4,7 +4,7 @@ afterwards.
 A lease that runs out is claimed again by whoever comes next; nothing stays locked while the work is done.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +36,16 @@ class ClaimTerms:
     share: int
     lease: timedelta
     shard: Shard = Shard()
+
+
+@dataclass(frozen=True, slots=True)
+class SendPace:
+    """How fast accounts send: ``rates`` is messages a second by "provider CHANNEL", where the account itself has none;
+    a place of its rate may be taken ``ahead`` of its time.
+    """
+
+    ahead: timedelta
+    rates: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +120,11 @@ async def claim_turns(
 
 
 async def claim_sends(
-    connection: Connection, terms: ClaimTerms, now: datetime, token: UUID
+    connection: Connection, terms: ClaimTerms, now: datetime, token: UUID, pace: SendPace
 ) -> list[ClaimedSend]:
-    """Leases messages that are due to be sent, the oldest of each conversation."""
-    return [
-        ClaimedSend(**row)
-        for row in await connection.fetch(_SQL["claim_sends"], *_arguments(terms, now, token))
-    ]
+    """Leases messages that are due to be sent, the oldest of each conversation, of accounts that may send."""
+    arguments = (*_arguments(terms, now, token), now + pace.ahead, dict(pace.rates))
+    return [ClaimedSend(**row) for row in await connection.fetch(_SQL["claim_sends"], *arguments)]
 
 
 async def claim_media(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +42,8 @@ class SendRow:
     parts: int
     attempts: int
     started_at: datetime | None
+    unknown: int
+    created_at: datetime
     address: str
     opted_out_at: datetime | None
     last_inbound_at: datetime | None
@@ -50,6 +52,16 @@ class SendRow:
     credentials_sealed: bytes
     account_settings: dict[str, Any]
     account_deleted_at: datetime | None
+    account_rate: float | None
+    throttled_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Whether an attempt is marked; where not, whether the lease is ``held`` and only the account had no place."""
+
+    started: bool
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +120,13 @@ async def queue_message(
     turn_message_id: UUID | None,
     metadata: Mapping[str, Any],
     now: datetime,
+    priority: int = 0,
 ) -> bool:
     """Stores a QUEUED message that is due now; False if the turn was answered before (one reply per
     burst).
     """
     arguments = (conversation_id, message_id, type, status_rank, text, turn_message_id, now, dict(metadata))
-    if await connection.fetchval(_SQL["queue_message"], *arguments) is None:
+    if await connection.fetchval(_SQL["queue_message"], *arguments, priority) is None:
         return False
     await connection.execute(_SQL["touch_conversation"], conversation_id, now)
     return True
@@ -155,10 +168,28 @@ async def start_send(
     now: datetime,
     lease_until: datetime,
     parts: int,
-) -> bool:
-    """Marks that an attempt is about to leave, in so many parts, and renews its lease; False when the lease is lost."""
-    arguments = (message_id, lease_token, rank, now, lease_until, parts)
-    return await connection.fetchval(_SQL["start_send"], *arguments) is not None
+    interval: timedelta,
+    latest: datetime,
+) -> Started:
+    """Marks that an attempt is about to leave, in so many parts, and renews its lease. It takes a place of the account's
+    rate, places being ``interval`` apart, if there is one up to ``latest`` and the account is not throttled.
+    """
+    arguments = (message_id, lease_token, rank, now, lease_until, parts, interval, latest)
+    row = await connection.fetchrow(_SQL["start_send"], *arguments)
+    assert row is not None
+    return Started(**row)
+
+
+async def throttle_account(
+    connection: Connection, account_id: UUID, *, now: datetime, rate: float, until: datetime
+) -> None:
+    """Sends nothing from an account up to a moment, and from then on at that rate (in messages a second)."""
+    await connection.execute(_SQL["throttle_account"], account_id, now, rate, until)
+
+
+async def ask_for_person(connection: Connection, conversation_id: UUID) -> bool:
+    """Lets a conversation wait for a person; False where one has it, or was asked."""
+    return await connection.fetchval(_SQL["ask_for_person"], conversation_id) is not None
 
 
 async def record_part(
@@ -209,14 +240,15 @@ async def postpone_send(
     message_id: UUID,
     lease_token: UUID,
     *,
-    due_at: datetime,
-    nothing_left: bool,
+    due_at: datetime | None,
+    refused: bool,
+    counts: bool,
     now: datetime,
 ) -> None:
-    """Puts an attempt off; ``nothing_left`` says that the provider can have taken neither it nor an earlier
-    one.
+    """Puts an attempt off; without ``due_at`` it keeps its place in line. ``refused``: the provider did not take it.
+    ``counts`` is false where it shall not use up the message's attempts.
     """
-    await connection.execute(_SQL["postpone_send"], message_id, lease_token, due_at, nothing_left, now)
+    await connection.execute(_SQL["postpone_send"], message_id, lease_token, due_at, refused, now, counts)
 
 
 async def insert_status_event(

@@ -23,6 +23,7 @@ from handlers.deliveries import FinishedDelivery, deliver, settle
 from handlers.media import FETCH_LEASE, MediaTools, fetch_file
 from handlers.outbound import SEND_LEASE, send_message
 from handlers.runtime import Runtime
+from handlers.send_rates import SEND_PACE
 from handlers.turns import TurnTools, run_turn
 from handlers.webhooks.delivery import Egress
 
@@ -223,7 +224,8 @@ class Worker:
     async def _claim_sends(self, room: int) -> Sequence[ClaimedSend]:
         terms = self._terms(room, SEND_SHARE, SEND_LEASE)
         async with self._runtime.database.worker_statements() as connection:
-            return await lanes.claim_sends(connection, terms, self._runtime.clock(), self._runtime.new_id())
+            now, token = self._runtime.clock(), self._runtime.new_id()
+            return await lanes.claim_sends(connection, terms, now, token, SEND_PACE)
 
     async def _claim_deliveries(self, room: int) -> Sequence[ClaimedDeliveryRow]:
         terms = self._terms(room, DELIVERY_SHARE, DELIVERY_LEASE)

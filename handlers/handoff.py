@@ -16,7 +16,7 @@ class Handoff(StrEnum):
 
 
 class HandoffReason(StrEnum):
-    """Why a turn asks for a person; part of ``conversation.handoff_requested``."""
+    """Why a person is asked for; part of ``conversation.handoff_requested``."""
 
     CUSTOMER_ASKED = "customer_asked"
     COMPLAINT = "complaint"
@@ -24,6 +24,7 @@ class HandoffReason(StrEnum):
     QUESTION = "question"
     FOLLOW_UP = "follow_up"
     ENGINE_ERROR = "engine_error"
+    OUTCOME_UNKNOWN = "outcome_unknown"  # of a message to the customer that perhaps arrived
 
 
 REASONS: Mapping[Intent, HandoffReason] = MappingProxyType(

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +17,6 @@ from channels.base import (
     OutboundMessage,
     OutboundTemplate,
     SendReceipt,
-    SentLookup,
 )
 from channels.errors import (
     AttemptsExhausted,
@@ -23,21 +24,39 @@ from channels.errors import (
     GatewayError,
     InvalidInput,
     NotFound,
-    OutcomeUnknown,
-    Temporary,
 )
 from db import sends
 from db.lanes import ClaimedSend
 from db.sends import ReplyTarget, SendRow
 from handlers.consent import check_may_send
 from handlers.fetching import open_account
-from handlers.outbound_outcome import Attempt, SendResult, settle_error, settle_part, settle_sent
+from handlers.outbound_doubt import find_earlier, may_try_again_at
+from handlers.outbound_outcome import (
+    Attempt,
+    SendResult,
+    postpone,
+    rate_of,
+    settle_error,
+    settle_part,
+    settle_sent,
+)
 from handlers.outbound_parts import MOST_PARTS, read_template, split_message, template_metadata
 from handlers.runtime import Runtime
+from handlers.send_rates import AHEAD
 from handlers.statuses import status_rank
 
 # Claims of one message, those included that ended without a result (a crash, a fault of ours): then it is given up.
 _MOST_CLAIMS = 12
+
+
+class Priority(StrEnum):
+    """Which messages of an account leave first."""
+
+    NORMAL = "normal"
+    BULK = "bulk"  # to many at once: replies overtake it, for ten minutes at most
+
+
+SEND_PRIORITIES: Mapping[Priority, int] = MappingProxyType({Priority.NORMAL: 0, Priority.BULK: 10})
 # Longer than any one call to a provider (10 s) with room for the database; renewed before each part leaves.
 SEND_LEASE = timedelta(seconds=20)
 
@@ -51,6 +70,7 @@ async def queue_message(
     text: str,
     attachments: Sequence[Attachment] = (),
     template: OutboundTemplate | None = None,
+    priority: Priority = Priority.NORMAL,
 ) -> UUID:
     """A person's message to a conversation, stored QUEUED; the send lane sends it. Of a template, ``text`` is what
     people read of it here. Raises NotFound, OptedOut, WindowClosed, or InvalidInput for a text that is too long.
@@ -81,6 +101,7 @@ async def queue_message(
             turn_message_id=None,
             metadata=template_metadata(template) if template else {},
             now=now,
+            priority=SEND_PRIORITIES[priority],
         )
         rows = [_attachment_row(runtime, position, file) for position, file in enumerate(attachments, 1)]
         await sends.insert_attachments(connection, message_id, rows, now)
@@ -119,9 +140,9 @@ async def send_message(
 ) -> SendResult:
     """Makes one attempt at a claimed message, of which those parts leave that are not known to have left.
 
-    Each part is on record before it leaves, and its receipt before the next one does. One whose outcome is unknown (a
-    crash, or a time-out after the request left) is looked up at the provider before a second try. Retries follow from
-    the type of the error. Raises DatabaseUnavailable.
+    Each part takes a place of its account's rate, is on record before it leaves, and its receipt before the next one does.
+    One whose outcome is unknown (a crash, or a time-out after the request left) has its second try after what
+    ``handlers.outbound_doubt`` says. Retries follow from the type of the error. Raises DatabaseUnavailable.
     """
     attempt = await _load(runtime, claimed)
     if attempt is None:
@@ -138,8 +159,8 @@ async def send_message(
             receipt = await _find_or_send(runtime, adapter, account, attempt, part)
         except GatewayError as error:
             return await settle_error(runtime, attempt, error, part)
-        if receipt is None:
-            return SendResult.LOST
+        if isinstance(receipt, SendResult):
+            return receipt
         if part is missing[-1]:
             await settle_sent(runtime, attempt, part, receipt)
         elif await settle_part(runtime, attempt, part, receipt):
@@ -168,17 +189,23 @@ async def _find_or_send(
     account: ChannelAccount,
     attempt: Attempt,
     part: OutboundMessage,
-) -> SendReceipt | None:
-    """The receipt of an earlier attempt, else of this one; None when the lease is lost. Raises GatewayError."""
+) -> SendReceipt | SendResult:
+    """The receipt of an earlier attempt, else of this one; or how the attempt ended without being made. Raises
+    GatewayError.
+    """
     known = attempt.receipts.get(part.part)
     if known is not None:
         return SendReceipt(known)
-    receipt = await _find_earlier(adapter, account, attempt, part)
-    if receipt is not None:
-        return receipt
-    if not await _start(runtime, attempt, part):
-        return None
-    return await adapter.send(account, part)
+    if attempt.unknown_since is not None:
+        receipt = await find_earlier(adapter, account, attempt, part, attempt.unknown_since)
+        if receipt is not None:
+            return receipt
+        due_at = may_try_again_at(adapter, attempt, attempt.unknown_since, runtime.clock())
+        if due_at is not None:
+            await postpone(runtime, attempt.claimed, due_at=due_at, refused=False, counts=False)
+            return SendResult.POSTPONED
+    ended = await _start(runtime, attempt, part)
+    return await adapter.send(account, part) if ended is None else ended
 
 
 async def _load(runtime: Runtime, claimed: ClaimedSend) -> Attempt | None:
@@ -207,29 +234,16 @@ def _outbound(runtime: Runtime, row: SendRow, attachments: tuple[Attachment, ...
     )
 
 
-async def _find_earlier(
-    adapter: ChannelAdapter, account: ChannelAccount, attempt: Attempt, part: OutboundMessage
-) -> SendReceipt | None:
-    """What the provider has of an earlier attempt whose outcome nobody knows."""
-    since = attempt.unknown_since
-    if since is None or not isinstance(adapter, SentLookup):
-        return None
-    try:
-        return await adapter.find_sent(account, part, since, attempt.known_ids)
-    except Temporary as error:
-        # Not being able to ask leaves the outcome as unknown as it was.
-        raise OutcomeUnknown(retry_after=error.retry_after) from error
-
-
-async def _start(runtime: Runtime, attempt: Attempt, part: OutboundMessage) -> bool:
-    """The gate, and the mark that a part leaves, in one transaction; False when the lease is lost, or a callback has
-    settled the message. Raises PolicyError or BadCredentials.
+async def _start(runtime: Runtime, attempt: Attempt, part: OutboundMessage) -> SendResult | None:
+    """The gate, the place in the account's rate and the mark that a part leaves, in one transaction; None when it may
+    leave. LOST when the lease is, or a callback has settled the message; POSTPONED when the account has no place now: then
+    the message keeps its own in line. Raises PolicyError or BadCredentials.
     """
     now, claimed = runtime.clock(), attempt.claimed
     async with runtime.database.tenant(claimed.distributor_id) as connection:
         row = await sends.find_send(connection, claimed.message_id, claimed.lease_token)
         if row is None:
-            return False
+            return SendResult.LOST
         if row.account_deleted_at is not None:
             raise BadCredentials("The channel account was deleted.")
         check_may_send(
@@ -239,7 +253,7 @@ async def _start(runtime: Runtime, attempt: Attempt, part: OutboundMessage) -> b
             now=now,
             approved=part.template is not None,
         )
-        return await sends.start_send(
+        started = await sends.start_send(
             connection,
             row.message_id,
             claimed.lease_token,
@@ -247,4 +261,18 @@ async def _start(runtime: Runtime, attempt: Attempt, part: OutboundMessage) -> b
             now=now,
             lease_until=now + SEND_LEASE,
             parts=part.parts,
+            interval=timedelta(seconds=1 / rate_of(row, now)),
+            latest=now + AHEAD,
         )
+        if started.held and not started.started:
+            await sends.postpone_send(
+                connection,
+                row.message_id,
+                claimed.lease_token,
+                due_at=None,
+                refused=False,
+                counts=False,
+                now=now,
+            )
+            return SendResult.POSTPONED
+    return None if started.started else SendResult.LOST

@@ -7,12 +7,21 @@ from typing import Any
 from uuid import UUID
 
 from channels.base import Channel, MessageStatus, OutboundMessage, SendReceipt
-from channels.errors import GatewayError, OptedOut, OutcomeUnknown, Temporary
+from channels.errors import (
+    GatewayError,
+    OptedOut,
+    OutcomeUnknown,
+    RecipientThrottled,
+    Temporary,
+    Throttled,
+)
 from db import sends, turns
 from db.lanes import ClaimedSend
 from db.sends import SendRow, SettledSend
 from db.tenant import Connection
+from handlers.handoff import HandoffReason
 from handlers.runtime import Runtime
+from handlers.send_rates import current_rate, slower, usual_rate
 from handlers.statuses import apply_parked, status_rank
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import tell
@@ -20,6 +29,8 @@ from handlers.webhooks.outbox import tell
 # Waits in seconds after a fault that may pass; one attempt more than there are waits.
 _RETRY_SECONDS = (2.0, 10.0, 60.0, 300.0, 900.0)
 _LONGEST_WAIT = 3600.0  # whatever a provider asks for
+# How old a message may be and still wait for a provider that asks to slow down; Twilio keeps its own queue as long.
+_LONGEST_THROTTLING = timedelta(hours=4)
 _SENT = MessageStatus.SENT
 
 
@@ -137,31 +148,60 @@ async def settle_error(
     """A fault that may pass is tried again later; everything else ends the message as FAILED. ``part`` is what could
     not be sent, where it came to that.
     """
+    if isinstance(error, Throttled) and runtime.clock() - attempt.row.created_at < _LONGEST_THROTTLING:
+        await _wait_for_provider(runtime, attempt, error)
+        return SendResult.POSTPONED
     attempts = attempt.claimed.attempts
     if isinstance(error, Temporary) and attempts <= len(_RETRY_SECONDS):
+        wait = min(max(_RETRY_SECONDS[attempts - 1], error.retry_after or 0), _LONGEST_WAIT)
         # A refusal speaks for this attempt only: an earlier one of unknown outcome is asked after all the same.
-        nothing_left = attempt.unknown_since is None and not isinstance(error, OutcomeUnknown)
-        await _postpone(
-            runtime, attempt.claimed, error, _RETRY_SECONDS[attempts - 1], nothing_left=nothing_left
-        )
+        refused = not isinstance(error, OutcomeUnknown)
+        due_at = runtime.clock() + timedelta(seconds=wait)
+        await postpone(runtime, attempt.claimed, due_at=due_at, refused=refused, counts=True)
         return SendResult.POSTPONED
     await _fail(runtime, attempt, error, part)
     return SendResult.FAILED
 
 
-async def _postpone(
-    runtime: Runtime, claimed: ClaimedSend, error: Temporary, wait: float, *, nothing_left: bool
+async def _wait_for_provider(runtime: Runtime, attempt: Attempt, error: Throttled) -> None:
+    """Nothing of the account is tried for a while, and then more slowly. The message keeps its place in line, and its
+    attempts: it did nothing wrong. Where only its recipient is meant, it alone waits.
+    """
+    now, claimed = runtime.clock(), attempt.claimed
+    rate, own_wait = slower(_usual(attempt.row), rate_of(attempt.row, now))
+    until = now + timedelta(seconds=min(error.retry_after or own_wait, _LONGEST_WAIT))
+    if isinstance(error, RecipientThrottled):
+        await postpone(runtime, claimed, due_at=until, refused=True, counts=False)
+        return
+    async with runtime.database.tenant(claimed.distributor_id) as connection:
+        await sends.throttle_account(
+            connection, attempt.row.channel_account_id, now=now, rate=rate, until=until
+        )
+    await postpone(runtime, claimed, due_at=None, refused=True, counts=False)
+
+
+def _usual(row: SendRow) -> float:
+    return usual_rate(row.provider, row.channel, row.account_settings)
+
+
+def rate_of(row: SendRow, now: datetime) -> float:
+    """Messages a second that the message's account may send now."""
+    return current_rate(_usual(row), row.account_rate, row.throttled_until, now)
+
+
+async def postpone(
+    runtime: Runtime, claimed: ClaimedSend, *, due_at: datetime | None, refused: bool, counts: bool
 ) -> None:
-    now = runtime.clock()
-    due_at = now + timedelta(seconds=min(max(wait, error.retry_after or 0), _LONGEST_WAIT))
+    """Puts a claimed message off, as ``db.sends.postpone_send`` says."""
     async with runtime.database.tenant(claimed.distributor_id) as connection:
         await sends.postpone_send(
             connection,
             claimed.message_id,
             claimed.lease_token,
             due_at=due_at,
-            nothing_left=nothing_left,
-            now=now,
+            refused=refused,
+            counts=counts,
+            now=runtime.clock(),
         )
 
 
@@ -191,6 +231,8 @@ async def _fail(
         await _tell(connection, runtime, claimed.distributor_id, EventType.MESSAGE_FAILED, settled, more)
         if isinstance(error, OptedOut) and error.provider_code:
             await _learn_opt_out(connection, runtime, claimed.distributor_id, settled)
+        if error.code == OutcomeUnknown.code:
+            await _ask_for_person(connection, runtime, claimed.distributor_id, settled)
 
 
 async def _learn_opt_out(
@@ -212,6 +254,29 @@ async def _learn_opt_out(
         runtime,
         distributor_id,
         EventType.CUSTOMER_OPTED_OUT,
+        data,
+        conversation_id=settled.conversation_id,
+    )
+
+
+async def _ask_for_person(
+    connection: Connection, runtime: Runtime, distributor_id: UUID, settled: SettledSend
+) -> None:
+    """Perhaps the customer has the message: a person finds out, code would send another copy."""
+    if not await sends.ask_for_person(connection, settled.conversation_id):
+        return
+    data = {
+        "conversation_id": settled.conversation_id,
+        "customer_id": settled.customer_id,
+        "channel": settled.channel,
+        "reason": HandoffReason.OUTCOME_UNKNOWN,
+        "message_id": settled.id,
+    }
+    await tell(
+        connection,
+        runtime,
+        distributor_id,
+        EventType.CONVERSATION_HANDOFF_REQUESTED,
         data,
         conversation_id=settled.conversation_id,
     )

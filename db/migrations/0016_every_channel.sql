@@ -9,7 +9,7 @@ alter table channel_accounts
     add column reconciled_until timestamptz,
     add column reconcile_lease_until timestamptz;
 comment on column channel_accounts.route is 'What the provider calls the account in a post to several of them (WhatsApp: phone_number_id).';
-comment on column channel_accounts.send_rate is 'Messages a second that the provider was seen to take, after it asked to slow down; NULL: its usual rate.';
+comment on column channel_accounts.send_rate is 'Messages a second that the provider was left with when it last asked to slow down, up to throttled_until; from then on it grows with each minute. NULL: its usual rate.';
 comment on column channel_accounts.next_send_at is 'When the account''s rate allows the next message; all workers take their place by it.';
 comment on column channel_accounts.throttled_until is 'Until then nothing is sent: the provider asked for it.';
 comment on column channel_accounts.reconciled_until is 'Up to when the provider was asked for what it received.';
@@ -71,18 +71,23 @@ alter table messages
     ),
     add column mail_message_id text,
     add column parts smallint not null default 1 check (parts between 1 and 100),
-    add column send_priority smallint not null default 0,
+    add column send_priority smallint not null default 0 check (send_priority in (0, 10)),
+    add column send_unknown smallint not null default 0,
     add column delivered_at timestamptz,
     add column read_at timestamptz,
     add column failed_at timestamptz;
 comment on column messages.mail_message_id is 'A mail''s Message-ID without its brackets; replies name it.';
 comment on column messages.parts is 'In how many of the provider''s messages the text leaves; it is delivered when all are.';
-comment on column messages.send_priority is 'Replies are 0 and leave before what has a higher number.';
+comment on column messages.send_priority is 'Replies are 0; bulk is 10, and lets what became due less than ten minutes after it go first.';
+comment on column messages.send_unknown is 'Tries that left and of whose outcome nobody knows.';
 comment on column messages.delivered_at is 'When it was first told to have been delivered.';
 comment on column messages.read_at is 'When it was first told to have been read.';
 comment on column messages.failed_at is 'When it was first told to have failed.';
+-- Each account's line, its replies and its bulk: a claim looks at those accounts only that may send now.
+create index messages_send_line on messages (distributor_id, channel_account_id, send_priority, send_due_at) where send_due_at is not null;
 create index messages_mail_id on messages (distributor_id, channel_account_id, mail_message_id) where mail_message_id is not null;
-grant update (parts, mail_message_id, delivered_at, read_at, failed_at) on messages to waystation_app, waystation_worker;
+update messages set send_unknown = 1 where send_due_at is not null and send_started_at is not null;
+grant update (parts, mail_message_id, send_unknown, delivered_at, read_at, failed_at) on messages to waystation_app, waystation_worker;
 
 alter table message_status_events
     add column part smallint,

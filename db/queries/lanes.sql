@@ -46,6 +46,9 @@ returning c.distributor_id, c.id as conversation_id, c.turn_generation as genera
     c.turn_lease_token as lease_token;
 
 -- name: claim_sends
+-- An account that is throttled ($1), or whose next place is later than $8, costs one look however long its line is. $9 holds the
+-- providers' usual rates: of an account not many more are claimed than it has places for; start_send is the gate. Bulk
+-- (send_priority 10) stands in line as if it had become due ten minutes later than it did.
 with recursive waiting as (
     (select m.distributor_id as id from messages m where m.send_due_at <= (select $1::timestamptz) order by m.distributor_id limit 1)
     union all
@@ -66,22 +69,37 @@ due as (
         select count(*) as held from messages h where h.distributor_id = d.id and h.send_lease_until > $1
     ) busy
     cross join lateral (
-        select m.distributor_id, m.id, m.send_due_at
-        from messages m
-        where m.distributor_id = d.id and m.send_due_at <= $1
-            and (m.send_lease_until is null or m.send_lease_until <= $1)
-            -- One conversation's messages leave in the order in which they were written.
-            and not exists (
-                select from messages older
-                where older.distributor_id = m.distributor_id and older.conversation_id = m.conversation_id
-                    and older.send_due_at is not null and older.id < m.id
-            )
-        order by m.send_due_at
+        select m.distributor_id, m.id, m.line
+        from (
+            select a.id, greatest(1, 1 + floor(
+                extract(epoch from $8 - greatest(a.next_send_at, $1))
+                * least(a.send_rate, coalesce((a.settings ->> 'rate_per_second')::float8, ($9::jsonb ->> (a.provider || ' ' || a.channel))::float8, 100))
+            ))::bigint as places
+            from channel_accounts a
+            where a.distributor_id = d.id
+                and (a.throttled_until is null or a.throttled_until <= $1) and (a.next_send_at is null or a.next_send_at <= $8)
+        ) open
+        cross join (values (0::smallint, interval '0'), (10::smallint, interval '10 minutes')) as class(priority, handicap)
+        cross join lateral (
+            select m.distributor_id, m.id, m.send_due_at + class.handicap as line
+            from messages m
+            where m.distributor_id = d.id and m.channel_account_id = open.id and m.send_priority = class.priority
+                and m.send_due_at <= $1 and (m.send_lease_until is null or m.send_lease_until <= $1)
+                -- One conversation's messages leave in the order in which they were written.
+                and not exists (
+                    select from messages older
+                    where older.distributor_id = m.distributor_id and older.conversation_id = m.conversation_id
+                        and older.send_due_at is not null and older.id < m.id
+                )
+            order by m.send_due_at
+            limit least(open.places, greatest($5 - busy.held, 0))
+            for update skip locked
+        ) m
+        order by m.line
         limit greatest($5 - busy.held, 0)
-        for update skip locked
     ) m
     where mod(hashtext(d.id::text)::bigint + 2147483648, $7) = $6
-    order by busy.held + row_number() over (partition by d.id order by m.send_due_at), m.send_due_at
+    order by busy.held + row_number() over (partition by d.id order by m.line), m.line
     limit $4
 )
 update messages m

@@ -183,7 +183,8 @@ class ConversationHandoffRequested(ConversationData):
 
     reason: Text = Field(
         description=(
-            "Why: `customer_asked`, `complaint`, `cancel_requested`, `question`, `follow_up`, `engine_error`, or"
+            "Why: `customer_asked`, `complaint`, `cancel_requested`, `question`, `follow_up`, `engine_error`,"
+            " `outcome_unknown` (a message to the customer perhaps arrived, perhaps not), or"
             " `taken_over` by a person who was not asked."
         )
     )

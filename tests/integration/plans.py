@@ -109,7 +109,7 @@ def _literal(value: Any) -> str:
             else f"{{{','.join(map(str, value))}}}"
         )
     else:
-        text = str(value)
+        text = orjson.dumps(value).decode() if isinstance(value, dict) else str(value)
     return "'" + text.replace("'", "''") + "'"
 
 

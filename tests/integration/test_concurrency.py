@@ -23,6 +23,7 @@ from handlers.inbound import accept_messages, accept_statuses, status_item
 from handlers.outbound import send_message
 from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
+from handlers.send_rates import SEND_PACE
 from handlers.statuses import settle_statuses
 from handlers.turns import MAX_ATTEMPTS, TurnResult
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint, posted
@@ -137,9 +138,17 @@ async def test_a_send_whose_lease_was_taken_over_does_not_leave(desk: Desk, cloc
     assert await send_message(desk.runtime, {"twilio": desk.provider}, slow) is SendResult.LOST  # type: ignore[dict-item]
     async with desk.runtime.database.tenant(desk.tenant) as connection:
         lost = await sends.start_send(
-            connection, slow.message_id, slow.lease_token, rank=2, now=clock(), lease_until=clock(), parts=1
+            connection,
+            slow.message_id,
+            slow.lease_token,
+            rank=2,
+            now=clock(),
+            lease_until=clock(),
+            parts=1,
+            interval=timedelta(seconds=1),
+            latest=clock(),
         )
-    assert not lost
+    assert not lost.started
     assert await send_message(desk.runtime, {"twilio": desk.provider}, taken_over) is SendResult.SENT  # type: ignore[dict-item]
     assert len(desk.provider.sent) == 1
 
@@ -365,7 +374,7 @@ async def test_shards_share_out_all_tenants_and_none_twice(runtime: Runtime, clo
                 row.distributor_id
                 for row in await claim_deliveries(connection, terms, clock(), runtime.new_id(), ids)
             ]
-            assert await claim_sends(connection, terms, clock(), runtime.new_id()) == []
+            assert await claim_sends(connection, terms, clock(), runtime.new_id(), SEND_PACE) == []
 
     assert sorted(seen) == sorted([*tenants, *tenants])
 

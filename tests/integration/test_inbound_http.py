@@ -23,6 +23,7 @@ from handlers.ai.rules import RulesEngine
 from handlers.catalogues import CatalogueCache
 from handlers.outbound import send_message
 from handlers.runtime import Runtime
+from handlers.send_rates import SEND_PACE
 from handlers.turns import TurnTools, run_turn
 from tests.conftest import PUBLIC_URL
 from tests.factories import (
@@ -118,7 +119,7 @@ async def test_two_hundred_parallel_duplicates_are_one_message_one_turn_and_one_
     provider = FakeAdapter()
     async with database.worker_statements() as connection:
         terms: ClaimTerms = TERMS
-        for send in await claim_sends(connection, terms, clock(), gateway.runtime.new_id()):
+        for send in await claim_sends(connection, terms, clock(), gateway.runtime.new_id(), SEND_PACE):
             await send_message(gateway.runtime, {"twilio": provider}, send)  # type: ignore[dict-item]
     assert len(provider.sent) == 1
     assert await gateway.count("ai_responses") == 1

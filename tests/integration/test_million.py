@@ -32,6 +32,7 @@ from db.rows import LAST_ID
 from db.tenant import Connection, Database, open_database
 from gateway.api.paging import FIRST_ID, FIRST_MOMENT, LAST_MOMENT
 from handlers.runtime import new_uuid7
+from handlers.send_rates import SEND_PACE
 from handlers.statuses import STATUS_RANKS
 from tests.integration.plans import ExplainingConnection, Plan
 from tests.servers import MASTER_KEY
@@ -177,7 +178,7 @@ def _turns(connection: Connection, m: Million) -> Awaitable[Any]:
 
 
 def _sends(connection: Connection, m: Million) -> Awaitable[Any]:
-    return lanes.claim_sends(connection, TERMS, m.now, new_uuid7())
+    return lanes.claim_sends(connection, TERMS, m.now, new_uuid7(), SEND_PACE)
 
 
 def _deliveries(connection: Connection, m: Million) -> Awaitable[Any]:

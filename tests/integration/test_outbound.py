@@ -23,6 +23,7 @@ from handlers.inbound import accept_messages, accept_statuses, status_item
 from handlers.outbound import queue_message, send_message
 from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
+from handlers.send_rates import SEND_PACE
 from tests.factories import accepted_item, inbound, make_account, make_distributor, posted
 from tests.fakes import FakeAdapter, FakeClock
 
@@ -46,7 +47,9 @@ class Desk:
 
     async def claim(self) -> list[ClaimedSend]:
         async with self.runtime.database.worker_statements() as connection:
-            return await claim_sends(connection, TERMS, self.runtime.clock(), self.runtime.new_id())
+            return await claim_sends(
+                connection, TERMS, self.runtime.clock(), self.runtime.new_id(), SEND_PACE
+            )
 
     async def send(self) -> list[SendResult]:
         adapters: Any = {"twilio": self.provider}

@@ -13,6 +13,7 @@ from db.named_sql import load_statements
 from handlers.inbound import accept_messages, status_item
 from handlers.outbound import queue_message
 from handlers.runtime import Runtime
+from handlers.send_rates import SEND_PACE
 from handlers.statuses import STATUS_RANKS
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint, posted
 from tests.fakes import FakeClock
@@ -106,7 +107,11 @@ async def test_a_claim_reads_nothing_of_tenants_without_work(
     await queue_message(runtime, {}, account.distributor_id, conversation, text="hola")
     await administer(admin_dsn, IDLE_TENANTS)
     now = clock.advance(5)
-    ids = [[runtime.new_id() for _ in range(10)]] if lane == "deliveries" else []
+    lanes: dict[str, list[Any]] = {
+        "deliveries": [[runtime.new_id() for _ in range(10)]],
+        "sends": [now + SEND_PACE.ahead, dict(SEND_PACE.rates)],
+    }
+    more = lanes.get(lane, [])
 
     plan = await explain(
         runtime,
@@ -119,7 +124,7 @@ async def test_a_claim_reads_nothing_of_tenants_without_work(
         5,
         0,
         1,
-        *ids,
+        *more,
     )
 
     assert plan.root["Actual Rows"] > 0
