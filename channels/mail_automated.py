@@ -7,8 +7,9 @@ The list is that of RFC 3834 and of what mail programs really send. A shop's own
 import re
 from collections.abc import Mapping
 
-from channels.mail_tokens import token_of_message_id
+from channels.mail_tokens import token_of_address, token_of_message_id
 
+_NO = frozenset({"", "no"})
 _BULK = frozenset({"bulk", "junk", "list", "auto_reply"})
 _PRESENT: Mapping[str, str] = {
     "x-autoreply": "x_autoreply",
@@ -19,6 +20,7 @@ _PRESENT: Mapping[str, str] = {
     "list-id": "mailing_list",
     "list-unsubscribe": "mailing_list",
 }
+_COMMENT = re.compile(r"\([^()]{0,200}\)")  # RFC 5322 section 3.2.2
 _MACHINES = re.compile(
     r"(?:mailer-?daemon|postmaster|no[-_.]?reply|do[-_.]?not[-_.]?reply|no[-_.]?responder?|nao[-_.]?respond[ae]r?|bounces?)"
     r"(?:[-_+.=][^@]*)?@"
@@ -33,14 +35,21 @@ def automated_reason(headers: Mapping[str, str], sender: str, message_id: str, o
 
 
 def _by_headers(headers: Mapping[str, str]) -> str | None:
-    submitted = headers.get("auto-submitted", "").partition(";")[0].strip().lower()
-    if submitted not in {"", "no"}:
+    submitted = _COMMENT.sub("", headers.get("auto-submitted", "")).partition(";")[0].strip().lower()
+    if submitted not in _NO:
         return "auto_submitted"
     if headers.get("precedence", "").strip().lower() in _BULK:
         return "precedence"
     if headers.get("content-type", "").lower().startswith("multipart/report"):
         return "report"
-    return next((reason for name, reason in _PRESENT.items() if headers.get(name, "").strip()), None)
+    return next(
+        (
+            reason
+            for name, reason in _PRESENT.items()
+            if headers.get(name, "").strip().lower() not in {"", "no"}
+        ),
+        None,
+    )
 
 
 def _by_sender(headers: Mapping[str, str], sender: str, message_id: str, own: str) -> str | None:
@@ -48,6 +57,6 @@ def _by_sender(headers: Mapping[str, str], sender: str, message_id: str, own: st
         return "empty_return_path"
     if _MACHINES.match(sender):
         return "machine_sender"
-    if own and sender == own:
+    if own and (sender == own or token_of_address(sender, own)):
         return "own_address"
     return "own_message_id" if token_of_message_id(message_id) else None

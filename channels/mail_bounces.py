@@ -37,11 +37,12 @@ STATUS_LIMIT, RETURNED_LIMIT, MOST_RECIPIENTS = 64 * 1024, 64 * 1024, 50
 
 
 def bounce_of(mail: Mail) -> tuple[Outcome, ...]:
-    """What a notification says of a message of ours: FAILED (5.x.x) or DELIVERED, and the address that does not exist.
+    """What a notification says of a message of ours: FAILED or DELIVERED, and the address that does not exist.
 
-    Empty for any other mail, and for a notification about a mail that is not of ours. A delay (4.x.x) is Ignored: the
-    last word comes later. The message is the one whose Message-ID stands in the part that came back. A stranger can
-    write all of this, but for our id: an address is named only where the mail that came back went to it.
+    Empty for any other mail, and for a notification about a mail that is not of ours. A delay is Ignored: the last word
+    comes later, and is FAILED though its code may still be one of a passing fault (4.4.7, given up). The message is the
+    one whose Message-ID stands in the part that came back. A stranger can write all of this, but for our id: an address
+    is named only where the mail that came back went to it.
     """
     ours = next(iter(_our_ids(mail)), None)
     if ours is None:
@@ -87,7 +88,7 @@ def _items(ours: str, report: Mapping[str, str], mail: Mail) -> Iterator[Outcome
     action = report["action"].lower()
     if action == "delivered":
         yield _status(ours, MessageStatus.DELIVERED, None)
-    elif action != "failed" or (code or "5").startswith("4"):
+    elif action != "failed":
         yield Ignored(f"delivery_{action if action in {'delayed', 'relayed', 'expanded'} else 'unclear'}")
     else:
         yield _status(ours, MessageStatus.FAILED, code)

@@ -6,7 +6,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 # Characters, tags and open elements; what stands behind them is quotes of quotes, and the parser's time grows with tags
 # times open elements.
-HTML_LIMIT, TAG_LIMIT, DEPTH_LIMIT = 2 * 1024 * 1024, 50_000, 500
+HTML_LIMIT, TAG_LIMIT, DEPTH_LIMIT, UNCLOSED_LIMIT = 2 * 1024 * 1024, 50_000, 500, 4_000
 RULE = "_" * 32  # how Outlook draws the line above a quoted mail in its text
 _DROPPED = frozenset(
     "head iframe meta noscript object script select style svg template textarea title".split()  # noqa: SIM905 - read as words
@@ -17,10 +17,10 @@ _BLOCKS = frozenset(
 )
 _PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "blockquote", "pre"})
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:]{0,20})")
-# elements that never stay open, or are closed by their next neighbour
-_UNCOUNTED = frozenset(
-    "area base br col dd dt embed hr img input li link meta o:p option p source td th tr track wbr".split()  # noqa: SIM905
-)
+# Elements that are never open, and those that mails leave open since a next one closes them; but one of another kind does
+# not, so that they, too, are counted.
+_EMPTY = frozenset("area base br col embed hr img input link meta o:p source track wbr".split())  # noqa: SIM905
+_OPTIONAL = frozenset({"dd", "dt", "li", "option", "p", "td", "th", "tr"})
 _QUOTES = re.compile(r"\b(?:yahoo_quoted|protonmail_quote|tutanota_quote|zmail_extra)\b")
 _SIGNATURES = re.compile(r"\b(?:gmail_signature|moz-signature)(?![\w-])")
 _SIGNATURE_IDS = frozenset({"Signature", "signature", "ms-outlook-mobile-signature"})
@@ -50,11 +50,14 @@ def text_of_html(html: str) -> str:
 def bounded_html(html: str) -> tuple[str, bool]:
     """The HTML up to the limits, and whether it was cut."""
     text = html[:HTML_LIMIT]
-    depth = 0
+    nested, unclosed = 0, 0
     for count, tag in enumerate(_TAG.finditer(text)):
-        if tag[2].lower() not in _UNCOUNTED:
-            depth = max(0, depth + (-1 if tag[1] else 1))
-        if count >= TAG_LIMIT or depth > DEPTH_LIMIT:
+        name, change = tag[2].lower(), -1 if tag[1] else 1
+        if name in _OPTIONAL:
+            unclosed = max(0, unclosed + change)
+        elif name not in _EMPTY:
+            nested = max(0, nested + change)
+        if count >= TAG_LIMIT or nested > DEPTH_LIMIT or unclosed > UNCLOSED_LIMIT:
             return text[: tag.start()], True
     return text, len(html) > HTML_LIMIT
 
@@ -171,10 +174,14 @@ def _break(node: LexborNode, tag: str, writer: _Writer, quotes: int) -> None:
         writer.quote(quotes)
     elif tag in {"p", "div"} and _is_alone_in_cell(node):
         return
-    elif tag in _PARAGRAPHS:
+    elif tag in _PARAGRAPHS and not _is_inner_list(node, tag):
         writer.paragraph()
     elif tag in _BLOCKS:
         writer.end_line()
+
+
+def _is_inner_list(node: LexborNode, tag: str) -> bool:
+    return tag in {"ul", "ol"} and node.parent is not None and node.parent.tag == "li"
 
 
 def _is_alone_in_cell(node: LexborNode) -> bool:

@@ -37,7 +37,7 @@ class MimeLimits:
     """
 
     size: int = 40 * 1024 * 1024
-    headers: int = 256 * 1024
+    headers: int = 128 * 1024
     depth: int = 20
     parts: int = 200
     decoded: int = 40 * 1024 * 1024
