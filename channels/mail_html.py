@@ -33,18 +33,18 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 _LINK = re.compile(r"https?://[^\s<>\"]{1,500}", re.IGNORECASE)
 
 
-def text_of_html(html: str) -> str:
-    """The text as a person sees it: line breaks, lists and table rows kept, links beside their words, nothing hidden.
+def text_of_html(html: str) -> tuple[str, bool]:
+    """The text as a person sees it, and whether the HTML was over the limits and cut.
 
-    A quote's lines begin with "> ", a ruled line is Outlook's row of underscores. Never raises; HTML over the limits
-    is cut.
+    Line breaks, lists and table rows are kept, links stand beside their words, nothing hidden is shown; a quote's lines
+    begin with "> ", a ruled line is Outlook's row of underscores. Never raises.
     """
-    bounded, _ = bounded_html(html)
+    bounded, is_cut = bounded_html(html)
     root = LexborHTMLParser(bounded).root
     writer = _Writer()
     if root is not None:
         _write(root, writer)
-    return writer.text()
+    return writer.text(), is_cut
 
 
 def bounded_html(html: str) -> tuple[str, bool]:

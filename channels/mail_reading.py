@@ -15,6 +15,7 @@ from channels.mail_tokens import token_of_address, tokens_in_text
 from channels.mail_words import bare_addresses, clean, header_text, mail_address, one_line
 
 MOST_REFERENCES, ID_LIMIT, HEADER_LIMIT, MOST_HEADERS, MOST_RECIPIENTS = 100, 255, 4096, 200, 100
+TEXT_LIMIT = 2 * 1024 * 1024  # characters
 NAMELESS_DAEMON = (
     "mailer-daemon@nameless.invalid"  # of a notification whose From has no domain (Postfix, qmail)
 )
@@ -47,7 +48,7 @@ def mail_of_fields(
     """
     named = _by_name(headers)
     sender, name = _sender(named)
-    whole = clean(text).strip() or text_of_html(clean(html)).strip()
+    whole, is_cut = _whole_text(text, html)
     first = {header: header_text(values[0][:HEADER_LIMIT]) for header, values in named.items()}
     subject = first.get("subject", "")
     replied, referred = _ids(named, "in-reply-to"), _ids(named, "references")
@@ -72,6 +73,7 @@ def mail_of_fields(
         parts=tuple(parts),
         automated=automated_reason(first, sender, message_id),
         headers=first,
+        truncated=is_cut,
     )
 
 
@@ -119,6 +121,15 @@ def bare_subject(subject: str) -> str:
 def is_reply(subject: str) -> bool:
     """Whether the subject says that the mail answers another."""
     return bool(_PREFIX.match(subject)) and not _FORWARD.match(subject)
+
+
+def _whole_text(text: str, html: str) -> tuple[str, bool]:
+    """The text, or that of the HTML where there is none; and whether it was cut."""
+    plain = clean(text).strip()
+    if plain or not html:
+        return plain[:TEXT_LIMIT], len(plain) > TEXT_LIMIT
+    shown, is_cut = text_of_html(clean(html))
+    return shown.strip(), is_cut
 
 
 def _by_name(headers: Headers) -> dict[str, list[str]]:

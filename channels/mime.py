@@ -48,7 +48,8 @@ def read_mail(raw: bytes, *, envelope_to: Sequence[str] = (), limits: MimeLimits
     """The mail in ``raw``, however broken: what is over a limit is left out and ``truncated`` says so.
 
     Text in a charset that it is not in has replacement characters. A mail without a Message-ID gets one from its digest.
-    Memory: see ``tests/unit/channels/test_mime_limits.py``. Raises MalformedPayload only, where the mail names no sender.
+    Python's memory beside ``raw`` stays under three times its size and 56 MiB (tests/unit/channels/test_mime_limits.py).
+    Raises MalformedPayload only, where the mail names no sender.
     """
     reader = _Reader(raw[: limits.size], limits)
     reader.truncated = len(raw) > limits.size
@@ -170,7 +171,9 @@ class _Reader:
         self.text_bytes += len(content)
         text = clean(decoded(content, entity.parameter("charset")))
         if entity.content_type == "text/html":
-            return text_of_html(text)
+            shown, is_cut = text_of_html(text)
+            self.truncated = self.truncated or is_cut
+            return shown
         if entity.parameter("format").lower() == "flowed":
             return unflowed(text, delete_space=entity.parameter("delsp").lower() == "yes")
         return text
