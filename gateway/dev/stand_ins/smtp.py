@@ -18,12 +18,13 @@ TAKEN = "250 2.0.0 Taken"
 @dataclass(frozen=True, slots=True)
 class SmtpFault:
     """How the next mail goes wrong: at ``step`` it is answered so, or the connection breaks where ``answer`` is empty.
-    ``taken``: the content is kept all the same.
+    ``taken``: the content is kept all the same. ``hangs``: no answer ever comes to the content.
     """
 
     step: SmtpStep
     answer: str = ""
     taken: bool = False
+    hangs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class _Handler:
         fault = self._state.fault_at(SmtpStep.CONTENT)
         if fault is None or fault.taken:
             self._take(session, envelope)
+        if fault is not None and fault.hangs:
+            await asyncio.Event().wait()  # until the client goes
         return self._answer(server, fault) or TAKEN
 
     def authenticate(
