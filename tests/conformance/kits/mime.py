@@ -17,7 +17,13 @@ from tests.conformance.kit import ChannelKit, Credentials, Post, ProviderSide, S
 from tests.unit.channels.mime_cases import ADDRESS, OUR_UUID, SECRET, fixture
 
 TYPE = {"Content-Type": "message/rfc822"}
-SMTP = {"host": "127.0.0.1", "port": 2525, "tls": "none", "username": "pedidos", "password": "smtp-password-1"}
+SMTP = {
+    "host": "127.0.0.1",
+    "port": 2525,
+    "tls": "none",
+    "username": "pedidos",
+    "password": "smtp-password-1",
+}
 CREDENTIALS = {"hmac_secret": SECRET, "smtp": SMTP}
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 FAULTS: Mapping[SendFault, SmtpFault] = {
@@ -34,7 +40,9 @@ class _FreePort(SmtpClient):
         super().__init__(LOOPBACK, timeouts=SmtpTimeouts(answer=0.25))
         self._port = port
 
-    async def submit(self, server: SmtpServer, sender: str, recipient: str, mail: bytes, *, party: str) -> None:
+    async def submit(
+        self, server: SmtpServer, sender: str, recipient: str, mail: bytes, *, party: str
+    ) -> None:
         await super().submit(replace(server, port=self._port), sender, recipient, mail, party=party)
 
 
