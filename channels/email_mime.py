@@ -21,9 +21,10 @@ from channels.base import (
 from channels.credentials import check_names, list_of, matching, optional
 from channels.errors import BadCredentials, MalformedPayload
 from channels.mail_bounces import bounce_of
+from channels.mail_parts import mail_part
 from channels.mail_reading import inbound_mail, mail_key
 from channels.mail_writing import build_mime, headers_of
-from channels.mime import part_of, read_mail
+from channels.mime import read_mail
 from channels.signatures_mime import verify_mime
 from channels.smtp import SmtpClient, SmtpServer, SmtpTls
 from channels.targets import SERVICE_PORTS
@@ -99,8 +100,7 @@ class MimeAdapter:
 
     def read_part(self, account: ChannelAccount, request: InboundRequest, url: str) -> MediaContent:  # noqa: ARG002 - the port's
         """The file ``part:N`` of a stored post; raises MalformedPayload."""
-        part = part_of(read_mail(request.body), url)
-        return MediaContent(part.content, part.content_type, part.filename)
+        return mail_part(read_mail(request.body), url)
 
     def acknowledge(self) -> Acknowledgement:
         """Nothing to say."""

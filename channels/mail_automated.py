@@ -17,8 +17,6 @@ _PRESENT: Mapping[str, str] = {
     "x-autoresponder": "x_autorespond",
     "x-auto-response-suppress": "auto_response_suppress",
     "x-failed-recipients": "failed_recipients",
-    "list-id": "mailing_list",
-    "list-unsubscribe": "mailing_list",
 }
 _COMMENT = re.compile(r"\([^()]{0,200}\)")  # RFC 5322 section 3.2.2
 _MACHINES = re.compile(
@@ -42,14 +40,9 @@ def _by_headers(headers: Mapping[str, str]) -> str | None:
         return "precedence"
     if headers.get("content-type", "").lower().startswith("multipart/report"):
         return "report"
-    return next(
-        (
-            reason
-            for name, reason in _PRESENT.items()
-            if headers.get(name, "").strip().lower() not in {"", "no"}
-        ),
-        None,
-    )
+    stated = (reason for name, reason in _PRESENT.items() if headers.get(name, "").strip().lower() not in _NO)
+    is_listed = any(name.startswith("list-") for name in headers)  # RFC 2369, RFC 2919
+    return next(stated, "mailing_list" if is_listed else None)
 
 
 def _by_sender(headers: Mapping[str, str], sender: str, message_id: str, own: str) -> str | None:

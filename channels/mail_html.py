@@ -7,6 +7,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 # Characters, tags and open elements; what stands behind them is quotes of quotes, and the parser's time grows with tags
 # times open elements.
 HTML_LIMIT, TAG_LIMIT, DEPTH_LIMIT, UNCLOSED_LIMIT = 2 * 1024 * 1024, 50_000, 500, 4_000
+MOST_QUOTES = 10  # marks before a line; who quotes deeper is not read by depth
 RULE = "_" * 32  # how Outlook draws the line above a quoted mail in its text
 _DROPPED = frozenset(
     "head iframe meta noscript object script select style svg template textarea title".split()  # noqa: SIM905 - read as words
@@ -70,6 +71,8 @@ class _Writer:
         self._line: list[str] = []
         self._quotes = 0
         self._blank_due = False
+        self._blank_quotes = 0
+        self._bullet = ""
 
     def word(self, text: str) -> None:
         blank_ahead = not self._line or self._line[-1].endswith((" ", "\t"))
@@ -86,7 +89,7 @@ class _Writer:
     def signature(self) -> None:
         """A mail program's own signature, as a text mail marks it."""
         self.end_line()
-        self._lines.append(self._prefix() + "-- ")
+        self._lines.append(self._prefix(self._quotes) + "-- ")
 
     def preformatted(self, text: str) -> None:
         first, *others = text.split("\n")
@@ -95,6 +98,11 @@ class _Writer:
             self.end_line(keep_empty=True)
             self._line.append(line)
 
+    def bullet(self) -> None:
+        """A list's item begins: its first line has the sign, whatever block it stands in."""
+        self.end_line()
+        self._bullet = "* "
+
     def end_line(self, *, keep_empty: bool = False) -> None:
         line = "".join(self._line).rstrip()
         self._line = []
@@ -102,24 +110,30 @@ class _Writer:
             return
         if self._blank_due and line:
             if self._lines and self._lines[-1].strip("> "):
-                self._lines.append(self._prefix().rstrip())
+                self._lines.append(self._prefix(self._blank_quotes).rstrip())
             self._blank_due = False
-        self._lines.append((self._prefix() + line).rstrip())
+        self._lines.append((self._prefix(self._quotes) + self._bullet + line).rstrip())
+        self._bullet = ""
 
     def paragraph(self) -> None:
+        """A blank line is due, of the lower of the depths of quotes that it parts."""
         self.end_line()
-        self._blank_due = True
+        if not self._bullet:
+            self._blank_quotes = min(self._quotes, self._blank_quotes) if self._blank_due else self._quotes
+            self._blank_due = True
 
     def quote(self, change: int) -> None:
         self.paragraph()
         self._quotes += change
+        self.paragraph()
 
     def text(self) -> str:
         self.end_line()
         return _BLANK_LINES.sub("\n\n", "\n".join(self._lines)).strip("\n")
 
-    def _prefix(self) -> str:
-        return "> " * min(self._quotes, 10)
+    @staticmethod
+    def _prefix(depth: int) -> str:
+        return "> " * min(depth, MOST_QUOTES)
 
 
 def _write(root: LexborNode, writer: _Writer) -> None:
@@ -143,7 +157,7 @@ def _enter(node: LexborNode, tag: str, writer: _Writer) -> None:
     if _attribute(node, "id") in _SIGNATURE_IDS or _SIGNATURES.search(_attribute(node, "class")):
         writer.signature()
     if tag == "li":
-        writer.word("* ")
+        writer.bullet()
     elif tag == "hr":
         writer.word(RULE)
 

@@ -16,6 +16,9 @@ from channels.mail_words import bare_addresses, clean, header_text, mail_address
 
 MOST_REFERENCES, ID_LIMIT, HEADER_LIMIT, MOST_HEADERS, MOST_RECIPIENTS = 100, 255, 4096, 200, 100
 TEXT_LIMIT = 2 * 1024 * 1024  # characters
+ORIGINAL_LIMIT = (
+    100_000  # characters of the text with its quotes that go beside the reply; the post has all of it
+)
 NAMELESS_DAEMON = (
     "mailer-daemon@nameless.invalid"  # of a notification whose From has no domain (Postfix, qmail)
 )
@@ -187,7 +190,7 @@ def _type(text: str, parts: Sequence[MailPart]) -> MessageType:
 def _metadata(mail: Mail) -> dict[str, object]:
     found: dict[str, object] = {"subject": mail.thread.subject}
     if mail.text != mail.reply:
-        found["original_text"] = mail.text
+        found["original_text"] = mail.text[:ORIGINAL_LIMIT]
     if mail.truncated:
         found["truncated"] = True
     return found

@@ -14,7 +14,6 @@ from email.message import Message
 from email.parser import BytesHeaderParser
 from email.policy import compat32
 
-from channels.errors import MalformedPayload
 from channels.mail import Headers, Mail, MailPart
 from channels.mail_flowed import unflowed
 from channels.mail_html import text_of_html
@@ -230,12 +229,3 @@ def clean_filename(stated: str) -> str:
     """A file's name without path, line ends and control characters; empty where nothing is left."""
     last = _PATH.split(one_line(stated))[-1].strip(". ")
     return last[-_FILENAME_LIMIT:]
-
-
-def part_of(mail: Mail, url: str) -> MailPart:
-    """The file of an attachment's address ``part:N``; raises MalformedPayload where the mail has none of it."""
-    number = url.removeprefix("part:")
-    for part in mail.parts:
-        if url.startswith("part:") and number == str(part.number):
-            return part
-    raise MalformedPayload("The mail has no such file.")

@@ -1,5 +1,6 @@
 """Sending through a tenant's SMTP server, against a server on loopback that goes wrong as scripted."""
 
+import contextlib
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from channels.errors import (
     TooLarge,
 )
 from channels.mime import read_mail
+from channels.registry import build_adapters
 from channels.smtp import SmtpClient, SmtpStep, SmtpTimeouts
 from gateway.dev.stand_ins.smtp import SmtpFault, SmtpState, running_smtp
 from tests.integration.egress_stage import LOOPBACK, PUBLIC, Names, Server, silent, tls_contexts
@@ -254,3 +256,14 @@ async def test_a_name_that_does_not_resolve():
         await send(2525, adapter(names=Names()))
 
     assert caught.value.provider_code == "dns"
+
+
+async def test_the_registrys_adapter_keeps_to_the_deployments_allow_list():
+    state = SmtpState()
+    async with running_smtp(state) as port:
+        for allow in ((), LOOPBACK):
+            sender = build_adapters(clock=lambda: NOW, allow=allow)["mime"]
+            with contextlib.suppress(EgressBlocked):
+                await send(port, sender, host="127.0.0.1")
+
+    assert len(state.taken) == state.connections == 1

@@ -23,6 +23,7 @@ CASES = [  # (header lines, the reason)
     ("X-Failed-Recipients: a@b.example", "failed_recipients"),
     ("List-Id: <ofertas.example.com>", "mailing_list"),
     ("List-Unsubscribe: <mailto:baja@example.com>", "mailing_list"),
+    ("List-Post: <mailto:todos@example.com>", "mailing_list"),
     ("Content-Type: multipart/report; report-type=delivery-status; boundary=x", "report"),
     ("Content-Type: multipart/report; report-type=disposition-notification; boundary=x", "report"),
     ("Return-Path: <>", "empty_return_path"),

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from channels import mail_history
 from channels.mail_replies import MOST_LINES, TEXT_LIMIT, reply_of
@@ -120,6 +122,22 @@ def test_the_library_is_given_little_text_at_a_time(text: str, monkeypatch: pyte
     assert max(given, default=0) <= mail_history.WINDOW_LIMIT
     assert len(given) <= MOST_LINES
     assert sum(given) <= 2 * TEXT_LIMIT
+
+
+PIECES = st.sampled_from(
+    ["5 cajas", "> cita", ">> cita", "", "-- ", "--", "Saludos", "Ana", "El 3/3/25 a las 9:58, X escribió:", "escribió:",
+     "De: a@b.example", "Para: c@d.example", "Asunto: x", "________________________________", "Enviado desde mi iPhone",
+     "---------- Forwarded message ---------", "Am 3.3.25 schrieb X:", "AVISO DE CONFIDENCIALIDAD: destinatario", "\x85", "\u2028"]
+)  # fmt: skip
+
+
+@given(st.lists(st.one_of(PIECES, st.text(max_size=30)), max_size=25), st.booleans(), st.booleans())
+def test_a_reply_is_of_the_text_and_never_lost(lines: list[str], replying: bool, forwarding: bool) -> None:
+    text = "\n".join(lines)
+    reply = reply_of(text, replying=replying, forwarding=forwarding)
+
+    assert bool(reply) == bool(text.strip())
+    assert {line.strip() for line in reply.split("\n")} <= {line.strip() for line in text.split("\n")} | {""}
 
 
 def test_a_text_over_the_limit_is_cut_in_the_reply_only() -> None:
