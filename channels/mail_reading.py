@@ -23,6 +23,7 @@ NAMELESS_DAEMON = (
     "mailer-daemon@nameless.invalid"  # of a notification whose From has no domain (Postfix, qmail)
 )
 _ID = re.compile(r"<([^<>\s]{1,255})>")
+_BARE_ID = re.compile(r"[^<>\s@]{1,127}@[^<>\s@]{1,127}")
 _PREFIX = re.compile(
     r"\s*(?:re|r|rv|fwd?|wg|aw|enc|res|resp|tr|i|sv|vs|ref)\s*(?:\[\d{1,3}\])?\s*:", re.IGNORECASE | re.ASCII
 )
@@ -55,7 +56,7 @@ def mail_of_fields(
     first = {header: header_text(values[0][:HEADER_LIMIT]) for header, values in named.items()}
     subject = first.get("subject", "")
     replied, referred = _ids(named, "in-reply-to"), _ids(named, "references")
-    message_id = next(iter(_ids(named, "message-id")), "") or _synthetic_id(headers, whole)
+    message_id = _own_id(named) or _synthetic_id(headers, whole)
     forwarding = bool(_FORWARD.match(subject))
     reply = reply_of(whole, replying=bool(replied or referred or is_reply(subject)), forwarding=forwarding)
     if stripped_reply is not None and reply == whole and clean(stripped_reply).strip():
@@ -162,6 +163,13 @@ def _recipients(named: Mapping[str, list[str]], envelope_to: Sequence[str]) -> t
 def _ids(named: Mapping[str, list[str]], header: str) -> tuple[str, ...]:
     found = [clean(text) for value in named.get(header, ()) for text in _ID.findall(value)]
     return tuple(dict.fromkeys(text for text in found if text))
+
+
+def _own_id(named: Mapping[str, list[str]]) -> str:
+    """The mail's own id; some programs, and some providers, leave its brackets out."""
+    bracketed = _ids(named, "message-id")
+    bare = clean(next(iter(named.get("message-id", ())), "")).strip()
+    return bracketed[0] if bracketed else bare if _BARE_ID.fullmatch(bare) else ""
 
 
 def _bounded(references: tuple[str, ...]) -> tuple[str, ...]:

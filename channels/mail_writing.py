@@ -22,7 +22,8 @@ _TYPE = re.compile(
     re.ASCII,
 )
 _POLICY = SMTP.clone(cte_type="7bit")  # any server takes it, with 8BITMIME or without
-_ID = re.compile(r"[!#-'*-+\--9=?A-Z^-~.]{1,120}@[!#-'*-+\--9=?A-Z^-~.\[\]:]{1,120}", re.ASCII)
+# What strangers call their mails, as long as it is one word that nothing decodes; stricter rules would part threads.
+_ID = re.compile(r"(?!.*=\?)[!-;=?-~]{1,250}", re.ASCII)
 
 
 def build_mime(account: ChannelAccount, message: OutboundMessage, *, at: datetime | None = None) -> bytes:

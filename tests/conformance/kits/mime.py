@@ -93,7 +93,9 @@ KIT = ChannelKit(
     rotated={"hmac_secret": "hook-secret-0002", "hmac_secrets_previous": [SECRET], "smtp": SMTP},
     secrets=frozenset({SECRET, "hook-secret-of-another", "smtp-password-1"}),
     side=_side,
-    hooks="Whatever takes the mails posts each to the inbound URL as message/rfc822, signed; failure notices too.",
-    limits="35 MiB a post, 20 levels of parts, 200 parts; from a mail server on a private network only by WAYSTATION_EGRESS_ALLOW.",
-    gaps="One connection a mail; no OAuth login; addresses with other than ASCII signs are not written to.",
+    hooks="Whatever takes the mails posts each to `inbound_url` as `message/rfc822`, signed (`X-Waystation-Signature`); failure notices too.",
+    limits="35 MiB a post, 20 levels of parts, 200 parts; a mail server on a private network, or one without TLS, only by"
+    " `WAYSTATION_EGRESS_ALLOW`.",
+    gaps="One connection a mail; no OAuth login; addresses with other than ASCII signs are not written to. Mails that say a"
+    " machine wrote them (a mailing list's, an ordering system's) are stored for a person and not answered.",
 )

@@ -101,7 +101,7 @@ def test_the_bytes_are_the_same_each_time_and_pass_any_server():
     assert max(map(len, raw.split(b"\r\n"))) <= 998  # RFC 5322 section 2.1.1
 
 
-@pytest.mark.parametrize("length", [10, 75, 120])
+@pytest.mark.parametrize("length", [10, 75, 124])
 def test_a_long_id_stays_in_one_piece(length):
     """However long a line gets: a folded or encoded id is no id any more (RFC 5322 section 2.1.1 allows 998)."""
     identifier = "a" * length + "@" + "b" * length
@@ -118,7 +118,7 @@ def test_a_long_id_stays_in_one_piece(length):
 
 
 @pytest.mark.parametrize(
-    "identifier", ["", "x", "a@", "a b@c", "a@b>\r\nX-Evil: 1", "a@b\n", "ñ@b", "a@b,c@d", "a" * 121 + "@b"]
+    "identifier", ["", "a b@c", "a@b>\r\nX-Evil: 1", "a@b\n", "ñ@b", "=?utf-8?Q?a?=@b", "a" * 251]
 )
 def test_an_id_of_another_form_is_left_out(identifier):
     headers = MailHeaders("x", OUR_ID, in_reply_to=identifier, references=("a@b", identifier))
