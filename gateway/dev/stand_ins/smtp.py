@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -56,8 +57,9 @@ class _Server(SMTP):
     """The protocol, and the way to break its connection."""
 
     def break_off(self) -> None:
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.abort()
+        transport: Any = self.transport  # uvloop's is of no class of asyncio's
+        if transport is not None:
+            transport.abort()
 
 
 class _Handler:
