@@ -23,11 +23,22 @@ _CLOSING = re.compile(
     r"|atenciosamente|att\.?|cumprimentos|(?:muito )?obrigad[oa]|abraços?|grat[oa])[\s,.!*_]{0,5}",
     re.IGNORECASE,
 )
+_WORDS, _SMALL_WORD = re.compile(r"[^\W\d_]+"), 4
 _CLOSING_LINES, _CLOSING_WIDTH = 10, 90  # of a signature under a closing
+# An amount at the line's beginning, before a unit, or at its end.
 _OF_AN_ORDER = re.compile(
-    r"[\W_]{0,6}(?:\d{1,4}(?:[.,]\d{1,2})?\s{0,2}(?:x|[^\W\d_]{2,})|p\.?[ds]\.?\b)", re.IGNORECASE
+    r"^[\W_]{0,6}\d{1,4}(?:[.,]\d{1,2})?\s{0,2}(?:x|[^\W\d_]{2,})|^[\W_]{0,6}p\.?[ds]\.?\b"
+    r"|\d\s{0,2}(?:x|kg|kgs|kilos?|g|gr|l|lts?|litros?|ml|cajas?|caixas?|cases?|box(?:es)?|pza?s?|piezas?|peças?|paquetes?|pacotes?"
+    r"|packs?|fardos?|bolsas?|bags?|botes?|latas?|cans?|botellas?|garrafas?|bottles?|unidades?|units?|docenas?|dúzias?|dozens?"
+    r"|costal(?:es)?|sacos?|cart[oóõ](?:n|nes|ns|es)|cartons?|charolas?|rejas?|bultos?|garraf[oó]n(?:es)?|tarimas?|pallets?)\b"
+    r"|[\t:x=-]\s?\d{1,3}\s*$",
+    re.IGNORECASE,
 )
-_NOT_AN_ORDER = re.compile(r"[\W_]{0,6}\d{1,2} (?:de )?(?:[^\W\d_]{3,} )+(?:#|no\.?|nº)? ?\d", re.IGNORECASE)
+_STREET = re.compile(  # "12 de Octubre 345"
+    r"[\W_]{0,6}\d{1,2} de (?:enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre"
+    r"|janeiro|fevereiro|março|maio|junho|julho|setembro|outubro|novembro|dezembro) [\W_]{0,3}\d",
+    re.IGNORECASE,
+)
 _DISCLAIMER = re.compile(
     r"[\W_]{0,10}(?:aviso (?:de |legal|importante)|advertencia|confidencialidad|confidentiality|disclaimer|legal notice"
     r"|est[ea] (?:mensaje|correo|e-?mail|comunicación|mensagem)|la información contenida|as informações contidas"
@@ -88,7 +99,8 @@ def _before_closing(lines: list[str]) -> list[str]:
         if not _CLOSING.fullmatch(line[:80]) or not any(above.strip() for above in lines[:index]):
             continue
         below = [text for text in lines[index + 1 :] if text.strip()]
-        if len(below) <= _CLOSING_LINES and all(map(_may_be_signature, below)):
+        is_signature = len(below) <= _CLOSING_LINES and all(map(_may_be_signature, below))
+        if is_signature and (not below or _may_be_name(below[0])):
             return lines[:index]
     return lines
 
@@ -100,4 +112,9 @@ def _has_order(lines: Sequence[str]) -> bool:
 def _may_be_signature(line: str) -> bool:
     if len(line) > _CLOSING_WIDTH or line.rstrip().endswith("?"):
         return False
-    return not _OF_AN_ORDER.match(line) or bool(_NOT_AN_ORDER.match(line))
+    return not _OF_AN_ORDER.search(line) or bool(_STREET.match(line))
+
+
+def _may_be_name(line: str) -> bool:
+    """Of a person or a firm: every word that is not small begins with a capital."""
+    return all(len(word) < _SMALL_WORD or word[0].isupper() for word in _WORDS.findall(line))

@@ -61,6 +61,21 @@ def test_every_fixture_of_a_reply_is_in_the_table() -> None:
 
 TEXTS = [  # (what is special, the text, the reply)
     ("a closing with an order under it", "Hola\nGracias\n5 cajas más", "Hola\nGracias\n5 cajas más"),
+    (
+        "a closing and an order with a size",
+        "Hola\nGracias\n2 cajas coca 600",
+        "Hola\nGracias\n2 cajas coca 600",
+    ),
+    (
+        "a closing and an order by product",
+        "Hola\nGracias\nCoca 600: 3 cajas",
+        "Hola\nGracias\nCoca 600: 3 cajas",
+    ),
+    ("a closing and a table's row", "Hola\nGracias\nCoca\t3", "Hola\nGracias\nCoca\t3"),
+    ("a closing and a product with a count", "Hola\nObrigada\nGuaraná x2", "Hola\nObrigada\nGuaraná x2"),
+    ("a rule between orders", "2 panes\n--\nLeche 3 l", "2 panes\n--\nLeche 3 l"),
+    ("thanks and a product", "5 cajas\nGracias\nCoca light también", "5 cajas\nGracias\nCoca light también"),
+    ("thanks and a firm", "5 cajas\nMuchas gracias,\nJuan de la Cruz\nGerente de compras", "5 cajas"),
     ("a closing and a telephone", "5 cajas\n\nSaludos\nAna\nTel. 55 1234 5678", "5 cajas"),
     ("a closing and an address", "5 cajas\nSaludos\nAna\n12 de Octubre 345", "5 cajas"),
     ("only a closing", "Gracias", "Gracias"),

@@ -152,7 +152,9 @@ def test_a_mail_without_a_sender_is_malformed(raw: bytes) -> None:
 
 
 def test_an_id_without_brackets_is_an_id() -> None:
-    assert read_mail(b"From: a@b.example\nMessage-ID: abc@d.example\n\nx").thread.message_id == "abc@d.example"
+    assert (
+        read_mail(b"From: a@b.example\nMessage-ID: abc@d.example\n\nx").thread.message_id == "abc@d.example"
+    )
 
 
 SUBJECTS = [
