@@ -175,10 +175,18 @@ async def test_a_refusal_and_a_send_do_not_wait_for_each_other(desk: Desk, clock
         refusing = asyncio.create_task(accept_statuses(desk.runtime, [item]))
         await blocked_by(admin_dsn)
         started = await sends.start_send(
-            sending, message_id, claimed.lease_token, rank=2, now=clock(), lease_until=clock(), parts=1
+            sending,
+            message_id,
+            claimed.lease_token,
+            rank=2,
+            now=clock(),
+            lease_until=clock(),
+            parts=1,
+            interval=timedelta(seconds=1),
+            latest=clock(),
         )
 
-    assert started
+    assert started.started
     assert [answer.applied for answer in await refusing] == [True]
 
 
