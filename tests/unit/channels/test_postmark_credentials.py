@@ -23,7 +23,7 @@ def test_the_least_and_the_most():
         ("server_token", None),
         ("server_token", "with blank"),
         ("basic_auth", None),
-        ("basic_auth", "postmark:secret-1"),
+        ("basic_auth", "no colon"),
         ("basic_auth", {"username": "postmark"}),
         ("basic_auth_previous", {"username": "post:mark", "password": "hook-password-0"}),
         ("message_stream", "Not A Stream"),
