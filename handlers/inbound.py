@@ -49,6 +49,7 @@ _PRIVATE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 Item = dict[str, Any]
 Stored = TypeVar("Stored")
 StoreIn = Callable[[Connection, Sequence[Item]], Awaitable[list[Stored]]]
+_LONGEST_KEY = 512  # PostgreSQL: an entry of an index has at most 2,704 bytes
 # By what adapters call it in a message's metadata.
 _SKIPPED_KINDS: Mapping[str, str] = MappingProxyType(
     {"edit": "edited", "revoke": "revoked", "system": "system"}
@@ -230,7 +231,7 @@ def _posted_item(runtime: Runtime, posted: Posted, kind: str, provider_key: str)
     return {
         "distributor_id": posted.account.distributor_id,
         "channel_account_id": posted.account.id,
-        "provider_key": storable_text(provider_key),
+        "provider_key": _as_key(provider_key),
         "inbound_event_id": event_id,
         "post": StoredPost(
             event_id,
@@ -244,9 +245,17 @@ def _posted_item(runtime: Runtime, posted: Posted, kind: str, provider_key: str)
     }
 
 
+def _as_key(text: str) -> str:
+    """What a provider calls something, as an index takes it: a long name, which a mail's writer may have made up, by its
+    digest.
+    """
+    key: str = storable_text(text)
+    return key if len(key) <= _LONGEST_KEY else hashlib.sha256(key.encode()).hexdigest()
+
+
 def _token(posted: Posted) -> Item:
     return {
-        "key": storable_text(f"token:{posted.token}"),
+        "key": _as_key(f"token:{posted.token}"),
         "digest": hashlib.sha256(posted.request.body).hexdigest(),
     }
 
@@ -369,7 +378,7 @@ def status_item(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
         **_posted_item(runtime, posted, "status", f"status:{update.provider_key}"),
         "status_event_id": runtime.new_id(),
         "message_id": update.message_id,
-        "provider_message_id": storable_text(update.provider_message_id),
+        "provider_message_id": _as_key(update.provider_message_id),
         "part": update.part,
         "told_at": update.occurred_at.isoformat() if update.occurred_at else None,
         "status": update.status,

@@ -1,10 +1,10 @@
 -- Stored posts, for `waystation replay`.
 
 -- name: find_event
--- By an operator, who may not know whose it is: on the closed list of db/tenant.py.
+-- By an operator, who may not know whose it is: on the closed list of db/tenant.py. What waits for its message is no post: that has a row of its own.
 select distributor_id, channel_account_id, id, kind, method, target, headers, body, received_at
 from inbound_events
-where id = $1 and ($2::uuid is null or distributor_id = $2);
+where id = $1 and ($2::uuid is null or distributor_id = $2) and parked_item is null;
 
 -- name: list_known
 -- Which keys of the dedupe an account has, with the messages that they made, as they are stored.

@@ -252,3 +252,18 @@ async def due(runtime: Runtime, account: ChannelAccount) -> list[datetime | None
         runtime, account.distributor_id, "select send_due_at from messages where direction = 'OUTBOUND'"
     )
     return [row["send_due_at"] for row in rows]
+
+
+async def test_a_word_that_names_only_our_id_leaves_the_providers_to_the_receipt(runtime: Runtime):
+    account = await account_with_a_conversation(runtime, Channel.SMS)
+    (message_id,) = await make_outbound(runtime, account)
+    update = StatusUpdate("", SENT, message_id)
+
+    await accept_statuses(runtime, [status_item(runtime, posted(runtime, account), update)])
+
+    rows = await fetch_rows(
+        runtime,
+        account.distributor_id,
+        "select status, provider_message_id from messages where direction = 'OUTBOUND'",
+    )
+    assert [tuple(row.values()) for row in rows] == [("SENT", None)]

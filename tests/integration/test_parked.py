@@ -8,6 +8,7 @@ import pytest
 
 from channels.base import MessageStatus, StatusUpdate
 from db import statuses
+from db.inbound_events import find_event
 from handlers.inbound import accept_statuses, status_item
 from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
@@ -77,6 +78,9 @@ async def test_what_waits_is_no_post_and_its_post_is_stored_once(desk: Desk):
     assert sorted((str(row["parked_key"]), row["is_post"], row["body"]) for row in rows) == [
         ("None", True, b"Body=x"), ("SM0", False, b""), ("SM1", False, b""), ("SM2", False, b""),
     ]  # fmt: skip
+    (slip,) = await desk.rows("select id from inbound_events where parked_key = 'SM0'")
+    async with desk.runtime.database.worker_statements() as connection:
+        assert await find_event(connection, slip["id"], None) is None
 
 
 async def test_a_word_that_waits_twice_is_told_once(desk: Desk):

@@ -161,6 +161,18 @@ class TestPosts:
         assert rows == [{"longest": 35 * 2**20, "posts": 6}]
 
 
+@pytest.mark.parametrize("key", ["k" * 5_000, "ñ" * 513], ids=["long", "of-wide-letters"])
+async def test_a_name_that_no_index_takes_is_known_again(mailbox: Mailbox, key: str):
+    post = mailbox.post(token=key)
+
+    assert await mailbox.receive(post, key) == [(False, False)]
+    assert await mailbox.receive(post, key) == [(True, False)]
+
+    update = StatusUpdate(key, MessageStatus.DELIVERED)
+    (answer,) = await accept_statuses(mailbox.runtime, [status_item(mailbox.runtime, post, update)])
+    assert (answer.message_id, answer.duplicate) == (None, False)
+
+
 class TestOneTimeTokens:
     @pytest.mark.parametrize(
         ("key", "body", "expected"),
