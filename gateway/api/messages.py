@@ -6,7 +6,7 @@ from http import HTTPMethod, HTTPStatus
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from channels.base import Attachment as FileToSend
 from channels.base import Channel, MessageStatus, MessageType
@@ -16,21 +16,17 @@ from db.rows import AttachmentRecord, MessageRecord
 from gateway.api.operations import Call, Operation
 from gateway.api.paging import BY_ID, grouped, make_page, read_position
 from gateway.api.schemas import Answer, Body, Line, NoQuery, Page, PageQuery
+from handlers.ai.types import Language
 from handlers.media import FileState
 from handlers.media_links import make_link
-from handlers.outbound import queue_message
+from handlers.outbound import Priority, queue_message
+from handlers.templates import FilledTemplate, fill_template
 from handlers.webhooks.payloads import Direction, Number
 
 _THREAD = "/v1/conversations/{id}/messages"
 _TAG = "messages"
 _MAX_TEXT = 65_536  # characters; what a provider takes is the provider's to say
 _MAX_FILES = 10
-
-
-def _no_template(value: Any) -> Any:
-    if value is not None:
-        raise ValueError("templates are not in this release; leave it null")
-    return value
 
 
 class Attachment(Answer):
@@ -135,20 +131,40 @@ class NewAttachment(Body):
     filename: Line | None = None
 
 
+class TemplateUse(Body):
+    """A template to be sent, with what its variables are to be."""
+
+    name: Line = Field(examples=["pedido_en_camino"])
+    language: Language | None = Field(
+        default=None, description="Absent or null: the conversation's, else the tenant's."
+    )
+    variables: Annotated[dict[str, Line], Field(default_factory=dict, examples=[{"nombre": "Lupita"}])]
+
+
 class MessageCreate(Body):
-    """A message to be sent: text, files or both."""
+    """A message to be sent: text, files or both; or a template."""
 
     text: str = Field(default="", max_length=_MAX_TEXT, examples=["Su pedido sale mañana."])
     attachments: Annotated[list[NewAttachment], Field(max_length=_MAX_FILES, default_factory=list)]
-    template: Annotated[
-        None,
-        BeforeValidator(_no_template),
-        Field(description="Not in this release: anything but null is 422."),
-    ] = None
+    template: TemplateUse | None = Field(
+        default=None,
+        description=(
+            "In the place of text and files. Its text is filled in; over WhatsApp it leaves as the provider's approved"
+            " template, which also passes the 24 hours. 422 with `template_not_found`, `variable_missing`,"
+            " `variable_unknown`, `template_not_approved` or `template_without_provider_id`."
+        ),
+    )
+    priority: Priority = Field(
+        default=Priority.NORMAL,
+        description="`bulk` is for messages to many: the account's other messages overtake them, for ten minutes at most.",
+    )
 
     @model_validator(mode="after")
-    def _not_empty(self) -> Self:
-        if not self.text.strip() and not self.attachments:
+    def _one_content(self) -> Self:
+        has_content = bool(self.text.strip() or self.attachments)
+        if self.template is not None and has_content:
+            raise ValueError("a template has neither text nor attachments beside it")
+        if self.template is None and not has_content:
             raise ValueError("text or attachments must be given")
         return self
 
@@ -170,10 +186,32 @@ async def create_message(call: Call[MessageCreate, NoQuery]) -> MessageDetail:
     files = [FileToSend(file.url, file.content_type, file.filename) for file in body.attachments]
     async with call.transaction() as connection:
         one = call.joined(connection)  # read before a worker can have it: what is answered is QUEUED
+        content = await _content(one, body)
         message_id = await queue_message(
-            one.runtime, call.adapters, call.distributor_id, call.id, text=body.text, attachments=files
+            one.runtime,
+            call.adapters,
+            call.distributor_id,
+            call.id,
+            text=content.text,
+            attachments=files,
+            template=content.template,
+            priority=body.priority,
         )
         return await _load_message(one, message_id)
+
+
+async def _content(call: Call[Any, Any], body: MessageCreate) -> FilledTemplate:
+    asked = body.template
+    if asked is None:
+        return FilledTemplate(body.text, None)
+    return await fill_template(
+        call.runtime,
+        call.distributor_id,
+        call.id,
+        name=asked.name,
+        language=asked.language,
+        variables=asked.variables,
+    )
 
 
 async def read_message(call: Call[None, NoQuery]) -> MessageDetail:
@@ -250,7 +288,8 @@ OPERATIONS = (
         summary="Send a message to the customer",
         description=(
             "Answered once the message is stored as QUEUED. Refused (409) with `opted_out`, or"
-            " `window_closed` where WhatsApp's 24 hours since the customer's last message are over."
+            " `window_closed` where WhatsApp's 24 hours since the customer's last message are over: then only a"
+            " template may be sent."
         ),
         handle=create_message,
         body=MessageCreate,

@@ -37,6 +37,7 @@ VALID_BODIES = {
     "create_label": {"name": "Bar", "color": "#1d4ed8"},
     "create_message": {"text": "hola"},
     "create_product": PRODUCT,
+    "create_template": {"name": "bye", "language": "es", "body": "Adiós {{name}}"},
     "import_products": {"products": []},
     "update_account": {"settings": {}},
     "update_category": {"name": "new"},
@@ -46,6 +47,7 @@ VALID_BODIES = {
     "update_label": {"name": "new"},
     "update_order": {"lines": [{"sku": "AGUA-600", "quantity": 1}]},
     "update_product": {"name": "new"},
+    "update_template": {"body": "new"},
     "update_tenant": {"name": "new"},
 }
 WITH_ID = [operation for operation in OPERATIONS if operation.id_names]
@@ -76,6 +78,7 @@ async def ids_of(api: Api, seeds: Seeds) -> dict[str, str]:
     _, customers = await api.get("/v1/customers")
     _, label = await api.post("/v1/labels", {"name": "Restaurant"})
     _, category = await api.post("/v1/product-categories", {"name": "Aguas"})
+    _, template = await api.post("/v1/message-templates", {"name": "hello", "language": "es", "body": "Hola"})
     await api.call("PUT", f"/v1/customers/{customers['data'][0]['id']}/labels/{label['id']}")
     return {
         "channel-accounts": account["id"],
@@ -91,6 +94,7 @@ async def ids_of(api: Api, seeds: Seeds) -> dict[str, str]:
         "contacts": customers["data"][0]["contacts"][0]["id"],
         "labels": label["id"],
         "product-categories": category["id"],
+        "message-templates": template["id"],
     }
 
 

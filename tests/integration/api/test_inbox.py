@@ -110,7 +110,9 @@ class TestMessages:
         [
             {},
             {"text": "  "},
-            {"text": "x", "template": "t"},
+            {"template": "t"},
+            {"text": "x", "template": {"name": "t"}},
+            {"text": "x", "priority": "urgent"},
             {"attachments": [{"url": "file:///x"}]},
             {"text": "x" * 65_537},
             {"text": "x" * 16_001},  # more than ten messages of Twilio's hold

@@ -137,7 +137,6 @@ class TestCompleteness:
         [
             ("EndpointCreate", "rate_limit_per_second"),
             ("EndpointPatch", "rate_limit_per_second"),
-            ("MessageCreate", "template"),
         ],
     )
     def test_a_field_of_a_later_release_says_so_and_takes_null_only(self, model, field) -> None:
