@@ -65,6 +65,14 @@ class MailgunAdapter:
     UTC. Without ``session`` one is made at the first exchange and closed by ``aclose``.
     """
 
+    name = "mailgun"
+    channels = frozenset({Channel.EMAIL})
+    # Bytes: mails of 25 MB (docs), percent-encoded where they have no files
+    body_cap = 35 * 1024 * 1024
+    refusal_status = HTTPStatus.FORBIDDEN
+    # Whatever is neither 200 nor 406 is repeated for eight hours; 406, which would end that, is never answered
+    own_fault = OwnFault.RETRIED
+
     def __init__(
         self,
         api_url: str | None,
@@ -75,28 +83,6 @@ class MailgunAdapter:
         self._api_url = api_url
         self._clock = clock
         self._api = ProviderApi(session, timeout)
-
-    @property
-    def name(self) -> str:
-        return "mailgun"
-
-    @property
-    def channels(self) -> frozenset[Channel]:
-        return frozenset({Channel.EMAIL})
-
-    @property
-    def body_cap(self) -> int:
-        """Bytes: mails of 25 MB (docs), percent-encoded where they have no files."""
-        return 35 * 1024 * 1024
-
-    @property
-    def refusal_status(self) -> int:
-        return HTTPStatus.FORBIDDEN
-
-    @property
-    def own_fault(self) -> OwnFault:
-        """Whatever is neither 200 nor 406 is repeated for eight hours; 406, which would end that, is never answered."""
-        return OwnFault.RETRIED
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """``api_key``, ``signing_key`` (of HTTP webhooks), ``signing_keys_previous[]`` (still accepted while it is

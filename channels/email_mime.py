@@ -42,31 +42,17 @@ ONLY_RECEIVES = "The account has no SMTP server: it only receives."
 class MimeAdapter:
     """A ChannelAdapter and MediaInPost for mails in their own form. ``smtp`` is the adapter's to close."""
 
+    name = "mime"
+    channels = frozenset({Channel.EMAIL})
+    # Bytes: what mail hosts take at most (25 MB of files), encoded
+    body_cap = 35 * 1024 * 1024
+    refusal_status = HTTPStatus.FORBIDDEN
+    # A mail server that hands mails on keeps what was not taken in its queue
+    own_fault = OwnFault.RETRIED
+
     def __init__(self, smtp: SmtpClient, clock: Callable[[], datetime]) -> None:
         self._smtp = smtp
         self._clock = clock
-
-    @property
-    def name(self) -> str:
-        return "mime"
-
-    @property
-    def channels(self) -> frozenset[Channel]:
-        return frozenset({Channel.EMAIL})
-
-    @property
-    def body_cap(self) -> int:
-        """Bytes: what mail hosts take at most (25 MB of files), encoded."""
-        return 35 * 1024 * 1024
-
-    @property
-    def refusal_status(self) -> int:
-        return HTTPStatus.FORBIDDEN
-
-    @property
-    def own_fault(self) -> OwnFault:
-        """A mail server that hands mails on keeps what was not taken in its queue."""
-        return OwnFault.RETRIED
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """``hmac_secret``, ``hmac_secrets_previous[]`` (still accepted while one is rotated), and ``smtp`` {host, port,

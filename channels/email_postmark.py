@@ -45,6 +45,14 @@ class PostmarkAdapter:
     URL; a given ``session`` stays the giver's.
     """
 
+    name = "postmark"
+    channels = frozenset({Channel.EMAIL})
+    # Bytes: a mail of 35 MB at most, whose files stand in the post twice where the MIME is included
+    body_cap = 72 * 1024 * 1024
+    # Never 403, at which Postmark stops for ever (docs, "Inbound webhook", retries)
+    refusal_status = HTTPStatus.UNAUTHORIZED
+    own_fault = OwnFault.RETRIED  # Ten tries over ten and a half hours
+
     def __init__(
         self,
         api_url: str = POSTMARK_API,
@@ -53,29 +61,6 @@ class PostmarkAdapter:
     ) -> None:
         self._api_url = api_url.rstrip("/")
         self._api = ProviderApi(session, timeout)
-
-    @property
-    def name(self) -> str:
-        return "postmark"
-
-    @property
-    def channels(self) -> frozenset[Channel]:
-        return frozenset({Channel.EMAIL})
-
-    @property
-    def body_cap(self) -> int:
-        """Bytes: a mail of 35 MB at most, whose files stand in the post twice where the MIME is included."""
-        return 72 * 1024 * 1024
-
-    @property
-    def refusal_status(self) -> int:
-        """Never 403, at which Postmark stops for ever (docs, "Inbound webhook", retries)."""
-        return HTTPStatus.UNAUTHORIZED
-
-    @property
-    def own_fault(self) -> OwnFault:
-        """Ten tries over ten and a half hours."""
-        return OwnFault.RETRIED
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """`server_token`, `basic_auth` (an object of username and password, as in the hooks' URLs); where wanted

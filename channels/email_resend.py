@@ -61,6 +61,13 @@ class ResendAdapter:
     operator's base URL; a given ``session`` stays the giver's; ``clock`` tells whether a signature is fresh.
     """
 
+    name = "resend"
+    channels = frozenset({Channel.EMAIL})
+    # Bytes: an event names addresses and files, and holds neither text nor content
+    body_cap = 1024 * 1024
+    refusal_status = HTTPStatus.FORBIDDEN
+    own_fault = OwnFault.RETRIED  # Eight tries over more than a day (Svix's schedule)
+
     def __init__(
         self,
         api_url: str = RESEND_API,
@@ -71,28 +78,6 @@ class ResendAdapter:
         self._api_url = api_url.rstrip("/")
         self._api = ProviderApi(session, timeout)
         self._clock = clock
-
-    @property
-    def name(self) -> str:
-        return "resend"
-
-    @property
-    def channels(self) -> frozenset[Channel]:
-        return frozenset({Channel.EMAIL})
-
-    @property
-    def body_cap(self) -> int:
-        """Bytes: an event names addresses and files, and holds neither text nor content."""
-        return 1024 * 1024
-
-    @property
-    def refusal_status(self) -> int:
-        return HTTPStatus.FORBIDDEN
-
-    @property
-    def own_fault(self) -> OwnFault:
-        """Eight tries over more than a day (Svix's schedule)."""
-        return OwnFault.RETRIED
 
     @property
     def repeatable_for(self) -> timedelta:

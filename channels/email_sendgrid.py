@@ -47,6 +47,12 @@ class SendGridAdapter:
     there), ``clock`` gives the time in UTC. Without ``session`` one is made at the first send and closed by ``aclose``.
     """
 
+    name = "sendgrid"
+    channels = frozenset({Channel.EMAIL})
+    body_cap = 35 * 1024 * 1024  # Bytes: mails of 30 MB (docs) and the form around their parts
+    refusal_status = HTTPStatus.FORBIDDEN
+    own_fault = OwnFault.RETRIED  # A 5xx is repeated for three days, of events for one
+
     def __init__(
         self,
         api_url: str,
@@ -57,28 +63,6 @@ class SendGridAdapter:
         self._send_url = f"{api_url}/v3/mail/send"
         self._clock = clock
         self._api = ProviderApi(session, timeout)
-
-    @property
-    def name(self) -> str:
-        return "sendgrid"
-
-    @property
-    def channels(self) -> frozenset[Channel]:
-        return frozenset({Channel.EMAIL})
-
-    @property
-    def body_cap(self) -> int:
-        """Bytes: mails of 30 MB (docs) and the form around their parts."""
-        return 35 * 1024 * 1024
-
-    @property
-    def refusal_status(self) -> int:
-        return HTTPStatus.FORBIDDEN
-
-    @property
-    def own_fault(self) -> OwnFault:
-        """A 5xx is repeated for three days, of events for one."""
-        return OwnFault.RETRIED
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """``api_key``; ``event_public_key`` of the Event Webhook; for Inbound Parse ``inbound_public_key`` (of its security

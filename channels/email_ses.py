@@ -59,6 +59,14 @@ class SesAdapter:
     the place of AWS's own (a stand-in may answer there), ``clock`` gives the time in UTC.
     """
 
+    name = "ses"
+    channels = frozenset({Channel.EMAIL})
+    # Bytes: SNS posts 256 KiB of message at most, whose JSON may be escaped twice
+    body_cap = 1024 * 1024
+    refusal_status = HTTPStatus.FORBIDDEN
+    # SNS repeats a post three times within a minute by default, and then drops it
+    own_fault = OwnFault.LOST
+
     def __init__(
         self,
         api_url: str | None,
@@ -70,28 +78,6 @@ class SesAdapter:
         self._clock = clock
         self._api = ProviderApi(session, timeout)
         self._certificates = Certificates(self._api, api_url, clock)
-
-    @property
-    def name(self) -> str:
-        return "ses"
-
-    @property
-    def channels(self) -> frozenset[Channel]:
-        return frozenset({Channel.EMAIL})
-
-    @property
-    def body_cap(self) -> int:
-        """Bytes: SNS posts 256 KiB of message at most, whose JSON may be escaped twice."""
-        return 1024 * 1024
-
-    @property
-    def refusal_status(self) -> int:
-        return HTTPStatus.FORBIDDEN
-
-    @property
-    def own_fault(self) -> OwnFault:
-        """SNS repeats a post three times within a minute by default, and then drops it."""
-        return OwnFault.LOST
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """``topic_arns[]`` (what may post here, at least one), ``region``, ``access_key_id``, ``secret_access_key``,

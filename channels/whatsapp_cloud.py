@@ -49,6 +49,13 @@ class WhatsAppCloudAdapter:
     ``api_url`` is the operator's base URL of the Graph API (a sandbox may stand in). A given session stays the giver's.
     """
 
+    name = "whatsapp_cloud"
+    channels = frozenset({Channel.WHATSAPP})
+    body_cap = 3 * 1024 * 1024  # Docs, "Webhooks overview": payloads may be up to 3 MB
+    refusal_status = HTTPStatus.FORBIDDEN
+    # Docs, "Webhooks overview": what is not answered 200 is posted again, for up to seven days
+    own_fault = OwnFault.RETRIED
+
     def __init__(
         self,
         api_url: str = META_GRAPH,
@@ -57,28 +64,6 @@ class WhatsAppCloudAdapter:
     ) -> None:
         self._graph = f"{api_url.rstrip('/')}/{VERSION}"
         self._api = ProviderApi(session, timeout)
-
-    @property
-    def name(self) -> str:
-        return "whatsapp_cloud"
-
-    @property
-    def channels(self) -> frozenset[Channel]:
-        return frozenset({Channel.WHATSAPP})
-
-    @property
-    def body_cap(self) -> int:
-        """Docs, "Webhooks overview": payloads may be up to 3 MB."""
-        return 3 * 1024 * 1024
-
-    @property
-    def refusal_status(self) -> int:
-        return HTTPStatus.FORBIDDEN
-
-    @property
-    def own_fault(self) -> OwnFault:
-        """Docs, "Webhooks overview": what is not answered 200 is posted again, for up to seven days."""
-        return OwnFault.RETRIED
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """`phone_number_id` and `waba_id` (digits), `app_secret` (signs the posts), `access_token` (of a system user),
