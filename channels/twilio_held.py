@@ -7,6 +7,7 @@ opt-out word beside the text itself.
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from multidict import CIMultiDict
@@ -14,14 +15,19 @@ from multidict import CIMultiDict
 from channels.base import ChannelAccount, HeldPost, InboundItem, InboundMessage, InboundRequest
 from channels.errors import MalformedPayload
 from channels.forms import FORM_TYPE
-from channels.twilio_api import API_VERSION, SentMessage, TwilioApi
+from channels.twilio_api import API_VERSION, SentMessage
 from channels.twilio_events import parse_request
 from channels.twilio_send import party
 
-PAGE = "200"  # of texts of 1600 characters, escaped as JSON, it stays below what is read of an answer
+if TYPE_CHECKING:
+    from channels.twilio_messages import TwilioMessages
+
+PAGE = 200  # of texts of 1600 characters, escaped as JSON, it stays below what is read of an answer
 
 
-async def held_posts(api: TwilioApi, account: ChannelAccount, since: datetime) -> AsyncIterator[HeldPost]:
+async def held_posts(
+    messages: "TwilioMessages", account: ChannelAccount, since: datetime
+) -> AsyncIterator[HeldPost]:
     """The account's inbound messages since then, the oldest first; each has the provider key that its post would have.
     Raises Temporary or Permanent.
 
@@ -30,11 +36,11 @@ async def held_posts(api: TwilioApi, account: ChannelAccount, since: datetime) -
     """
     received = [
         message
-        async for message in api.list_messages(account, _query(account, since))
+        async for message in messages.listed(account, _query(account, since))
         if _is_for(account, message) and message.created >= since.replace(microsecond=0)
     ]
     for message in reversed(received):
-        files = await api.list_media(account, message.sid) if message.num_media else []
+        files = await messages.files(account, message.sid) if message.num_media else []
         request = _as_posted(account, message, files)
         try:
             items = parse_request(account, request)
@@ -43,12 +49,12 @@ async def held_posts(api: TwilioApi, account: ChannelAccount, since: datetime) -
         yield HeldPost(request, tuple(_dated(item, message.created) for item in items))
 
 
-def _query(account: ChannelAccount, since: datetime) -> dict[str, str]:
+def _query(account: ChannelAccount, since: datetime) -> dict[str, Any]:
     """A messaging service receives for all its numbers."""
-    query = {"DateSent>": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", "PageSize": PAGE}
+    query = {"date_sent_after": since.astimezone(UTC), "page_size": PAGE}
     if account.credentials.get("messaging_service_sid"):
         return query
-    return {**query, "To": party(account.channel, account.address)}
+    return {**query, "to": party(account.channel, account.address)}
 
 
 def _is_for(account: ChannelAccount, message: SentMessage) -> bool:

@@ -3,34 +3,38 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from channels.addresses import WHATSAPP_PREFIX
 from channels.base import Channel, ChannelAccount, OutboundMessage, OutboundTemplate
 from channels.errors import ContentRefused
 from channels.forms import form_pairs, form_text, query_of
-from channels.twilio_api import Fields, SentMessage
+from channels.twilio_api import SentMessage
 from channels.twilio_events import OUR_ID, OUR_PART
 
 TRIAL_PREFIX = "Sent from your Twilio trial account - "  # put before the text of a trial account
 # Twilio's times are whole seconds of another clock, and ours may be ahead of it. Minutes do no harm: our earlier messages of
 # the same words are among the known ids.
 CLOCK_TOLERANCE = timedelta(minutes=5)
-LOOKUP_PAGE = "200"
+LOOKUP_PAGE = 200
 # docs, "Webhooks connection overrides": without them Twilio does not repeat a failed callback. A fragment is
 # neither sent nor signed
 CALLBACK_RETRIES = "#rc=5&rp=all"
 
 
-def message_fields(account: ChannelAccount, message: OutboundMessage) -> Fields:
-    """The form that creates a message; raises ContentRefused for a template that Twilio does not know."""
-    fields = [("To", party(message.channel, message.recipient)), _sender(account, message)]
+def message_fields(account: ChannelAccount, message: OutboundMessage) -> dict[str, Any]:
+    """What creates the message, as arguments of Twilio's client; raises ContentRefused for a template that Twilio does
+    not know.
+    """
+    fields: dict[str, Any] = {"to": party(message.channel, message.recipient), **_sender(account, message)}
     if message.template is not None:
-        fields += _template_fields(message.template)
+        fields |= _template_fields(message.template)
     elif message.text:
-        fields.append(("Body", message.text))
-    fields += [("MediaUrl", attachment.url) for attachment in message.attachments]
+        fields["body"] = message.text
+    if message.attachments:
+        fields["media_url"] = [attachment.url for attachment in message.attachments]
     if message.status_url:
-        fields.append(("StatusCallback", status_callback(message.status_url, message)))
+        fields["status_callback"] = status_callback(message.status_url, message)
     return fields
 
 
@@ -43,12 +47,12 @@ def status_callback(url: str, message: OutboundMessage) -> str:
     return bare + CALLBACK_RETRIES
 
 
-def lookup_query(account: ChannelAccount, message: OutboundMessage) -> Mapping[str, str]:
-    """What Twilio is asked for to find a message again. It can filter by the date of sending only, which a queued message
-    has not got; with a messaging service nobody knows the sender beforehand.
+def lookup_query(account: ChannelAccount, message: OutboundMessage) -> Mapping[str, Any]:
+    """What finds a message again, as arguments of Twilio's client. Twilio can filter by the date of sending only, which a
+    queued message has not got; with a messaging service nobody knows the sender beforehand.
     """
-    query = {"To": party(message.channel, message.recipient), "PageSize": LOOKUP_PAGE}
-    return query if _service(account) else {**query, "From": party(message.channel, account.address)}
+    query = {"to": party(message.channel, message.recipient), "page_size": LOOKUP_PAGE}
+    return query if _service(account) else {**query, **_sender(account, message)}
 
 
 def is_same(sent: SentMessage, account: ChannelAccount, message: OutboundMessage, since: datetime) -> bool:
@@ -77,18 +81,20 @@ def _says_the_same(body: str, message: OutboundMessage) -> bool:
     return body.strip() == message.text.strip()
 
 
-def _sender(account: ChannelAccount, message: OutboundMessage) -> tuple[str, str]:
+def _sender(account: ChannelAccount, message: OutboundMessage) -> dict[str, str]:
     service = _service(account)
-    return ("MessagingServiceSid", service) if service else ("From", party(message.channel, account.address))
+    if service:
+        return {"messaging_service_sid": service}
+    return {"from_": party(message.channel, account.address)}
 
 
 def _service(account: ChannelAccount) -> str | None:
     return account.credentials.get("messaging_service_sid")
 
 
-def _template_fields(template: OutboundTemplate) -> Fields:
+def _template_fields(template: OutboundTemplate) -> dict[str, str]:
     if not template.provider_template_id:
         raise ContentRefused(f"The template {template.name} has no ContentSid.")
     variables = json.dumps(dict(template.variables), ensure_ascii=False)
-    filled = [("ContentVariables", variables)] if template.variables else []
-    return [("ContentSid", template.provider_template_id), *filled]
+    filled = {"content_variables": variables} if template.variables else {}
+    return {"content_sid": template.provider_template_id, **filled}

@@ -200,7 +200,7 @@ async def test_what_twilio_received_reads_like_what_it_posted(stage):
 
 
 async def test_the_oldest_comes_first_whatever_the_pages(stage, monkeypatch):
-    monkeypatch.setattr("channels.twilio_held.PAGE", "3")
+    monkeypatch.setattr("channels.twilio_held.PAGE", 3)
     for number in range(10):
         await stage.inbound(body=f"{number}", lost=True)
         stage.clock.advance(1)
