@@ -14,7 +14,7 @@ from channels.email_mailgun_events import read_document
 from channels.errors import MalformedPayload
 from channels.json_posts import object_of, text_of
 from channels.mail import Headers, Mail, MailPart
-from channels.mail_bounces import bounce_of
+from channels.mail_bounces import items_of_mail
 from channels.mail_posts import (
     MOST_FILES,
     bare_id,
@@ -56,10 +56,8 @@ def parse_mail(account: ChannelAccount, request: InboundRequest) -> tuple[Inboun
     """The message of a verified post, or what a notification says of a mail of ours; raises MalformedPayload."""
     form = read_form(request)
     mail = _mail(form)
-    if bounced := bounce_of(mail):
-        return bounced
     message = inbound_mail(account, mail, mail_key(mail, form.text("recipient")))
-    return (replace(message, attachments=(*message.attachments, *_stored(form))),)
+    return items_of_mail(mail, replace(message, attachments=(*message.attachments, *_stored(form))))
 
 
 def mail_key(mail: Mail, recipient: str) -> str:

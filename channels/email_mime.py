@@ -20,7 +20,7 @@ from channels.base import (
 )
 from channels.credentials import check_names, list_of, matching, optional
 from channels.errors import BadCredentials, MalformedPayload
-from channels.mail_bounces import bounce_of
+from channels.mail_bounces import items_of_mail
 from channels.mail_parts import mail_part
 from channels.mail_reading import inbound_mail, mail_key
 from channels.mail_writing import build_mime, headers_of
@@ -82,7 +82,7 @@ class MimeAdapter:
         if stated != MAIL_TYPE:
             raise MalformedPayload(f"The post's type is not {MAIL_TYPE}.")
         mail = read_mail(request.body)
-        return bounce_of(mail) or (inbound_mail(account, mail, mail_key(mail)),)
+        return items_of_mail(mail, inbound_mail(account, mail, mail_key(mail)))
 
     def read_part(self, account: ChannelAccount, request: InboundRequest, url: str) -> MediaContent:  # noqa: ARG002 - the port's
         """The file ``part:N`` of a stored post; raises MalformedPayload."""

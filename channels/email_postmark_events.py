@@ -34,6 +34,7 @@ from channels.errors import (
 from channels.iso_times import mail_time, utc_time
 from channels.json_posts import object_of, objects_of, text_of
 from channels.mail import Headers, Mail, MailPart
+from channels.mail_bounces import items_of_mail
 from channels.mail_events import address_of, our_id
 from channels.mail_posts import bare_id, content_type
 from channels.mail_reading import inbound_mail, mail_of_fields
@@ -71,7 +72,7 @@ def parse_post(account: ChannelAccount, post: Post, body: bytes) -> tuple[Inboun
     """
     kind = post.get("RecordType", "Inbound")
     if kind == "Inbound":
-        return (_message(account, post),)
+        return _received(account, post)
     if not isinstance(kind, str) or kind not in _READERS:
         return (Ignored("A kind of event that is not known."),)
     return _READERS[kind](post, hashlib.sha256(body).hexdigest()[:32])
@@ -114,10 +115,13 @@ def received_at(post: Post) -> datetime | None:
     return next(filter(None, map(mail_time, (*stamps, text_of(post, "Date")))), None)
 
 
-def _message(account: ChannelAccount, post: Post) -> InboundItem:
-    message = inbound_mail(account, mail_of_post(account, post), message_id_of(post))
+def _received(account: ChannelAccount, post: Post) -> tuple[InboundItem, ...]:
+    mail = mail_of_post(account, post)
+    message = inbound_mail(account, mail, message_id_of(post))
     missing = [] if text_of(post, "RawEmail") else _names_of_missing(post)
-    return replace(message, metadata={**message.metadata, "missing_files": missing}) if missing else message
+    if missing:
+        message = replace(message, metadata={**message.metadata, "missing_files": missing})
+    return items_of_mail(mail, message)
 
 
 def _names_of_missing(post: Post) -> list[str]:

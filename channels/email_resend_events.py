@@ -28,6 +28,7 @@ from channels.errors import ContentRefused, InvalidRecipient, MalformedPayload
 from channels.iso_times import utc_time
 from channels.json_posts import object_of, objects_of, read_json, text_of
 from channels.mail import Headers, Mail, MailPart
+from channels.mail_bounces import items_of_mail
 from channels.mail_events import address_of, error_code, our_id
 from channels.mail_posts import bare_id, content_type
 from channels.mail_reading import inbound_mail, mail_of_fields
@@ -81,8 +82,9 @@ def parse_post(account: ChannelAccount, post: Post) -> tuple[InboundItem, ...]:
     if kind == RECEIVED:
         return (DeferredPost(f"email:{email_id_of(data)}"),)
     if kind == FETCHED:
-        message = inbound_mail(account, mail_of_fetched(post), email_id_of(data))
-        return (replace(message, sent_at=utc_time(text_of(data, "created_at"))),)
+        mail = mail_of_fetched(post)
+        message = inbound_mail(account, mail, email_id_of(data))
+        return items_of_mail(mail, replace(message, sent_at=utc_time(text_of(data, "created_at"))))
     family, _, word = kind.partition(".")
     if family == "email" and word == COMPLAINED:
         return (_consent(post, data, SuppressionReason.COMPLAINT),)

@@ -13,7 +13,7 @@ from channels.base import ChannelAccount, InboundItem, InboundRequest
 from channels.errors import MalformedPayload
 from channels.json_posts import object_of, text_of
 from channels.mail import Headers, Mail, MailPart
-from channels.mail_bounces import bounce_of
+from channels.mail_bounces import items_of_mail
 from channels.mail_posts import (
     digest_key,
     header_lines,
@@ -50,10 +50,8 @@ def parse_mail(account: ChannelAccount, request: InboundRequest) -> tuple[Inboun
     """
     form = read_form(request)
     envelope, mail = _envelope(form), _mail(form)
-    if bounced := bounce_of(mail):
-        return bounced
     words = (envelope.sender or "", *sorted(envelope.to), mail.thread.message_id)
-    return (inbound_mail(account, mail, digest_key(words, _contents(form))),)
+    return items_of_mail(mail, inbound_mail(account, mail, digest_key(words, _contents(form))))
 
 
 def read_post(request: InboundRequest) -> Mail:

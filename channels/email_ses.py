@@ -28,7 +28,7 @@ from channels.base import (
 )
 from channels.credentials import check_names, list_of, matching, optional
 from channels.email_ses_certificates import Certificates
-from channels.email_ses_events import content_of, event_of, inbound_item, parse_event, received_mail
+from channels.email_ses_events import content_of, event_of, parse_event, received_items, received_mail
 from channels.email_ses_requests import mail_message_id, object_request, send_error, send_request
 from channels.errors import BadCredentials, MalformedPayload, NotThere, OutcomeUnknown, VerificationFailed
 from channels.json_posts import text_of
@@ -118,7 +118,7 @@ class SesAdapter:
     def parse(self, account: ChannelAccount, request: InboundRequest) -> tuple[InboundItem, ...]:
         """What a verified post says, or one whose mail was fetched; raises MalformedPayload."""
         if fetched := _fetched_event(request):
-            return (inbound_item(account, fetched, request.body),)
+            return received_items(account, fetched, request.body)
         document = _document(request)
         kind = text_of(document, "Type")
         if kind == SUBSCRIPTION:

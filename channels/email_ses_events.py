@@ -28,6 +28,7 @@ from channels.base import (
 from channels.errors import MalformedPayload
 from channels.json_posts import object_of, read_json, text_of
 from channels.mail import Mail
+from channels.mail_bounces import items_of_mail
 from channels.mail_events import OUR_ID, address_of, error_code, our_id
 from channels.mail_posts import with_empty_return_path
 from channels.mail_reading import inbound_mail
@@ -69,7 +70,7 @@ def parse_event(account: ChannelAccount, event: Event) -> tuple[InboundItem, ...
     """The items of a verified notification's event; raises MalformedPayload."""
     kind = kind_of(event)
     if kind == RECEIVED:
-        return (_received(account, event),)
+        return _received(account, event)
     if kind == "Subscription":
         return _preferences(event)
     if kind not in STATUSES:
@@ -85,11 +86,17 @@ def received_mail(event: Event, raw: bytes) -> Mail:
     return read_mail(raw, envelope_to=_texts(object_of(event, "receipt").get("recipients")))
 
 
-def inbound_item(account: ChannelAccount, event: Event, raw: bytes) -> InboundMessage:
-    """The mail as a message. One that SES found to hold a virus, or to be spam, is kept, and neither understood nor
-    answered; of a virus no file is fetched. Raises MalformedPayload.
+def received_items(account: ChannelAccount, event: Event, raw: bytes) -> tuple[InboundItem, ...]:
+    """The message of a received mail's bytes, or what a notification says of a mail of ours; raises MalformedPayload."""
+    mail = received_mail(event, raw)
+    return items_of_mail(mail, _message(account, event, mail))
+
+
+def _message(account: ChannelAccount, event: Event, mail: Mail) -> InboundMessage:
+    """One that SES found to hold a virus, or to be spam, is kept, and neither understood nor answered; of a virus no file
+    is fetched.
     """
-    item = inbound_mail(account, received_mail(event, raw), mail_key(event))
+    item = inbound_mail(account, mail, mail_key(event))
     receipt = object_of(event, "receipt")
     if _verdict(receipt, "virusVerdict") == _FAILED:
         return replace(item, automated="virus", attachments=())
@@ -115,13 +122,13 @@ def content_of(event: Event) -> bytes | None:
         raise MalformedPayload("The notification's content is not base64.") from None
 
 
-def _received(account: ChannelAccount, event: Event) -> InboundItem:
+def _received(account: ChannelAccount, event: Event) -> tuple[InboundItem, ...]:
     raw = content_of(event)
     if raw is not None:
-        return inbound_item(account, event, raw)
+        return received_items(account, event, raw)
     if text_of(object_of(object_of(event, "receipt"), "action"), "type") != "S3":
         raise MalformedPayload("The notification neither brings the mail nor says where it is kept.")
-    return DeferredPost(f"fetch:{_mail_id(event)}")
+    return (DeferredPost(f"fetch:{_mail_id(event)}"),)
 
 
 def _status(event: Event, kind: str) -> StatusUpdate:

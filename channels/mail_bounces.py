@@ -9,6 +9,7 @@ from channels.base import (
     ConsentChange,
     ConsentUpdate,
     Ignored,
+    InboundMessage,
     MessageStatus,
     StatusUpdate,
     SuppressionReason,
@@ -34,6 +35,13 @@ _CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
 # RFC 3463, X.1: the mailbox or its domain does not exist, or has moved. 5.1.0 and 5.1.8 (a bad sender) say less.
 _NO_MAILBOX = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"})
 STATUS_LIMIT, RETURNED_LIMIT, MOST_RECIPIENTS = 64 * 1024, 64 * 1024, 50
+
+
+def items_of_mail(mail: Mail, message: InboundMessage) -> tuple[Outcome | InboundMessage, ...]:
+    """What a received mail comes to, whichever provider brought it: what it tells of a mail of ours, or ``message``, which
+    is that mail as its adapter reads it.
+    """
+    return bounce_of(mail) or (message,)
 
 
 def bounce_of(mail: Mail) -> tuple[Outcome, ...]:

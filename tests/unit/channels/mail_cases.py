@@ -158,35 +158,6 @@ def texts_of(value: Any) -> Iterator[str]:
             yield from texts_of(each)
 
 
-# A server's notification that a mail of ours has found nobody; it names ours in the part that came back.
-NOTIFICATION = f"""Return-Path: <>\r
-From: MAILER-DAEMON@mx.cantina.example\r
-To: {ADDRESS}\r
-Message-ID: <dsn-2@mx.cantina.example>\r
-Subject: Undelivered Mail Returned to Sender\r
-Content-Type: multipart/report; report-type=delivery-status; boundary=r\r
-\r
---r\r
-Content-Type: text/plain\r
-\r
-It could not be delivered.\r
---r\r
-Content-Type: message/delivery-status\r
-\r
-Reporting-MTA: dns; mx.cantina.example\r
-\r
-Final-Recipient: rfc822; {CUSTOMER}\r
-Action: failed\r
-Status: 5.1.1\r
---r\r
-Content-Type: text/rfc822-headers\r
-\r
-Message-ID: <{TOKEN}.{OUR_MESSAGE.hex}@mail.acme.example>\r
-To: {CUSTOMER}\r
---r--\r
-"""
-
-
 def soiled(document: Any) -> Any:
     """A JSON document whose every text ends in what no database's text can hold."""
     if isinstance(document, str):

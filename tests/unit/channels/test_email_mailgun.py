@@ -26,7 +26,6 @@ from tests.unit.channels.mail_cases import (
     ADDRESS,
     CUSTOMER,
     MAILGUN,
-    NOTIFICATION,
     OUR_MESSAGE,
     TOKEN,
     account,
@@ -172,15 +171,6 @@ def test_event(label):
     }
     assert {(item.address, item.change) for item in consents} <= {(CUSTOMER, ConsentChange.OUT)}
     assert len(statuses) + len(consents) == len(items)
-
-
-def test_a_notification_about_a_mail_of_ours_is_a_status():
-    status, consent = parsed(mailgun_mail([{"name": "body-mime", "text": NOTIFICATION}]))
-
-    assert isinstance(status, StatusUpdate)
-    assert (status.message_id, status.status, status.error_code) == (OUR_MESSAGE, FAILED, "5.1.1")
-    assert isinstance(consent, ConsentUpdate)
-    assert (consent.address, consent.reason) == (CUSTOMER, BOUNCE)
 
 
 @pytest.mark.parametrize("label", sorted(IGNORED))

@@ -136,18 +136,6 @@ def test_the_same_mail_has_the_same_key_by_whatever_way_it_comes():
     assert one.startswith("CAF1@mail.gmail.example:")
 
 
-def test_a_notification_is_no_message():
-    items = adapter().parse(account(), request(fixture("bounce__no_such_user")))
-
-    assert [type(item).__name__ for item in items] == ["StatusUpdate", "ConsentUpdate"]
-
-
-def test_a_notification_about_a_strangers_mail_is_stored_as_a_machines():
-    [message] = adapter().parse(account(), request(fixture("bounce__of_another_mail")))
-
-    assert message.automated == "auto_submitted"
-
-
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [(BODY, "text/plain"), (BODY, ""), (b"", "message/rfc822"), (b"Subject: x\n\nHola", "message/rfc822")],

@@ -25,7 +25,6 @@ from tests.mail_forms import changed, fields_of, multipart
 from tests.unit.channels.mail_cases import (
     ADDRESS,
     CUSTOMER,
-    NOTIFICATION,
     NOW,
     OUR_MESSAGE,
     SENDGRID,
@@ -169,15 +168,6 @@ def test_event(label):
     told_at = {item.occurred_at for item in statuses} | {item.occurred_at for item in consents}
     assert told_at == {NOW - timedelta(seconds=30)}
     assert len(statuses) + len(consents) == len(items)
-
-
-def test_a_notification_about_a_mail_of_ours_is_a_status():
-    status, consent = parsed(sendgrid_mail([{"name": "email", "text": NOTIFICATION}]))
-
-    assert isinstance(status, StatusUpdate)
-    assert (status.message_id, status.status, status.error_code) == (OUR_MESSAGE, FAILED, "5.1.1")
-    assert isinstance(consent, ConsentUpdate)
-    assert (consent.address, consent.reason) == (CUSTOMER, BOUNCE)
 
 
 def test_every_event_of_a_batch_counts():
