@@ -465,6 +465,15 @@ class FewFiles(Protocol):
 
 
 @runtime_checkable
+class Captions(Protocol):
+    """A provider that takes less text with a file than alone."""
+
+    def longest_caption(self, channel: Channel) -> int:
+        """In characters; a longer text leaves in a message of its own."""
+        ...
+
+
+@runtime_checkable
 class ShowsTyping(Protocol):
     """A provider that can show the customer that an answer is being written."""
 

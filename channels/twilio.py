@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from channels.twilio_messages import TwilioMessages
 
 EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response></Response>'
+LONGEST_CAPTION = 1024  # WhatsApp's own, docs, "Send media messages"
 LONGEST_BODY = 1600  # docs, "Messages resource": a longer one is refused (21617)
 # docs, "Messages resource", and help centre, "Sending and receiving media with WhatsApp": a second file is dropped
 MOST_FILES: Mapping[Channel, int] = {Channel.SMS: 10, Channel.WHATSAPP: 1}
@@ -109,6 +110,10 @@ class TwilioAdapter:
     def files_at_once(self, channel: Channel) -> int:
         """How many files one message takes."""
         return MOST_FILES[channel]
+
+    def longest_caption(self, channel: Channel) -> int:
+        """How much text may be with a file."""
+        return LONGEST_CAPTION if channel is Channel.WHATSAPP else LONGEST_BODY
 
     async def send(self, account: ChannelAccount, message: OutboundMessage) -> SendReceipt:
         """Hands one message to Twilio, once; there is no idempotency key, so nothing here repeats a request.

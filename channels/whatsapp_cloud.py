@@ -40,6 +40,7 @@ from channels.whatsapp_cloud_requests import send_body, typing_body, upload_form
 META_GRAPH = "https://graph.facebook.com"
 VERSION = "v25.0"
 JSON_TYPE = "application/json"
+LONGEST_CAPTION = 1024  # docs, "Image messages"
 LONGEST_BODY = 4096  # docs, "Text messages"
 
 
@@ -114,6 +115,10 @@ class WhatsAppCloudAdapter:
     def files_at_once(self, channel: Channel) -> int:  # noqa: ARG002 - it has one channel
         """How many files one message takes."""
         return 1
+
+    def longest_caption(self, channel: Channel) -> int:  # noqa: ARG002 - it has one channel
+        """How much text may be with a file."""
+        return LONGEST_CAPTION
 
     async def send(self, account: ChannelAccount, message: OutboundMessage) -> SendReceipt:
         """Hands one message to Meta, once; a file given as ``content`` is uploaded before. Raises Throttled,

@@ -117,3 +117,22 @@ async def release_contact(connection: Connection, customer_id: UUID, contact_id:
         return False
     await connection.execute(_SQL["release_conversations"], contact_id)
     return True
+
+
+async def set_consent(
+    connection: Connection,
+    customer_id: UUID,
+    contact_id: UUID,
+    *,
+    opted_out: bool,
+    force: bool,
+    now: datetime,
+) -> ContactRecord | None:
+    """Stops or opens an address; None where it is so already, may not be opened without force, or is not there."""
+    row = await connection.fetchrow(_SQL["set_consent"], customer_id, contact_id, opted_out, now, force)
+    return ContactRecord(**row) if row else None
+
+
+async def read_contact(connection: Connection, customer_id: UUID, contact_id: UUID) -> ContactRecord | None:
+    row = await connection.fetchrow(_SQL["read_contact"], customer_id, contact_id)
+    return ContactRecord(**row) if row else None

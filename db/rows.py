@@ -284,6 +284,7 @@ class ContactRecord:
     address: str
     display_name: str | None
     opted_out_at: datetime | None
+    opt_out_reason: str | None
     last_inbound_at: datetime | None
     created_at: datetime
 

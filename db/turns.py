@@ -29,6 +29,7 @@ class TurnRow:
     lease_token: UUID
     address: str
     opted_out_at: datetime | None
+    tenant: str
     time_zone: str
     locale: str
     currency: str

@@ -10,7 +10,11 @@ from channels.errors import OptedOut, WindowClosed
 # Carriers' words for SMS (CTIA; Twilio's "Default opt-out keywords") and what es and pt speakers send. A message must be the
 # word alone: "cancel 2 boxes" is an order's change.
 _OUT_EVERYWHERE = frozenset(
-    {"stop", "stopall", "unsubscribe", "optout", "revoke", "baja", "parar", "sair", "descadastrar"}
+    {
+        *("stop", "stopall", "unsubscribe", "optout", "revoke"),
+        *("baja", "detener", "no molestar"),
+        *("parar", "pare", "sair", "descadastrar", "cancelar inscrição"),
+    }
 )
 _OUT_WORDS: Mapping[Channel, frozenset[str]] = MappingProxyType(
     {
@@ -21,11 +25,12 @@ _OUT_WORDS: Mapping[Channel, frozenset[str]] = MappingProxyType(
         Channel.EMAIL: _OUT_EVERYWHERE,
     }
 )
-_IN_WORDS = frozenset({"start", "unstop", "alta", "voltar"})
+_IN_WORDS = frozenset({"start", "unstop", "alta", "reanudar", "voltar", "retomar"})
 # Of Twilio's three words that open a number again (START, YES, UNSTOP) the one that people also say to an order.
 _IN_WORDS_WHILE_OUT = frozenset({"yes"})
-# Twilio answers these by itself when they come as SMS.
-_HELP_WORDS = frozenset({"help", "info"})
+_HELP_WORDS = frozenset({"help", "info", "ayuda", "ajuda"})
+# Of these the ones that Twilio answers by itself when they come as SMS.
+_ANSWERED_BY_TWILIO = frozenset({"help", "info"})
 WHATSAPP_WINDOW = timedelta(hours=24)
 
 
@@ -33,7 +38,7 @@ def consent_change(channel: Channel, text: str, told: ConsentChange | None = Non
     """What a message says about consent: the provider's own word first, else a keyword that stands alone."""
     if told is not None:
         return told
-    word = text.strip().strip(".!¡").strip().casefold()
+    word = _bare(text)
     if word in _OUT_WORDS[channel]:
         return ConsentChange.OUT
     return ConsentChange.IN if word in _IN_WORDS else None
@@ -47,9 +52,22 @@ def opts_in_while_out(channel: Channel, text: str) -> bool:
     return channel is Channel.SMS and text.strip().casefold() in _IN_WORDS_WHILE_OUT
 
 
-def asks_provider_for_help(channel: Channel, text: str) -> bool:
-    """Whether Twilio answers a message by itself: HELP or INFO, alone, over SMS."""
-    return channel is Channel.SMS and text.strip().casefold() in _HELP_WORDS
+def _bare(text: str) -> str:
+    return text.strip().strip(".!¡?¿").strip().casefold()
+
+
+def is_help_word(text: str) -> bool:
+    """Whether a message asks what this is and how to end it: HELP, INFO, AYUDA or AJUDA, alone."""
+    return _bare(text) in _HELP_WORDS
+
+
+def provider_helps(provider: str, channel: Channel, text: str) -> bool:
+    """Whether the provider answers a word for help by itself, so that nobody else may: Twilio over SMS.
+
+    Source: Twilio, "Default opt-out keywords". STOP and START are confirmed by it in the same way, and by us on no
+    channel: whoever wants silence gets it.
+    """
+    return provider == "twilio" and channel is Channel.SMS and _bare(text) in _ANSWERED_BY_TWILIO
 
 
 def check_may_send(

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from channels.addresses import normalise
 from channels.base import Channel
-from channels.errors import InvalidInput, MalformedPayload, NotFound
+from channels.errors import InvalidInput, MalformedPayload, NotFound, WrongState
 from db import customers, labels
 from db.errors import Conflict
 from db.rows import ContactRecord
@@ -17,6 +17,7 @@ from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import tell
 
 _TAKEN = "This address is a customer's already."
+_NOT_STAFFS = "The customer or the provider stopped messages to this address: opening it needs force."
 _CODE_DIGITS = 12  # the end of the id, as a first message's customer gets it
 
 
@@ -101,6 +102,46 @@ async def remove_contact(runtime: Runtime, distributor_id: UUID, customer_id: UU
     async with runtime.database.tenant(distributor_id) as connection:
         if not await customers.release_contact(connection, customer_id, contact_id):
             raise NotFound
+
+
+async def set_consent(
+    runtime: Runtime,
+    distributor_id: UUID,
+    customer_id: UUID,
+    contact_id: UUID,
+    *,
+    opted_out: bool,
+    force: bool = False,
+) -> ContactRecord:
+    """Stops messages to an address, or opens it again, and tells of it. What the customer or the provider stopped is
+    opened with ``force`` only. Raises NotFound, and WrongState without force.
+    """
+    async with runtime.database.tenant(distributor_id) as connection:
+        changed = await customers.set_consent(
+            connection, customer_id, contact_id, opted_out=opted_out, force=force, now=runtime.clock()
+        )
+        if changed is None:
+            return await _unchanged(connection, customer_id, contact_id, opted_out=opted_out)
+        data = {
+            "customer_id": customer_id,
+            "channel": changed.channel,
+            "address": changed.address,
+            "display_name": changed.display_name,
+        }
+        event_type = EventType.CUSTOMER_OPTED_OUT if opted_out else EventType.CUSTOMER_OPTED_IN
+        await tell(connection, runtime, distributor_id, event_type, data)
+        return changed
+
+
+async def _unchanged(
+    connection: Connection, customer_id: UUID, contact_id: UUID, *, opted_out: bool
+) -> ContactRecord:
+    contact = await customers.read_contact(connection, customer_id, contact_id)
+    if contact is None:
+        raise NotFound
+    if (contact.opted_out_at is not None) != opted_out:
+        raise WrongState(_NOT_STAFFS)
+    return contact
 
 
 async def assign_label(runtime: Runtime, distributor_id: UUID, customer_id: UUID, label_id: UUID) -> None:

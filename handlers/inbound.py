@@ -26,7 +26,7 @@ from db.accept import AcceptedItem, AcceptedMessage, StoredPost
 from db.errors import PartitionMissing
 from db.statuses import AcceptedStatus
 from db.tenant import Connection
-from handlers.consent import asks_provider_for_help, consent_change, opts_in_while_out
+from handlers.consent import consent_change, opts_in_while_out, provider_helps
 from handlers.inbound_events import (
     NewIds,
     Telling,
@@ -336,7 +336,7 @@ def _meaning(
     consent: ConsentChange | None,
 ) -> Item:
     """What a word about consent decides: whether a turn follows, and what is told."""
-    skip_reason = _skip_reason(message, consent)
+    skip_reason = _skip_reason(posted.account.provider, message, consent)
     return {
         "consent": consent,
         "opt_out_reason": "keyword" if message.consent is None else "provider",
@@ -346,7 +346,7 @@ def _meaning(
     }
 
 
-def _skip_reason(message: InboundMessage, consent: ConsentChange | None) -> str | None:
+def _skip_reason(provider: str, message: InboundMessage, consent: ConsentChange | None) -> str | None:
     """Why no turn follows: a word about consent is never an order, and the provider answers it itself; a machine is
     not answered; a sign on another message, or a change of it, is nothing to be understood by itself.
     """
@@ -359,7 +359,7 @@ def _skip_reason(message: InboundMessage, consent: ConsentChange | None) -> str 
     if kind := _SKIPPED_KINDS.get(message.metadata.get("provider_kind", "")):
         return kind
     told = message.metadata.get("opt_out_type") == "HELP"
-    return "help" if told or asks_provider_for_help(message.channel, message.text) else None
+    return "help" if told or provider_helps(provider, message.channel, message.text) else None
 
 
 def _turn_times(received_at: datetime, quiet_seconds: float, *, wanted: bool) -> Item:

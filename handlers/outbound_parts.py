@@ -6,6 +6,7 @@ from typing import Any
 
 from channels.base import (
     Attachment,
+    Captions,
     FewFiles,
     MessageType,
     OutboundMessage,
@@ -27,7 +28,7 @@ def split_message(adapter: object, message: OutboundMessage) -> tuple[OutboundMe
     texts = _texts(adapter, message)
     contents: list[tuple[str, tuple[Attachment, ...]]] = [(text, ()) for text in texts]
     for position, files in enumerate(_groups(adapter, message)):
-        if position == 0 and (not message.text or _takes_caption(adapter, message)):
+        if position == 0 and (not message.text or _takes_caption(adapter, message, contents[0][0])):
             contents[0] = (contents[0][0], files)
         else:
             contents.append(("", files))
@@ -52,10 +53,12 @@ def _groups(adapter: object, message: OutboundMessage) -> Sequence[tuple[Attachm
     return [files[start : start + size] for start in range(0, len(files), size)]
 
 
-def _takes_caption(adapter: object, message: OutboundMessage) -> bool:
+def _takes_caption(adapter: object, message: OutboundMessage, text: str) -> bool:
     """Whether the text may go with the first file. A provider of one file at a time has captions for pictures, films and
     documents; with a voice note, a contact card or a sticker (WebP) a text would be lost.
     """
+    if isinstance(adapter, Captions) and len(text) > adapter.longest_caption(message.channel):
+        return False
     if not isinstance(adapter, FewFiles) or adapter.files_at_once(message.channel) > 1:
         return True
     kind = message.attachments[0].content_type.lower()

@@ -34,6 +34,8 @@ class Reply(StrEnum):
     HANDOFF = "handoff"
     TEXT_ONLY = "text_only"
     NO_ORDER = "no_order"
+    WHAT_TO_CHANGE = "what_to_change"
+    HELP = "help"
 
 
 def _read_texts() -> Mapping[Language, Mapping[str, str]]:
@@ -54,9 +56,10 @@ def render_reply(
     unmatched: Sequence[str] = (),
     *,
     replaced: bool = False,
+    tenant: str = "",
 ) -> str:
     """The text of an answer. Names and prices are the order's own; ``unmatched`` quotes the customer; ``replaced`` says
-    that an earlier order was closed for this one.
+    that an earlier order was closed for this one; ``tenant`` is who answers.
     """
     texts = _TEXTS[language]
     slots = {
@@ -64,6 +67,7 @@ def render_reply(
         "delivery": _delivery(texts, order),
         "doubts": _doubts(texts, lines, unmatched),
         "replaced": texts["replaced"] if replaced else "",
+        "tenant": tenant,
     }
     room = LONGEST_REPLY - len(_filled(texts[kind], slots, ""))
     return _filled(texts[kind], slots, _line_list(texts, lines, room))

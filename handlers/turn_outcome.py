@@ -12,9 +12,11 @@ from channels.base import Channel, MessageStatus, MessageType
 from db import sends, turns
 from db.events import record_events
 from db.lanes import ClaimedTurn
+from db.orders import OrderRow
 from db.tenant import Connection
 from db.turns import BurstMessage, ResponseRow, TurnRow
 from handlers.ai.types import Catalogue, Extraction, Intent, Usage
+from handlers.consent import is_help_word
 from handlers.handoff import REASONS, Handoff, HandoffReason, answers_by_itself
 from handlers.orders import (
     Draft,
@@ -56,6 +58,7 @@ _ORDER_REPLIES: Mapping[OrderChange, Reply] = MappingProxyType(
     }
 )
 
+_NO = frozenset({"no", "nop", "nope", "não", "nao"})
 # A customer's yes can only be about what one of these showed them.
 _SHOWS_LINES = frozenset({Reply.SUMMARY, Reply.REVIEW})
 
@@ -185,7 +188,7 @@ async def _queue_reply(
     connection: Connection, runtime: Runtime, burst: Burst, extraction: Extraction, outcome: OrderOutcome
 ) -> None:
     """Queues the one reply of this burst, if the tenant and the customer let us."""
-    kind = _reply_kind(burst, extraction, outcome)
+    kind = await _choose_reply(connection, burst, extraction, outcome)
     if kind is None or not may_reply(burst):
         return
     draft = outcome.draft
@@ -197,10 +200,16 @@ async def _queue_reply(
         type=MessageType.TEXT,
         status_rank=status_rank(Channel(burst.row.channel), MessageStatus.QUEUED),
         text=render_reply(
-            kind, extraction.language, order, lines, extraction.unmatched, replaced=outcome.replaced
+            kind,
+            extraction.language,
+            order,
+            lines,
+            extraction.unmatched,
+            replaced=outcome.replaced,
+            tenant=burst.row.tenant,
         ),
         turn_message_id=burst.last_message_id,
-        metadata=shown_order(order) if order and kind in _SHOWS_LINES else {},
+        metadata=_noted(kind, order),
         now=runtime.clock(),
     )
 
@@ -210,13 +219,44 @@ def may_reply(burst: Burst) -> bool:
     return burst.is_with_bot and burst.row.auto_reply != "off" and burst.row.opted_out_at is None
 
 
+async def _choose_reply(
+    connection: Connection, burst: Burst, extraction: Extraction, outcome: OrderOutcome
+) -> Reply | None:
+    """The answer's kind; what to change is asked once about an order, and not at every "no"."""
+    kind = _reply_kind(burst, extraction, outcome)
+    if kind is not Reply.WHAT_TO_CHANGE or burst.draft is None:
+        return kind
+    asked = await sends.was_shown(
+        connection, burst.row.conversation_id, _noted(kind, burst.draft.order), burst.written_at
+    )
+    return None if asked else kind
+
+
+def _noted(kind: Reply, order: OrderRow | None) -> dict[str, Any]:
+    """What a reply keeps of the order that it is about."""
+    if order is None:
+        return {}
+    if kind is Reply.WHAT_TO_CHANGE:
+        return {"asks_about": str(order.id)}
+    return shown_order(order) if kind in _SHOWS_LINES else {}
+
+
 def _reply_kind(burst: Burst, extraction: Extraction, outcome: OrderOutcome) -> Reply | None:
     if outcome.draft is not None and outcome.change is not OrderChange.NONE:
         kind = _ORDER_REPLIES[outcome.change]
         return Reply.REVIEW if kind is Reply.SUMMARY and outcome.draft.order.requires_review else kind
+    if all(is_help_word(item.text) for item in burst.messages):
+        return Reply.HELP
     if extraction.intent is Intent.OTHER and any(MessageType(item.type) in _FILES for item in burst.messages):
         return Reply.TEXT_ONLY
+    if extraction.intent is Intent.OTHER and burst.draft and _is_bare_no(burst):
+        return Reply.WHAT_TO_CHANGE
     return _PLAIN_REPLIES.get(extraction.intent)
+
+
+def _is_bare_no(burst: Burst) -> bool:
+    """To the question whether to confirm: not this order, but perhaps another."""
+    return all(item.text.strip(" .!\n").casefold() in _NO for item in burst.messages)
 
 
 def _completed_response(runtime: Runtime, burst: Burst, understood: Understood) -> ResponseRow:

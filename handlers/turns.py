@@ -18,6 +18,7 @@ from handlers.ai.model import PaidFault
 from handlers.ai.rules import understand
 from handlers.ai.types import AIEngine, DraftLine, Extraction, ExtractionRequest, Intent, Language, Usage
 from handlers.catalogues import CatalogueCache
+from handlers.consent import is_help_word
 from handlers.handoff import Handoff
 from handlers.orders import find_draft, is_expired
 from handlers.runtime import Runtime
@@ -139,7 +140,7 @@ async def _understand_words(
     tools: TurnTools, burst: Burst, texts: tuple[str, ...], now: datetime
 ) -> Extraction:
     language = Language(burst.row.language or burst.row.locale)
-    if not texts:
+    if not texts or all(map(is_help_word, texts)):
         return Extraction("none", "1", Intent.OTHER, language, (), (), None, 1.0)
     request = ExtractionRequest(
         texts=texts,

@@ -55,13 +55,13 @@ where distributor_id = (select get_current_distributor_id()) and id = $1
 returning id;
 
 -- name: list_contacts
-select customer_id, id, channel, address, display_name, opted_out_at, last_inbound_at, created_at
+select customer_id, id, channel, address, display_name, opted_out_at, opt_out_reason, last_inbound_at, created_at
 from customer_contacts
 where distributor_id = (select get_current_distributor_id()) and customer_id = any($1::uuid[])
 order by id;
 
 -- name: list_contacts_of
-select customer_id, id, channel, address, display_name, opted_out_at, last_inbound_at, created_at
+select customer_id, id, channel, address, display_name, opted_out_at, opt_out_reason, last_inbound_at, created_at
 from customer_contacts
 where distributor_id = (select get_current_distributor_id()) and customer_id = $1 and id < $2
 order by id desc
@@ -74,7 +74,21 @@ values (get_current_distributor_id(), $1, $2, $3, $4, $5, $6)
 on conflict (distributor_id, channel, address) do update
 set customer_id = excluded.customer_id, display_name = coalesce(excluded.display_name, c.display_name)
 where c.customer_id is null
-returning customer_id, id, channel, address, display_name, opted_out_at, last_inbound_at, created_at;
+returning customer_id, id, channel, address, display_name, opted_out_at, opt_out_reason, last_inbound_at, created_at;
+
+-- name: set_consent
+-- What staff decide; no row where there is no such address of the customer, or it is so already. Whoever was stopped by anybody
+-- else than staff is opened by force ($5) only.
+update customer_contacts
+set opted_out_at = case when $3 then $4::timestamptz end, opt_out_reason = case when $3 then 'manual' end, consent_changed_at = $4
+where distributor_id = (select get_current_distributor_id()) and customer_id = $1 and id = $2
+    and (opted_out_at is null) = $3 and ($3 or $5 or opt_out_reason = 'manual')
+returning customer_id, id, channel, address, display_name, opted_out_at, opt_out_reason, last_inbound_at, created_at;
+
+-- name: read_contact
+select customer_id, id, channel, address, display_name, opted_out_at, opt_out_reason, last_inbound_at, created_at
+from customer_contacts
+where distributor_id = (select get_current_distributor_id()) and customer_id = $1 and id = $2;
 
 -- name: take_conversations
 update conversations set customer_id = $2

@@ -4,7 +4,7 @@
 -- All that a turn starts from; no row when the lease went to another worker.
 select c.id as conversation_id, c.channel_account_id, c.customer_id, c.contact_id, c.channel, c.language, c.handoff,
     c.turn_generation as generation, c.turn_cap_at as cap_at, c.turn_lease_token as lease_token, k.address, k.opted_out_at,
-    d.time_zone, d.locale, d.currency, d.auto_reply, d.ai_confidence_threshold, d.catalogue_version
+    d.name as tenant, d.time_zone, d.locale, d.currency, d.auto_reply, d.ai_confidence_threshold, d.catalogue_version
 from conversations c
 join customer_contacts k on k.distributor_id = c.distributor_id and k.id = c.contact_id
 join distributors d on d.id = c.distributor_id

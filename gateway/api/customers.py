@@ -25,6 +25,7 @@ _PATH = "/v1/customers"
 _ONE = f"{_PATH}/{{id}}"
 _TAG = "customers"
 _MAX_CONTACTS = 20
+OptOutReason = Literal["keyword", "provider", "bounce", "complaint", "unsubscribe", "manual"]
 CustomerStatus = Literal["ORDERING", "AT_RISK", "STOPPED_ORDERING", "NO_ORDERS_YET"]
 
 
@@ -36,6 +37,9 @@ class Contact(Answer):
     address: str
     display_name: str | None
     opted_out_at: datetime | None = Field(description="Set: nothing may be sent to it.")
+    opt_out_reason: OptOutReason | None = Field(
+        description="What stopped messages to it; null where nothing did, or it was not kept."
+    )
     last_inbound_at: datetime | None
     created_at: datetime
 
@@ -107,6 +111,19 @@ class CustomerPatch(Patch):
     customer_code: Line = absent()
 
 
+class ContactPatch(Body):
+    """Whether an address may be written to."""
+
+    opted_out: bool
+    force: bool = Field(
+        default=False,
+        description=(
+            "Opens an address that the customer or the provider stopped (any reason but `manual`): only where the customer"
+            " asked for it in another way, or a mailbox that bounced is there again."
+        ),
+    )
+
+
 class CustomerQuery(PageQuery):
     """Filters of the list."""
 
@@ -163,6 +180,13 @@ async def list_contacts(call: Call[None, PageQuery]) -> Page[Contact]:
 async def add_contact(call: Call[ContactCreate, NoQuery]) -> Contact:
     added = await customers.add_contact(call.runtime, call.distributor_id, call.id, call.body.as_new())
     return Contact.model_validate(added)
+
+
+async def update_contact(call: Call[ContactPatch, NoQuery]) -> Contact:
+    changed = await customers.set_consent(
+        call.runtime, call.distributor_id, call.id, call.part_id, **call.body.model_dump()
+    )
+    return Contact.model_validate(changed)
 
 
 async def remove_contact(call: Call[None, NoQuery]) -> None:
@@ -263,6 +287,17 @@ OPERATIONS = (
         body=ContactCreate,
         response=Contact,
         status=HTTPStatus.CREATED,
+    ),
+    Operation(
+        method=HTTPMethod.PATCH,
+        path=f"{_ONE}/contacts/{{contact_id}}",
+        tag=_TAG,
+        summary="Stop messages to an address, or open it again",
+        description="409 (`wrong_state`) for opening without `force` what staff did not stop.",
+        handle=update_contact,
+        body=ContactPatch,
+        response=Contact,
+        errors=(HTTPStatus.CONFLICT,),
     ),
     Operation(
         method=HTTPMethod.DELETE,

@@ -411,3 +411,17 @@ async def test_a_part_that_failed_stops_the_rest(desk: Desk):
     assert await desk.send() == []
     assert texts(desk) == PARTS[:1]
     assert (await desk.outbound())["status"] == "FAILED"
+
+
+@pytest.mark.parametrize(("length", "files"), [(8, [1]), (9, [0, 1])], ids=["as-long-as-a-caption", "longer"])
+async def test_a_text_longer_than_a_caption_leaves_before_its_file(desk: Desk, length: int, files: list[int]):
+    class Captioned(FakeAdapter):
+        def longest_caption(self, channel: Channel) -> int:
+            return 8
+
+    desk.provider = Captioned()
+    await desk.queue("x" * length, attachments=[Attachment("https://x.test/a.jpg", "image/jpeg")])
+    await desk.send()
+
+    assert [len(sent.attachments) for sent in desk.provider.sent] == files
+    assert "".join(texts(desk)) == "x" * length

@@ -433,3 +433,50 @@ async def test_only_a_message_moves_the_time_of_the_last_message(shop: Shop, clo
 
     await shop.turn()
     assert await last_message_at() == clock()
+
+
+@pytest.mark.parametrize(
+    ("word", "locale", "end"),
+    [("help", "en", "STOP."), ("Ayuda", "es", "BAJA."), ("AJUDA!", "pt", "SAIR."), ("info", "es", "BAJA.")],
+)
+async def test_a_word_for_help_is_answered_without_the_engine(
+    shop: Shop, clock: FakeClock, word: str, locale: str, end: str
+):
+    async with shop.runtime.database.tenant(shop.tenant) as connection:
+        await connection.execute("update distributors set locale = $1", locale)
+    await shop.write(word)
+    clock.advance(5)
+    engine = FakeEngine(Permanent())
+
+    assert await shop.turn(engine) is TurnResult.DONE
+
+    (reply,) = await shop.replies()
+    assert "Bebidas del Valle" in reply
+    assert reply.endswith(end)
+    assert engine.requests == []
+    assert "conversation.handoff_requested" not in await shop.events()
+
+
+async def test_a_bare_no_to_a_summary_is_asked_once_what_to_change(shop: Shop, clock: FakeClock):
+    await shop.write("2 cajas de coca 600")
+    clock.advance(5)
+    await shop.turn()
+    for _ in range(2):
+        await shop.write("No.")
+        clock.advance(5)
+        await shop.turn()
+
+    summary, question = await shop.replies()
+
+    assert "Coca-Cola 600 ml" in summary
+    assert question == "De acuerdo, no lo confirmo. ¿Qué cambio?"
+    (order,) = await shop.rows("select status from orders")
+    assert order["status"] == "PENDING"
+
+
+async def test_a_bare_no_without_an_order_is_not_answered(shop: Shop, clock: FakeClock):
+    await shop.write("no")
+    clock.advance(5)
+    await shop.turn()
+
+    assert await shop.replies() == []

@@ -6,7 +6,13 @@ import pytest
 
 from channels.base import Channel, ConsentChange
 from channels.errors import OptedOut, WindowClosed
-from handlers.consent import asks_provider_for_help, check_may_send, consent_change, opts_in_while_out
+from handlers.consent import (
+    check_may_send,
+    consent_change,
+    is_help_word,
+    opts_in_while_out,
+    provider_helps,
+)
 from tests.fakes import START
 
 OUT, IN = ConsentChange.OUT, ConsentChange.IN
@@ -19,6 +25,10 @@ OUT, IN = ConsentChange.OUT, ConsentChange.IN
         (Channel.WHATSAPP, " stop. ", OUT),
         (Channel.WHATSAPP, "Baja", OUT),
         (Channel.WHATSAPP, "SAIR!", OUT),
+        (Channel.SMS, "detener", OUT),
+        (Channel.EMAIL, "Pare", OUT),
+        (Channel.SMS, "reanudar", IN),
+        (Channel.WHATSAPP, "Retomar", IN),
         (Channel.SMS, "Unsubscribe", OUT),
         (Channel.SMS, "cancel", OUT),
         (Channel.SMS, "QUIT", OUT),
@@ -55,17 +65,37 @@ def test_yes_alone_opts_in_over_sms_while_opted_out(channel: Channel, text: str,
 
 
 @pytest.mark.parametrize(
-    ("channel", "text", "expected"),
+    ("text", "expected"),
     [
-        (Channel.SMS, "HELP", True),
-        (Channel.SMS, " info ", True),
-        (Channel.SMS, "help me with my order", False),
-        (Channel.SMS, "ayuda", False),
-        (Channel.WHATSAPP, "help", False),
+        ("HELP", True),
+        (" info ", True),
+        ("Ayuda!", True),
+        ("¿ayuda?", True),
+        ("AJUDA", True),
+        ("help me with my order", False),
+        ("necesito ayuda", False),
+        ("", False),
     ],
 )
-def test_twilio_answers_a_word_for_help_over_sms(channel: Channel, text: str, expected: bool):
-    assert asks_provider_for_help(channel, text) is expected
+def test_a_word_for_help_stands_alone(text: str, expected: bool):
+    assert is_help_word(text) is expected
+
+
+@pytest.mark.parametrize(
+    ("provider", "channel", "text", "expected"),
+    [
+        ("twilio", Channel.SMS, "HELP", True),
+        ("twilio", Channel.SMS, "info", True),
+        ("twilio", Channel.SMS, "ayuda", False),
+        ("twilio", Channel.WHATSAPP, "help", False),
+        ("another", Channel.SMS, "help", False),
+        ("ses", Channel.EMAIL, "help", False),
+    ],
+)
+def test_twilio_answers_its_words_for_help_over_sms(
+    provider: str, channel: Channel, text: str, expected: bool
+):
+    assert provider_helps(provider, channel, text) is expected
 
 
 def test_who_opted_out_gets_nothing():

@@ -41,6 +41,7 @@ VALID_BODIES = {
     "import_products": {"products": []},
     "update_account": {"settings": {}},
     "update_category": {"name": "new"},
+    "update_contact": {"opted_out": True},
     "update_conversation": {"status": "ARCHIVED"},
     "update_customer": {"business_name": "new"},
     "update_endpoint": {"name": "new"},

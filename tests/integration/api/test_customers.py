@@ -9,6 +9,7 @@ import pytest
 from channels.base import Channel, ConsentChange
 from handlers.inbound import accept_messages
 from tests.factories import accepted_item, inbound, make_account
+from tests.integration.api.seeds import ENDPOINT
 
 CUSTOMERS = "/v1/customers"
 CONTACT = {"channel": "SMS", "address": "+52 55 1234 5678", "display_name": "Lupita"}
@@ -301,3 +302,53 @@ class TestLabels:
     )
     async def test_a_wrong_label_is_422(self, api, body) -> None:
         assert (await api.post("/v1/labels", body))[0] == 422
+
+
+class TestConsent:
+    """What staff may say of an address."""
+
+    async def made(self, api) -> str:
+        _, customer = await api.post(
+            CUSTOMERS,
+            {"business_name": "Lupita", "contacts": [{"channel": "SMS", "address": "+525512345678"}]},
+        )
+        return f"{CUSTOMERS}/{customer['id']}/contacts/{customer['contacts'][0]['id']}"
+
+    async def events(self, admin, seeds) -> list[str]:
+        rows = await admin.fetch(
+            "select type from webhook_events where distributor_id = $1 and type like 'customer.opted%' order by id",
+            seeds.distributor_id,
+        )
+        return [row["type"] for row in rows]
+
+    async def test_staff_stop_an_address_and_open_it_again(self, api, admin, seeds) -> None:
+        await api.post("/v1/webhook-endpoints", {**ENDPOINT, "event_types": ["*"]})
+        path = await self.made(api)
+        for _ in range(2):
+            status, stopped = await api.patch(path, {"opted_out": True})
+            assert (status, stopped["opt_out_reason"]) == (200, "manual")
+            assert stopped["opted_out_at"] is not None
+        for _ in range(2):
+            status, opened = await api.patch(path, {"opted_out": False})
+            assert (status, opened["opted_out_at"], opened["opt_out_reason"]) == (200, None, None)
+        assert await self.events(admin, seeds) == ["customer.opted_out", "customer.opted_in"]
+
+    @pytest.mark.parametrize("reason", ["keyword", "provider", "bounce", "complaint", "unsubscribe", None])
+    async def test_what_others_stopped_is_opened_by_force_only(self, api, admin, seeds, reason) -> None:
+        path = await self.made(api)
+        await admin.execute(
+            "update customer_contacts set opted_out_at = now(), opt_out_reason = $2 where distributor_id = $1",
+            seeds.distributor_id,
+            reason,
+        )
+        status, problem = await api.patch(path, {"opted_out": False})
+        assert (status, problem["code"]) == (409, "wrong_state")
+        _, page = await api.get(path.rpartition("/")[0])
+        assert page["data"][0]["opt_out_reason"] == reason
+        status, opened = await api.patch(path, {"opted_out": False, "force": True})
+        assert (status, opened["opted_out_at"]) == (200, None)
+
+    async def test_another_tenants_address_is_not_there(self, api, other) -> None:
+        path = await self.made(api)
+        assert (await other.patch(path, {"opted_out": True}))[0] == 404
+        assert (await api.patch(path, {}))[0] == 422
