@@ -211,7 +211,10 @@ async def _fail(
     claimed, now = attempt.claimed, runtime.clock()
     failed = MessageStatus.FAILED
     code = error.provider_code or error.code
+    silences = isinstance(error, OptedOut) and bool(error.provider_code)
     async with runtime.database.tenant(claimed.distributor_id) as connection:
+        if silences:  # before the message, as everybody locks them
+            await turns.lock_contact(connection, attempt.row.conversation_id)
         settled = await sends.settle_send(
             connection,
             claimed.message_id,
@@ -229,7 +232,7 @@ async def _fail(
         await _add_history(connection, runtime, settled.id, failed, "", code, part=part)
         more = {"error_code": error.provider_code, "reason": error.code, "address": attempt.row.address}
         await _tell(connection, runtime, claimed.distributor_id, EventType.MESSAGE_FAILED, settled, more)
-        if isinstance(error, OptedOut) and error.provider_code:
+        if silences:
             await _learn_opt_out(connection, runtime, claimed.distributor_id, settled)
         if error.code == OutcomeUnknown.code:
             await _ask_for_person(connection, runtime, claimed.distributor_id, settled)

@@ -135,6 +135,8 @@ parked as (
     from lost l
     join jsonb_array_elements($1::jsonb) with ordinality as e(item, place) on e.place = l.ordinal + 1
     where $5::boolean
+    -- What was parked before waits no more: whoever took it did so for a message that is gone by now.
+    on conflict do nothing
     returning 1
 ),
 stored_event as (
@@ -364,6 +366,9 @@ where e.parked_key is not null
         )
         or exists (
             select from external_message_mappings x
+            join messages m
+                on m.distributor_id = x.distributor_id and m.channel_account_id = x.channel_account_id and m.id = x.message_id
+                and m.direction = 'OUTBOUND'
             where x.distributor_id = e.distributor_id and x.channel_account_id = e.channel_account_id
                 and x.provider_key = 'sent:' || e.parked_key
         )
@@ -385,7 +390,7 @@ where e.distributor_id = late.distributor_id and e.id = late.id;
 
 -- name: learn_opt_outs
 -- A provider refused messages because their recipient had told it STOP. A word that we heard after the message was written is
--- newer than that. Goes before accept_statuses in its transaction, since a send, too, locks the contact before the message.
+-- newer than that. Goes before the messages are locked, since a send, too, locks the contact before the message.
 with input as (
     select *
     from jsonb_to_recordset($1::jsonb) as i(
@@ -421,11 +426,19 @@ refused as (
     join customer_contacts k on k.distributor_id = v.distributor_id and k.id = v.contact_id
     order by k.distributor_id, k.channel, k.address, m.created_at desc
 ),
+-- In the order in which a flush of messages takes contacts.
+locked as materialized (
+    select k.id
+    from refused r
+    join customer_contacts k on k.distributor_id = r.distributor_id and k.id = r.contact_id
+    order by k.distributor_id, k.channel, k.address
+    for update of k
+),
 silenced as (
     update customer_contacts k
     set opted_out_at = r.received_at, opt_out_reason = 'provider', consent_changed_at = r.received_at
     from refused r
-    where k.distributor_id = r.distributor_id and k.id = r.contact_id
+    where k.distributor_id = r.distributor_id and k.id = r.contact_id and k.id in (select id from locked)
         and k.opted_out_at is null and (k.consent_changed_at is null or k.consent_changed_at <= r.written_at)
     returning k.customer_id, k.address, k.display_name, r.conversation_id, r.opt_out_event
 ),

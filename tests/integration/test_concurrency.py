@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from channels.base import Channel, ChannelAccount, MessageStatus, StatusUpdate
-from channels.errors import OutcomeUnknown
+from channels.errors import OptedOut, OutcomeUnknown
 from db import accept, sends, turns
 from db.errors import DatabaseUnavailable, SchemaOutdated
 from db.lanes import ClaimTerms, Shard, claim_deliveries, claim_sends, claim_turns
@@ -188,6 +188,26 @@ async def test_a_refusal_and_a_send_do_not_wait_for_each_other(desk: Desk, clock
 
     assert started.started
     assert [answer.applied for answer in await refusing] == [True]
+
+
+async def test_a_refused_send_locks_the_contact_before_the_message(desk: Desk, admin_dsn: str):
+    """As a status about the same message does, which may come at the same moment."""
+    await desk.queue()
+    held = contextlib.AsyncExitStack()
+
+    class Refusing(FakeAdapter):
+        async def send(self, *_: Any) -> Any:
+            self.other = await held.enter_async_context(desk.runtime.database.tenant(desk.tenant))
+            await self.other.execute("update customer_contacts set display_name = 'Ana'")
+            raise OptedOut("Stopped.", provider_code="21610")
+
+    desk.provider = refusing = Refusing()
+    async with held:
+        sending = asyncio.create_task(desk.send())
+        await blocked_by(admin_dsn)
+        await refusing.other.execute("select from messages where direction = 'OUTBOUND' for update nowait")
+
+    assert await sending == [SendResult.FAILED]
 
 
 async def test_a_send_that_always_breaks_is_given_up(desk: Desk, clock: FakeClock):

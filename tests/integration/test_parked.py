@@ -172,3 +172,23 @@ async def test_another_account_never_takes_what_waits(desk: Desk, runtime: Runti
     assert await apply_parked(runtime, desk.tenant, runtime.new_id(), "SM7") == 0
     assert await apply_parked(runtime, runtime.new_id(), (await account_of(desk)).id, "SM7") == 0
     assert await parked(desk) == 1
+
+
+async def test_what_waits_for_a_message_that_is_gone_holds_up_nobody(desk: Desk, clock: FakeClock):
+    """A part's id outlives its message, which retention deletes."""
+    account = await account_of(desk)
+    for provider_id in ("SM1", "SM2"):
+        await tell(desk, MessageStatus.SENT, provider_id)
+    await desk.rows(
+        "insert into external_message_mappings (distributor_id, channel_account_id, provider_key, message_id, created_at)"
+        " values ($1, $2, 'sent:SM1', $3, now()) returning 1",
+        desk.tenant,
+        account.id,
+        desk.runtime.new_id(),
+    )
+    assert await apply_parked(desk.runtime, desk.tenant, account.id, "SM1") == 1
+    await tell(desk, MessageStatus.DELIVERED, "SM1")
+    clock.advance(25 * 3600)
+
+    assert await settle_parked(desk.runtime) == 2
+    assert await parked(desk) == 0
