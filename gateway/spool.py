@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -187,8 +187,14 @@ class Spool:
 
     def _write(self, name: str, sealed: bytes) -> None:
         unfinished = self._folder / f"{name}{_UNFINISHED}"
-        self._disk.write(unfinished, sealed)
-        self._disk.move(unfinished, self._folder / f"{name}{_WAITING}")
+        try:
+            self._disk.write(unfinished, sealed)
+            self._disk.move(unfinished, self._folder / f"{name}{_WAITING}")
+        except OSError:
+            # Of a disk that is full, half a post must not take the rest.
+            with suppress(OSError):
+                self._disk.remove(unfinished)
+            raise
 
     def _clear_unfinished(self) -> None:
         """Nobody was told that these are kept. A young one may be another process's that writes right now."""

@@ -1,6 +1,7 @@
 """Posts while the database is away: answered as their provider needs it, kept, and stored once it is back, once."""
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
@@ -475,3 +476,17 @@ async def test_a_gateway_does_not_start_without_its_spool(runtime: Runtime, tmp_
         with pytest.raises(SettingsError, match="must be a folder that can be written"):
             await runner.setup()
         await runner.cleanup()
+
+
+async def test_half_a_post_takes_no_room_on_a_disk_that_is_full(tmp_path: Path, post: SpooledPost):
+    class FullDisk(Disk):
+        def write(self, path: Path, content: bytes) -> None:
+            path.write_bytes(content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    spool = Spool(tmp_path, Sealer([MASTER_KEY]), new_uuid7, disk=FullDisk())
+
+    with pytest.raises(SpoolFull):
+        await spool.put(post)
+
+    assert list(tmp_path.iterdir()) == []
