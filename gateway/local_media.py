@@ -43,9 +43,9 @@ class FolderStore:
             while piece := await asyncio.to_thread(file.read, PIECE):
                 yield piece
 
-    async def delete(self, key: str) -> None:
+    async def delete_older(self, key: str, put_before: datetime) -> bool:
         try:
-            await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
+            return await asyncio.to_thread(_unlink_older, self._path(key), put_before)
         except OSError as error:
             raise StoreUnavailable(f"The folder of files: {error.strerror}.") from None
 
@@ -74,8 +74,21 @@ class FolderStore:
             for name in _sorted_names(inside):
                 key = f"{tenant}/{name}"
                 if name > last and _KEY.fullmatch(key):
-                    put_at = datetime.fromtimestamp((inside / name).stat().st_mtime, UTC)
-                    yield StoredFile(key, put_at)
+                    yield StoredFile(key, _put_at(inside / name))
+
+
+def _put_at(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def _unlink_older(path: Path, put_before: datetime) -> bool:
+    try:
+        old = _put_at(path) < put_before
+    except FileNotFoundError:
+        return False
+    if old:
+        path.unlink(missing_ok=True)
+    return old
 
 
 def _sorted_names(folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from uuid import UUID
@@ -70,10 +71,18 @@ class S3Store:
             async for piece in response.content.iter_chunked(PIECE):
                 yield piece
 
-    async def delete(self, key: str) -> None:
+    async def delete_older(self, key: str, put_before: datetime) -> bool:
+        """S3 has no such condition for a deletion: between the look and it are some milliseconds."""
+        async with self._exchange("HEAD", self._path(key)) as response:
+            if response.status == HTTPStatus.NOT_FOUND:
+                return False
+            _check(response)
+            if _http_date(response.headers.get("Last-Modified", "")) >= put_before:
+                return False
         async with self._exchange("DELETE", self._path(key)) as response:
             if response.status != HTTPStatus.NOT_FOUND:
                 _check(response)
+        return True
 
     async def list_files(self, tenant: UUID, after: str, limit: int) -> Sequence[StoredFile]:
         query = {
@@ -135,3 +144,10 @@ def _text(found: ET.Element, name: str) -> str:
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
+
+
+def _http_date(text: str) -> datetime:
+    try:
+        return parsedate_to_datetime(text)
+    except ValueError:
+        raise StoreUnavailable("The bucket does not say when the file was put.") from None

@@ -28,8 +28,10 @@ class MediaStore(Protocol):
         """The file in pieces; raises NotThere at the first one where there is none."""
         ...
 
-    async def delete(self, key: str) -> None:
-        """Nothing happens where there is none."""
+    async def delete_older(self, key: str, put_before: datetime) -> bool:
+        """Deletes the file unless it was put at ``put_before`` or later, which is looked at right before; gives back
+        whether it did.
+        """
         ...
 
     async def list_files(self, tenant: UUID, after: str, limit: int) -> Sequence[StoredFile]:

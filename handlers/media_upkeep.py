@@ -35,7 +35,7 @@ async def _delete_unused(runtime: Runtime, store: MediaStore, tenant: UUID) -> i
         async with runtime.database.tenant(tenant) as connection:
             kept = await media.list_kept_keys(connection, old)
         for key in old:
-            if key not in kept:
-                await store.delete(key)
+            # One that was put again since it was listed is a new message's, whose row may have come after the look.
+            if key not in kept and await store.delete_older(key, latest):
                 deleted += 1
     return deleted

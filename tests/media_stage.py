@@ -37,9 +37,12 @@ class MemoryStore:
         for start in range(0, len(content), 1000):
             yield content[start : start + 1000]
 
-    async def delete(self, key: str) -> None:
+    async def delete_older(self, key: str, put_before: datetime) -> bool:
         self._check()
-        self.files.pop(key, None)
+        if key not in self.files or self.files[key][1] >= put_before:
+            return False
+        del self.files[key]
+        return True
 
     async def list_files(self, tenant: UUID, after: str, limit: int) -> Sequence[StoredFile]:
         self._check()

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from xml.sax.saxutils import escape
 
 from aiohttp import web
@@ -46,7 +47,10 @@ class S3StandIn:
             self.objects.pop(path, None)
             return web.Response(status=204)
         found = self.objects.get(path)
-        return web.Response(body=found[0]) if found else web.Response(status=404)
+        if found is None:
+            return web.Response(status=404)
+        put_at = format_datetime(found[1].astimezone(UTC), usegmt=True)
+        return web.Response(body=found[0], headers={"Last-Modified": put_at})
 
     async def _is_signed(self, request: web.Request) -> bool:
         stamp = request.headers.get("X-Amz-Date", "")

@@ -20,6 +20,7 @@ from tests.s3_stand_in import S3StandIn
 TENANT, OTHER = UUID(int=1), UUID(int=2)
 KEYS = [store_key(TENANT, bytes([number]) * 32) for number in (1, 2, 170, 255)]
 AWS_KEY = AwsKey("AKIDEXAMPLE", "secret")
+LATER = datetime.max.replace(tzinfo=UTC)
 BIG = bytes(range(256)) * 1000
 
 
@@ -67,11 +68,20 @@ async def test_what_was_put_twice_is_there_once(store):
 async def test_what_was_deleted_is_gone_and_may_be_deleted_again(store):
     await store.put(KEYS[0], b"a file")
     for _ in range(2):
-        await store.delete(KEYS[0])
+        await store.delete_older(KEYS[0], LATER)
 
     assert await keys_of(store, TENANT) == []
     with pytest.raises(NotThere):
         await content_of(store, KEYS[0])
+
+
+async def test_what_was_put_since_is_not_deleted(store):
+    await store.put(KEYS[0], b"a file")
+    (file,) = await store.list_files(TENANT, "", 1)
+
+    assert not await store.delete_older(KEYS[0], file.put_at.replace(microsecond=0))
+    assert await store.delete_older(KEYS[0], file.put_at + timedelta(seconds=1))
+    assert not await store.delete_older(KEYS[0], LATER)
 
 
 async def test_a_tenants_files_are_listed_in_order_batch_by_batch(store):
@@ -121,7 +131,7 @@ async def test_what_a_killed_process_left_is_listed_and_can_be_deleted(tmp_path:
     file.with_name(f"{file.name}.ab12cd_e").write_bytes(b"hal")
 
     left = await keys_of(store, TENANT)
-    await store.delete(left[1])
+    assert await store.delete_older(left[1], LATER)
 
     assert left == [KEYS[0], f"{KEYS[0]}.ab12cd_e"]
     assert await keys_of(store, TENANT) == [KEYS[0]]
@@ -132,7 +142,7 @@ async def test_a_folder_that_cannot_be_used_is_a_fault_that_may_pass(tmp_path: P
     in_the_way.write_text("a file where the folder should be")
     store = FolderStore(in_the_way)
 
-    for use in (store.put(KEYS[0], b""), content_of(store, KEYS[0]), store.delete(KEYS[0])):
+    for use in (store.put(KEYS[0], b""), content_of(store, KEYS[0]), store.delete_older(KEYS[0], LATER)):
         with pytest.raises(StoreUnavailable):
             await use
 
@@ -158,7 +168,7 @@ async def test_a_bucket_that_answers_with_a_fault_may_work_later(
         for use in (
             store.put(KEYS[0], b"x"),
             content_of(store, KEYS[0]),
-            store.delete(KEYS[0]),
+            store.delete_older(KEYS[0], LATER),
             store.list_files(TENANT, "", 1),
         ):
             with pytest.raises(StoreUnavailable):

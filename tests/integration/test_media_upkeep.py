@@ -1,13 +1,15 @@
 """Files go with their messages: a day after nobody has them any more, by tenant, in batches."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from channels.errors import StoreUnavailable
 from handlers import media_upkeep
-from handlers.media_store import store_key
+from handlers.media_store import StoredFile, store_key
 from handlers.media_upkeep import delete_unused_files
 from handlers.runtime import Runtime
 from tests.factories import make_distributor
@@ -63,6 +65,25 @@ async def test_what_was_put_again_is_new(runtime: Runtime, clock: FakeClock, sto
     await store.put(key(tenant, 1), b"a file")
 
     assert await delete_unused_files(runtime, store) == 0
+
+
+async def test_what_is_put_again_while_the_unused_are_looked_for_stays(runtime: Runtime, clock: FakeClock):
+    """Its row comes after the look at rows, and before the deletion."""
+    tenant = await make_distributor(runtime)
+
+    class Busy(MemoryStore):
+        async def list_files(self, *asked: Any) -> Sequence[StoredFile]:
+            listed = await super().list_files(*asked)
+            if listed:
+                await self.put(key(tenant, 1), b"a file")
+            return listed
+
+    store = Busy(clock)
+    await store.put(key(tenant, 1), b"a file")
+    clock.advance(timedelta(days=2).total_seconds())
+
+    assert await delete_unused_files(runtime, store) == 0
+    assert list(store.files) == [key(tenant, 1)]
 
 
 async def test_one_tenants_row_keeps_no_other_tenants_file(
