@@ -46,11 +46,14 @@ class S3StandIn:
         if request.method == "DELETE":
             self.objects.pop(path, None)
             return web.Response(status=204)
-        found = self.objects.get(path)
-        if found is None:
+        return self._read(path)
+
+    def _read(self, path: str) -> web.Response:
+        if path not in self.objects:
             return web.Response(status=404)
-        put_at = format_datetime(found[1].astimezone(UTC), usegmt=True)
-        return web.Response(body=found[0], headers={"Last-Modified": put_at})
+        content, put_at = self.objects[path]
+        headers = {"Last-Modified": format_datetime(put_at.astimezone(UTC), usegmt=True)}
+        return web.Response(body=content, headers=headers)
 
     async def _is_signed(self, request: web.Request) -> bool:
         stamp = request.headers.get("X-Amz-Date", "")
