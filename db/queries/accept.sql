@@ -119,11 +119,15 @@ last_consent as (
     where consent is not null
     order by distributor_id, channel, address, ordinal desc
 ),
--- As it was before this statement: a consent that changes nothing is told to nobody.
+-- As it was before this statement, and nobody else's to change until it ends: only a change is told. Where there is a word,
+-- all contacts of the flush are locked, so that two flushes take them in one order.
 known_consent as (
     select c.distributor_id, c.channel, c.address, c.opted_out_at
     from first_of_contact f
     join customer_contacts c using (distributor_id, channel, address)
+    where exists (select from last_consent)
+    order by c.distributor_id, c.channel, c.address
+    for update of c
 ),
 contact as (
     insert into customer_contacts as c
@@ -134,6 +138,7 @@ contact as (
         f.last_received_at, f.received_at
     from first_of_contact f
     left join last_consent l using (distributor_id, channel, address)
+    left join known_consent using (distributor_id, channel, address)  -- read before it is changed
     -- The same telephone number on another channel is the same customer.
     left join lateral (
         select s.customer_id

@@ -357,6 +357,24 @@ async def test_consent_follows_the_order_of_the_words_and_is_told_when_it_change
     assert (await shop.events()).count("customer.opted_out") == 1
 
 
+async def test_a_word_that_waits_for_another_is_told_by_what_it_changes(
+    shop: Shop, clock: FakeClock, admin_dsn: str
+):
+    """START comes while a provider's word about the same address is being stored."""
+    await shop.write("hola")
+    async with shop.runtime.database.tenant(shop.tenant) as connection:
+        await connection.execute(
+            "update customer_contacts set opted_out_at = $1, consent_changed_at = $1", clock()
+        )
+        clock.advance(60)
+        starting = asyncio.create_task(shop.write("start"))
+        await blocked_by(admin_dsn)
+    await starting
+
+    assert (await shop.rows("select opted_out_at from customer_contacts"))[0]["opted_out_at"] is None
+    assert (await shop.events()).count("customer.opted_in") == 1
+
+
 async def test_a_tenants_backlog_waits_for_itself_only(runtime: Runtime, clock: FakeClock):
     """One has sixty due turns and all the workers; the other's only message is the next to be claimed."""
     heavy, light = await make_distributor(runtime), await make_distributor(runtime)
