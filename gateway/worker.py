@@ -273,7 +273,7 @@ class Worker:
     async def _ask_for_post(self, claimed: ClaimedPost) -> str:
         result = await ask_for_post(self._runtime, self._tools.deferred, claimed)
         tell = _log.error if result is AskResult.GIVEN_UP else _log.info
-        tell("post", event=str(claimed.event_id), attempt=claimed.attempts, result=result)
+        tell("post", post=str(claimed.event_id), attempt=claimed.attempts, result=result)
         self._tools.notifier.poke()
         self.wake()
         return result

@@ -3,6 +3,8 @@
 import asyncio
 from contextlib import asynccontextmanager
 
+from structlog.testing import capture_logs
+
 from channels.base import Attachment, ChannelAccount, DeferredPost
 from db.wake import Notifier
 from gateway.worker import Worker, WorkerTools
@@ -68,9 +70,14 @@ async def test_a_post_that_is_due_is_asked_for_and_its_file_fetched(runtime: Run
     files = (Attachment("https://x.example/1", "image/png"),)
     deferred = deferred_tools(adapters={"twilio": Hinting((inbound(attachments=files),))})
 
-    async with working(runtime, media_tools(PNG, store=store), deferred):
-        await store.had.wait()
+    with capture_logs() as logs:
+        async with working(runtime, media_tools(PNG, store=store), deferred):
+            await store.had.wait()
 
+    # Told once, and as done: what is told after the work must not make a failure of it.
+    assert [(line["event"], line["post"]) for line in logs if line["event"] in {"post", "work failed"}] == [
+        ("post", str(item["inbound_event_id"]))
+    ]
     async with runtime.database.tenant(account.distributor_id) as connection:
         assert await connection.fetchval("select count(*) from messages where direction = 'INBOUND'") == 1
         assert await connection.fetchval("select state from attachments") == "STORED"
