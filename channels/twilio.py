@@ -166,7 +166,7 @@ class TwilioAdapter:
         await self._exchanges.aclose()
 
     def _messages(self) -> "TwilioMessages":
-        # Twilio's own client holds 12 MB of classes: a process that sends nothing by Twilio does without
+        # 12 MB and 0.1 s (twilio 9.13): a process that sends nothing by Twilio does without its client
         from channels.twilio_messages import TwilioMessages  # noqa: PLC0415
 
         return TwilioMessages(self._exchanges, self._api_url)

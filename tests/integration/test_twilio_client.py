@@ -34,8 +34,10 @@ async def lists(page: Callable[[web.Request], dict[str, Any]]):
     app.router.add_route("*", "/{rest:.*}", answer)
     async with TestServer(app) as server:
         adapter = TwilioAdapter(str(server.make_url("/")))
-        yield adapter, asked
-        await adapter.aclose()
+        try:
+            yield adapter, asked
+        finally:
+            await adapter.aclose()
 
 
 async def look_up(adapter: TwilioAdapter):
