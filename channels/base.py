@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
+from channels.mail_tokens import NamedMail
+
 
 class Channel(StrEnum):
     """The channels that customers chat over."""
@@ -140,10 +142,9 @@ class InboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """What became of a message of ours. ``message_id`` is our own id where the callback carries it;
-    ``opted_out``: it failed since its recipient told the provider that no more shall come. ``reason`` is our word for a
-    failure, the ``code`` of an error class. ``part`` counts from 1
-    where the text went out in several messages; ``occurred_at`` is the provider's time, aware UTC.
+    """What became of a message of ours. ``message_id`` is our own id where the callback carries it; ``opted_out``: it
+    failed since its recipient told the provider that no more shall come. ``reason`` is our word for a failure, the ``code``
+    of an error class. ``part`` counts from 1 where the text went out in several messages; ``occurred_at`` is aware UTC.
     """
 
     provider_message_id: str
@@ -156,6 +157,7 @@ class StatusUpdate:
     occurred_at: datetime | None = None
     route: str = ""
     reason: str | None = None
+    named_mail: NamedMail | None = None  # it holds only if that was sent
 
     @property
     def provider_key(self) -> str:
@@ -183,6 +185,7 @@ class ConsentUpdate:
     reason: SuppressionReason
     occurred_at: datetime | None = None
     route: str = ""
+    named_mail: NamedMail | None = None  # it holds only if that went to the address
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from channels.base import (
     SuppressionReason,
 )
 from channels.mail import Mail, MailPart
-from channels.mail_tokens import message_of_message_id, our_ids_in_text
+from channels.mail_tokens import named_mail, our_ids_in_text
 from channels.mail_words import mail_address, one_line
 
 Outcome = StatusUpdate | ConsentUpdate | Ignored
@@ -49,8 +49,8 @@ def bounce_of(mail: Mail) -> tuple[Outcome, ...]:
 
     Empty for any other mail, and for a notification about a mail that is not of ours. A delay is Ignored: the last word
     comes later, and is FAILED though its code may still be one of a passing fault (4.4.7, given up). The message is the
-    one whose Message-ID stands in the part that came back. A stranger can write all of this, but for our id: an address
-    is named only where the mail that came back went to it.
+    one whose Message-ID stands in the part that came back. A stranger can write all of this: each word says which mail of
+    ours must have gone to whom for it to hold, and an address is named only where the mail that came back went to it.
     """
     ours = next(iter(_our_ids(mail)), None)
     if ours is None:
@@ -61,7 +61,7 @@ def bounce_of(mail: Mail) -> tuple[Outcome, ...]:
     if reports:
         return tuple(item for report in reports[:MOST_RECIPIENTS] for item in _items(ours, report, mail))
     if mail.headers.get("x-failed-recipients"):
-        return (_status(ours, MessageStatus.FAILED, None),)
+        return (_status(ours, MessageStatus.FAILED, None, mail_address(mail.headers["x-failed-recipients"])),)
     return ()
 
 
@@ -93,25 +93,26 @@ def _fields(block: bytes) -> dict[str, str]:
 def _items(ours: str, report: Mapping[str, str], mail: Mail) -> Iterator[Outcome]:
     found = _CODE.search(report.get("status", "")) or _CODE.search(report.get("diagnostic-code", ""))
     code = found[0] if found else None
-    action = report["action"].lower()
+    action, address = report["action"].lower(), _recipient(report)
     if action == "delivered":
-        yield _status(ours, MessageStatus.DELIVERED, None)
+        yield _status(ours, MessageStatus.DELIVERED, None, address)
     elif action != "failed":
         yield Ignored(f"delivery_{action if action in {'delayed', 'relayed', 'expanded'} else 'unclear'}")
     else:
-        yield _status(ours, MessageStatus.FAILED, code)
-        address = _recipient(report)
+        yield _status(ours, MessageStatus.FAILED, code, address)
         if code in _NO_MAILBOX and address is not None and address in _sent_to(mail):
             yield _suppression(ours, address)
 
 
-def _status(ours: str, status: MessageStatus, code: str | None) -> StatusUpdate:
+def _status(ours: str, status: MessageStatus, code: str | None, recipient: str | None) -> StatusUpdate:
+    named = named_mail(ours, recipient)
     return StatusUpdate(
         provider_message_id=ours,
         status=status,
-        message_id=message_of_message_id(ours),
+        message_id=named.message_id,
         provider_status="bounced" if status is MessageStatus.FAILED else "",
         error_code=code,
+        named_mail=named,
     )
 
 
@@ -121,6 +122,7 @@ def _suppression(ours: str, address: str) -> ConsentUpdate:
         address=address,
         change=ConsentChange.OUT,
         reason=SuppressionReason.BOUNCE,
+        named_mail=named_mail(ours, address),
     )
 
 

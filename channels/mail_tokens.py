@@ -3,12 +3,25 @@ quote. ``handlers.threads`` makes and checks it; here is only its form.
 """
 
 import re
+from dataclasses import dataclass
 from uuid import UUID
 
 TOKEN = re.compile(r"[0-9a-f]{32}", re.ASCII)  # 16 digits of the thread's key, 16 of its MAC
 _MARKER = re.compile(r"\[ref:([0-9a-f]{32})\]", re.ASCII)
 _OUR_ID = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})@", re.ASCII)
 _OUR_ID_IN_TEXT = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}\.[0-9a-f]{32}@[A-Za-z0-9.-]{1,253}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedMail:
+    """A mail of ours that a word is about which anybody could have written, such as a failure notice that came as a mail.
+    The word holds only if the account sent that message, in the thread whose mark ``token`` is, and to ``recipient``,
+    where the word names one.
+    """
+
+    message_id: UUID
+    token: str
+    recipient: str | None
 
 
 def plus_address(address: str, token: str) -> str:
@@ -45,10 +58,10 @@ def token_of_message_id(message_id: str) -> str | None:
     return found[1] if found else None
 
 
-def message_of_message_id(message_id: str) -> UUID | None:
-    """Our message's id in a Message-ID that is of our form."""
-    found = _OUR_ID.match(message_id)
-    return UUID(hex=found[2]) if found else None
+def named_mail(our_id: str, recipient: str | None) -> NamedMail:
+    """What a Message-ID of our form names; raises ValueError for any other."""
+    token, message = our_id.partition("@")[0].split(".")
+    return NamedMail(UUID(hex=message), token, recipient)
 
 
 def our_ids_in_text(text: str) -> tuple[str, ...]:

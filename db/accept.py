@@ -41,10 +41,13 @@ class AcceptedMessage:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedItem:
-    """What became of something that is no message of its own: stored now, known already, or refused for its token."""
+    """What became of something that is no message of its own: stored now, known already, or refused for its token.
+    ``unproven``: the mail that it must be about was not sent, and nothing of it is stored.
+    """
 
     duplicate: bool
     token_reused: bool = False
+    unproven: bool = False
 
 
 class ContactKey(NamedTuple):
@@ -142,9 +145,12 @@ async def list_opted_out(connection: Connection, items: Sequence[Item]) -> set[C
 
 async def accept_consents(connection: Connection, items: Sequence[Item]) -> list[AcceptedItem]:
     """Dedupes and stores what providers say of addresses; the newest word counts, and each change is told.
-    ``lock_addresses`` goes before it in one transaction.
+    ``lock_addresses`` goes before it in one transaction. One that names a mail is stored only if the account sent that
+    to the address.
     """
-    return _taken(items, await fetch_stored(connection, _SQL["accept_consents"], items))
+    rows = await fetch_stored(connection, _SQL["accept_consents"], items)
+    by_ordinal = {row["ordinal"]: AcceptedItem(not row["fresh"], unproven=row["unproven"]) for row in rows}
+    return [by_ordinal.get(ordinal, AcceptedItem(duplicate=True)) for ordinal in range(len(items))]
 
 
 async def accept_deferred(connection: Connection, items: Sequence[Item]) -> list[AcceptedItem]:

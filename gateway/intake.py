@@ -31,7 +31,7 @@ from db.accept import AcceptedItem, AcceptedMessage
 from db.statuses import AcceptedStatus
 from gateway.acceptor import Acceptor
 from gateway.accounts import AccountDirectory
-from gateway.metrics import UNMATCHED, UNROUTED
+from gateway.metrics import UNMATCHED, UNPROVEN, UNROUTED
 from handlers.inbound import Item, Posted, consent_item, deferred_item, message_item, status_item
 from handlers.runtime import Runtime
 
@@ -116,7 +116,7 @@ class Intake:
             case Ignored():
                 _log.info("ignored", account=str(posted.account.id), reason=item.reason)
             case ConsentUpdate():
-                _refuse_reuse(await self._acceptor.accept_consent(consent_item(self._runtime, posted, item)))
+                await self._store_consent(posted.account, consent_item(self._runtime, posted, item))
             case DeferredPost():
                 _refuse_reuse(
                     await self._acceptor.accept_deferred(deferred_item(self._runtime, posted, item))
@@ -147,6 +147,16 @@ class Intake:
                 provider_message=update.provider_message_id,
                 status=update.status,
             )
+
+    async def _store_consent(self, account: ChannelAccount, item: Item) -> None:
+        """One that a mail says of an address which the mail it names did not go to is acknowledged, and counts for nothing:
+        it is forged, or of a mailbox that ours was passed on to.
+        """
+        accepted = await self._acceptor.accept_consent(item)
+        _refuse_reuse(accepted)
+        if accepted.unproven:
+            UNPROVEN.labels(provider=account.provider).inc()
+            _log.warning("word of a mail that was not sent", account=str(account.id))
 
 
 async def check(adapter: ChannelAdapter, account: ChannelAccount, request: InboundRequest) -> None:

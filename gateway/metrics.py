@@ -6,6 +6,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, ge
 INBOUND = Counter("waystation_inbound_requests", "Posts of providers by answer.", ("provider", "status"))
 DENIED = Counter("waystation_denied", "Refused signatures and keys.", ("type",))
 UNMATCHED = Counter("waystation_unmatched_statuses", "Statuses of messages that nobody knows.", ("provider",))
+UNPROVEN = Counter(
+    "waystation_unproven_notices",
+    "What mails said of addresses that the mail they name did not go to.",
+    ("provider",),
+)
 UNROUTED = Counter(
     "waystation_unrouted_items",
     "What a verified post said of accounts that are nobody's here.",

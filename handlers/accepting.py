@@ -42,7 +42,9 @@ async def accept_item(
         case StatusUpdate():
             accepted = await inbound.accept_statuses(runtime, [stored])
         case ConsentUpdate():
-            accepted = await inbound.accept_consents(runtime, [stored])
+            accepted = told = await inbound.accept_consents(runtime, [stored])
+            if told[0].unproven:
+                return None
         case DeferredPost():
             accepted = await inbound.accept_deferred(runtime, [stored])
         case Ignored():

@@ -21,6 +21,7 @@ from channels.base import (
     StatusUpdate,
     SuppressionReason,
 )
+from channels.mail_tokens import NamedMail
 from db import accept, statuses
 from db.accept import AcceptedItem, AcceptedMessage, StoredPost
 from db.errors import PartitionMissing
@@ -38,7 +39,7 @@ from handlers.inbound_events import (
 )
 from handlers.runtime import Runtime
 from handlers.statuses import STATUS_RANKS, settle_statuses, status_rank
-from handlers.threads import find_thread, is_message_id
+from handlers.threads import find_thread, is_message_id, named_mail_of
 from handlers.upkeep import make_partitions
 from handlers.webhooks.payloads import storable_text
 
@@ -385,6 +386,7 @@ def status_item(runtime: Runtime, posted: Posted, update: StatusUpdate) -> Item:
         "status_rank": status_rank(posted.account.channel, update.status),
         "provider_status": update.provider_status,
         "error_code": update.error_code,
+        "named_mail": _named_mail(runtime, posted, update.named_mail),
         **status_events(_telling(runtime, posted), update),
         "opt_out_event": refusal_event(_telling(runtime, posted)) if update.opted_out else None,
     }
@@ -403,8 +405,14 @@ def consent_item(runtime: Runtime, posted: Posted, update: ConsentUpdate) -> Ite
         "opt_out_reason": None if update.reason is SuppressionReason.RESUBSCRIBE else update.reason,
         "told_at": told_at.isoformat(),
         "contact_id": runtime.new_id(),
+        "named_mail": _named_mail(runtime, posted, update.named_mail),
         "changed_event": address_event(_telling(runtime, posted), update),
     }
+
+
+def _named_mail(runtime: Runtime, posted: Posted, named: NamedMail | None) -> Item | None:
+    account = posted.account
+    return named_mail_of(runtime.sealer, account.distributor_id, account.id, named)
 
 
 def deferred_item(runtime: Runtime, posted: Posted, deferred: DeferredPost) -> Item:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from channels.base import MailThread
-from channels.mail_tokens import TOKEN, token_of_message_id
+from channels.mail_tokens import TOKEN, NamedMail, token_of_message_id
 from db.sealing import Sealer
 
 _KEY_DIGITS = 16
@@ -44,6 +44,21 @@ def read_reply_token(
     thread_key, told = token[:_KEY_DIGITS], token[_KEY_DIGITS:]
     macs = _macs(sealer, distributor_id, channel_account_id, thread_key)
     return thread_key if any(hmac.compare_digest(told, mac) for mac in macs) else None
+
+
+def named_mail_of(
+    sealer: Sealer, distributor_id: UUID, channel_account_id: UUID, named: NamedMail | None
+) -> dict[str, str | UUID | None] | None:
+    """The mail that must have been sent for a word to hold, as the accept statements look for it: one under a mark that we
+    did not make is in no thread. None where the word needs none.
+    """
+    if named is None:
+        return None
+    return {
+        "message_id": named.message_id,
+        "thread_key": read_reply_token(sealer, distributor_id, channel_account_id, named.token),
+        "recipient": named.recipient,
+    }
 
 
 def _macs(sealer: Sealer, distributor_id: UUID, channel_account_id: UUID, thread_key: str) -> list[str]:

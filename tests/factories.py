@@ -131,8 +131,9 @@ async def make_outbound(
     *,
     parts: int = 1,
     provider_id: str | None = None,
+    conversation_id: UUID | None = None,
 ) -> list[UUID]:
-    """Messages of ours that are being sent, in each conversation of the account; ``provider_id``: the provider's id of
+    """Messages of ours that are being sent, in each conversation of the account or in that one; ``provider_id``: the provider's id of
     each, once a receipt told it.
     """
     ids = [runtime.new_id() for _ in range(count)]
@@ -142,12 +143,13 @@ async def make_outbound(
             " status_rank, text, provider_message_id, parts, ai_processed, ai_skip_reason, created_at, updated_at)"
             " select c.distributor_id, i.id, c.id, channel_account_id, channel, 'OUTBOUND', 'TEXT', 'SENDING', 2, 'x', $3, $4,"
             " true, 'outbound', $2, $2 from conversations c cross join unnest($1::uuid[]) as i(id)"
-            " where c.channel_account_id = $5",
+            " where c.channel_account_id = $5 and c.id = coalesce($6, c.id)",
             ids,
             runtime.clock(),
             provider_id,
             parts,
             account.id,
+            conversation_id,
         )
     return ids
 

@@ -302,20 +302,34 @@ with input as (
     from jsonb_to_recordset($1::jsonb) as i(
         ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
         received_at timestamptz, channel text, address text, consent text, opt_out_reason text, told_at timestamptz,
-        contact_id uuid, changed_event jsonb
+        contact_id uuid, named_mail jsonb, changed_event jsonb
     )
     order by distributor_id, channel_account_id, provider_key, ordinal
+),
+-- A word that anybody could have written counts only of the address that the mail which it names went to.
+held as (
+    select i.*
+    from input i
+    where i.named_mail is null
+        or exists (
+            select from messages m
+            join conversations v on v.distributor_id = m.distributor_id and v.id = m.conversation_id
+            join customer_contacts k on k.distributor_id = v.distributor_id and k.id = v.contact_id
+            where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
+                and m.id = (i.named_mail ->> 'message_id')::uuid and m.direction = 'OUTBOUND'
+                and v.thread_key = i.named_mail ->> 'thread_key' and k.address = i.address
+        )
 ),
 mapped as (
     insert into external_message_mappings (distributor_id, channel_account_id, provider_key, created_at)
     select distributor_id, channel_account_id, provider_key, received_at
-    from input
+    from held
     order by distributor_id, channel_account_id, provider_key
     on conflict do nothing
     returning distributor_id, channel_account_id, provider_key
 ),
 fresh as (
-    select i.* from input i join mapped m using (distributor_id, channel_account_id, provider_key)
+    select i.* from held i join mapped m using (distributor_id, channel_account_id, provider_key)
 ),
 stored_event as (
     insert into inbound_events
@@ -375,15 +389,18 @@ recorded as materialized (
 ),
 duplicate as materialized (
     select i.ordinal, pg_logical_emit_message(true, 'waystation', 'duplicate') as logged
-    from input i
+    from held i
     where not exists (
         select from mapped m
         where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
             and m.provider_key = i.provider_key
     )
 )
-select f.ordinal, (select deliveries from recorded) as deliveries, (select count(logged) from duplicate) as logged
-from fresh f;
+select i.ordinal, f.ordinal is not null as fresh, h.ordinal is null as unproven,
+    (select deliveries from recorded) as deliveries, (select count(logged) from duplicate) as logged
+from input i
+left join held h using (ordinal)
+left join fresh f using (ordinal);
 
 -- name: accept_deferred
 -- Posts that only tell of something: each waits for a worker who asks the provider for it.

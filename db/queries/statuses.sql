@@ -55,7 +55,7 @@ with input as (
     from jsonb_to_recordset($1::jsonb) as i(
         ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
         received_at timestamptz, status_event_id uuid, message_id uuid, provider_message_id text, part int, told_at timestamptz,
-        status text, status_rank int, provider_status text, error_code text,
+        status text, status_rank int, provider_status text, error_code text, named_mail jsonb,
         sent_event jsonb, changed_event jsonb, failed_event jsonb
     )
 ),
@@ -102,6 +102,16 @@ found as (
     join meant using (ordinal)
     join locked m
         on m.distributor_id = meant.distributor_id and m.channel_account_id = meant.channel_account_id and m.id = meant.id
+    -- Whoever once got a mail of ours can write that another one failed: it must be of the thread that the word is marked
+    -- with, and have gone to whom the word names.
+    where i.named_mail is null
+        or exists (
+            select from conversations v
+            join customer_contacts k on k.distributor_id = v.distributor_id and k.id = v.contact_id
+            where v.distributor_id = m.distributor_id and v.id = m.conversation_id
+                and v.thread_key = i.named_mail ->> 'thread_key'
+                and k.address = coalesce(i.named_mail ->> 'recipient', k.address)
+        )
 ),
 taken as (
     select * from found where $5::boolean or parts = 1

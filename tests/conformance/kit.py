@@ -24,6 +24,7 @@ class Post:
     status_hook: bool = False
 
 
+CUSTOMER_MAILBOX = "ana@clientes.example"  # whom our mails of the suite go to
 # (post, credentials of the signer, the whole URL that the provider calls, the provider's clock) -> the signed post
 Sign = Callable[[Post, Credentials, str, datetime], Post]
 
@@ -67,6 +68,8 @@ class ChannelKit:
     with_unknown_field: Callable[[Post], Post]
     # The account's credentials while a secret is rotated: ``credentials`` still sign. None: the provider has no two.
     rotated: Credentials | None = None
+    # The provider's id of a mail is our own Message-ID, as with a mail server.
+    knows_mails_by_our_id: bool = False
     # Rows that do not apply to the provider (names as in tests/conformance/rows.py), with the reason.
     not_applicable: Mapping[str, str] = field(default_factory=dict)
     # The secrets that may never show in a log, an answer or a trace.

@@ -186,8 +186,7 @@ async def unknown_event(stage: Stage) -> None:
 async def status(stage: Stage) -> None:
     account = await stage.account()
     assert stage.kit.status is not None, "a kit without statuses says why"
-    provider_id = f"SM{stage.word().encode().hex():0>32.32}"
-    message_id = await stage.our_message(account, provider_id)
+    message_id, provider_id = await stage.our_message(account)
 
     for _ in range(2):
         post = stage.kit.status(message_id, provider_id, stage.kit.delivered)

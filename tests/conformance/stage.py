@@ -12,17 +12,17 @@ from aiohttp.test_utils import TestClient
 from multidict import CIMultiDict
 from yarl import URL
 
-from channels.base import Channel, ChannelAccount, ChannelAdapter, MailHeaders, OutboundMessage
+from channels.base import Channel, ChannelAccount, ChannelAdapter, MailHeaders, MailThread, OutboundMessage
+from channels.mail_tokens import our_message_id
 from gateway import keys
 from gateway.accounts import AccountDirectory
 from handlers.accounts import create_account, inbound_url, status_url
 from handlers.inbound import accept_messages, message_item
 from handlers.runtime import Runtime, new_uuid7
-from tests.conformance.kit import ChannelKit, Post, ProviderSide
+from handlers.threads import make_reply_token
+from tests.conformance.kit import CUSTOMER_MAILBOX, ChannelKit, Post, ProviderSide
 from tests.factories import CUSTOMER_NUMBER, inbound, make_distributor, posted
 from tests.servers import execute
-
-CUSTOMER_MAILBOX = "ana@clientes.example"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +126,14 @@ class Stage:
             status: str = await connection.fetchval("select status from messages where id = $1", message_id)
             return status
 
-    async def our_message(self, account: ChannelAccount, provider_id: str) -> UUID:
-        """A message of ours that the provider took under that id, to a customer who wrote before."""
-        await self._conversation(account)
+    async def our_message(self, account: ChannelAccount) -> tuple[UUID, str]:
+        """A message of ours to a customer who wrote before, and the id under which the provider took it."""
+        thread_key = await self._conversation(account)
         message_id = new_uuid7()
+        provider_id = f"SM{self.word().encode().hex():0>32.32}"
+        if self.kit.knows_mails_by_our_id:
+            token = make_reply_token(self.runtime.sealer, account.distributor_id, account.id, thread_key)
+            provider_id = our_message_id(token, message_id.hex, "gw.example.test")
         async with self.runtime.database.tenant(account.distributor_id) as connection:
             await connection.execute(
                 "insert into messages (distributor_id, id, conversation_id, channel_account_id, channel, direction, type, status,"
@@ -143,13 +147,23 @@ class Stage:
                 " values ($1, $2, 'sent:' || $3, $4, now())",
                 account.distributor_id, account.id, provider_id, message_id,
             )  # fmt: skip
-        return message_id
+        return message_id, provider_id
 
-    async def _conversation(self, account: ChannelAccount) -> None:
-        sender = CUSTOMER_MAILBOX if self.kit.channel is Channel.EMAIL else CUSTOMER_NUMBER
-        wrote = inbound(key=self.word(), sender=sender, recipient=account.address, channel=self.kit.channel)
+    async def _conversation(self, account: ChannelAccount) -> str:
+        """Begins one; gives back its thread's key."""
+        is_mail = self.kit.channel is Channel.EMAIL
+        sender = CUSTOMER_MAILBOX if is_mail else CUSTOMER_NUMBER
+        thread = MailThread(f"{self.word()}@clientes.example") if is_mail else None
+        wrote = inbound(
+            key=self.word(),
+            sender=sender,
+            recipient=account.address,
+            channel=self.kit.channel,
+            thread=thread,
+        )
         item = message_item(self.runtime, posted(self.runtime, account), wrote, quiet_seconds=4.0)
         await accept_messages(self.runtime, [item])
+        return str(item["thread_key"])
 
     def outbound(self) -> OutboundMessage:
         mail = self.kit.channel is Channel.EMAIL

@@ -13,8 +13,8 @@ from channels.signatures_mime import MIME_SIGNATURE, mime_signature
 from channels.smtp import SmtpClient, SmtpServer, SmtpStep, SmtpTimeouts
 from gateway.dev.stand_ins.smtp import SmtpFault, SmtpState, running_smtp
 from handlers.runtime import utc_now
-from tests.conformance.kit import ChannelKit, Credentials, Post, ProviderSide, SendFault
-from tests.unit.channels.mime_cases import ADDRESS, OUR_UUID, SECRET, fixture
+from tests.conformance.kit import CUSTOMER_MAILBOX, ChannelKit, Credentials, Post, ProviderSide, SendFault
+from tests.unit.channels.mime_cases import ADDRESS, OUR_ID, OUR_UUID, SECRET, fixture
 
 TYPE = {"Content-Type": "message/rfc822"}
 SMTP = {
@@ -67,8 +67,10 @@ def _message(word: str, text: str) -> Post:
     return Post(f"{head}Content-Type: text/plain; charset=utf-8\n\n{text}\n".encode(), TYPE)
 
 
-def _status(message_id: UUID, _provider_id: str, word: str) -> Post:
-    body = fixture("bounce__delivered").replace(OUR_UUID.hex.encode(), message_id.hex.encode())
+def _status(_message_id: UUID, provider_id: str, word: str) -> Post:
+    """A notice about the mail of that Message-ID, which went to the suite's customer."""
+    body = fixture("bounce__delivered").replace(OUR_ID.encode(), provider_id.encode())
+    body = body.replace(b"nadie@tienda.example.com", CUSTOMER_MAILBOX.encode())
     return Post(body.replace(b"Action: delivered", f"Action: {word}".encode()), TYPE)
 
 
@@ -82,7 +84,8 @@ KIT = ChannelKit(
     message=_message,
     status=_status,
     delivered="delivered",
-    unknown_event=_status(OUR_UUID, "", "expanded"),
+    knows_mails_by_our_id=True,
+    unknown_event=_status(OUR_UUID, OUR_ID, "expanded"),
     malformed=(
         Post(b"", TYPE),
         Post(b"\x00\xff", TYPE),

@@ -13,20 +13,33 @@ from channels.base import (
     SuppressionReason,
 )
 from channels.mail_bounces import bounce_of
-from tests.unit.channels.mime_cases import OUR_ID, OUR_UUID, mail_of, names
+from channels.mail_tokens import NamedMail
+from tests.unit.channels.mime_cases import OUR_ID, OUR_UUID, TOKEN, mail_of, names
+
+RECIPIENT = "nadie@tienda.example.com"
 
 
-def failed(code: str | None) -> StatusUpdate:
+def named(recipient: str) -> NamedMail:
+    return NamedMail(OUR_UUID, TOKEN, recipient)
+
+
+def failed(code: str | None, recipient: str = RECIPIENT) -> StatusUpdate:
     return StatusUpdate(
-        OUR_ID, MessageStatus.FAILED, message_id=OUR_UUID, provider_status="bounced", error_code=code
+        OUR_ID,
+        MessageStatus.FAILED,
+        message_id=OUR_UUID,
+        provider_status="bounced",
+        error_code=code,
+        named_mail=named(recipient),
     )
 
 
 SUPPRESSED = ConsentUpdate(
-    f"{OUR_ID}:nadie@tienda.example.com:bounce",
-    "nadie@tienda.example.com",
+    f"{OUR_ID}:{RECIPIENT}:bounce",
+    RECIPIENT,
     ConsentChange.OUT,
     SuppressionReason.BOUNCE,
+    named_mail=named(RECIPIENT),
 )
 BOUNCES = {
     "no_such_user": (failed("5.1.1"), SUPPRESSED),
@@ -35,10 +48,13 @@ BOUNCES = {
     "forwarded_address": (failed("5.1.1"), SUPPRESSED),
     "mailbox_full": (failed("5.2.2"),),
     "given_up_after_delays": (failed("4.4.7"),),
-    "names_another_address": (failed("5.1.1"),),  # a stranger's mailbox is not shut by who names it
+    # A stranger's mailbox is not shut by who names it.
+    "names_another_address": (failed("5.1.1", "victima@otra.example.com"),),
     "exchange_without_returned_mail": (failed("5.1.10"),),
     "exim_plain": (failed(None),),
-    "delivered": (StatusUpdate(OUR_ID, MessageStatus.DELIVERED, message_id=OUR_UUID),),
+    "delivered": (
+        StatusUpdate(OUR_ID, MessageStatus.DELIVERED, message_id=OUR_UUID, named_mail=named(RECIPIENT)),
+    ),
     "delayed": (Ignored("delivery_delayed"),),
     "relayed": (Ignored("delivery_relayed"),),
     "of_another_mail": (),
