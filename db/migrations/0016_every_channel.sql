@@ -83,7 +83,9 @@ comment on column messages.send_unknown is 'Tries that left and of whose outcome
 comment on column messages.delivered_at is 'When it was first told to have been delivered.';
 comment on column messages.read_at is 'When it was first told to have been read.';
 comment on column messages.failed_at is 'When it was first told to have failed.';
--- Each account's line, its replies and its bulk: a claim looks at those accounts only that may send now.
+-- Each account's line, its replies and its bulk: a claim looks at those accounts only that may send now. It also tells which
+-- tenants have anything due.
+drop index messages_send_due;
 create index messages_send_line on messages (distributor_id, channel_account_id, send_priority, send_due_at) where send_due_at is not null;
 create index messages_mail_id on messages (distributor_id, channel_account_id, mail_message_id) where mail_message_id is not null;
 update messages set send_unknown = 1 where send_due_at is not null and send_started_at is not null;

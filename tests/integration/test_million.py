@@ -194,7 +194,7 @@ CASES = [
     Case("AI queue of the seed", lambda c, _m: c.fetch(SEEDS_QUEUE), "messages_awaiting_turn", 900, 500),
     Case("AI queue", lambda c, m: ai_reads.read_queue(c, m.now), "messages_awaiting_turn", 300, 500),
     Case("due turns", _turns, "conversations_turn_due", 5_000, 1_000, worker=True),
-    Case("due sends", _sends, "messages_send_due", 6_000, 4_000, worker=True),
+    Case("due sends", _sends, "messages_send_line messages_send_order", 6_000, 4_000, worker=True),
     Case("due deliveries", _deliveries, "webhook_deliveries_due", 8_000, 3_000, worker=True),
     Case("status by the provider's id", _status, "messages_provider_id", 1_000, 30, worker=True),
     Case("orders", _orders, "orders_pkey", 150, 60),
@@ -204,7 +204,7 @@ CASES = [
     Case("review queue, oldest first", lambda c, _m: _review(c, FIRST_ID, oldest_first=True), "orders_review conversations_waiting", 600, 200),
     Case("unread", lambda c, _m: inbox.list_unread(c), "conversations_unread", 100, 100),
     Case("AI errors", _errors, "ai_responses_failed", 150, 80),
-    Case("queues", lambda c, m: tenant_health.list_queues(c, m.now), "conversations_turn_due messages_send_due webhook_deliveries_due", 200, 200),
+    Case("queues", lambda c, m: tenant_health.list_queues(c, m.now), "conversations_turn_due messages_send_line webhook_deliveries_due", 200, 200),
     Case("words of a customer", _words, "messages_customer", 100, 50),
     Case("risks", _risks, "customers_last_order", 900, 400),
 ]  # fmt: skip

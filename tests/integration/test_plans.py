@@ -145,3 +145,31 @@ async def test_a_part_of_a_shared_post_reads_the_accounts_of_its_name_alone(runt
 
     assert plan.root["Actual Rows"] == 1
     assert plan.rows_read("channel_accounts") == 1
+
+
+@pytest.mark.parametrize("closed", ["next_send_at", "throttled_until"])
+async def test_the_line_of_an_account_that_may_not_send_costs_a_look(
+    runtime: Runtime, clock: FakeClock, admin_dsn: str, closed: str
+):
+    account = await make_account(runtime, await make_distributor(runtime))
+    await accept_messages(runtime, [accepted_item(runtime, account, inbound())])
+    async with runtime.database.tenant(account.distributor_id) as connection:
+        conversation = await connection.fetchval("select id from conversations")
+    await queue_message(runtime, {}, account.distributor_id, conversation, text="hola")
+    now = clock.advance(5)
+    await administer(
+        admin_dsn,
+        "insert into messages (distributor_id, id, conversation_id, channel_account_id, channel, direction, type, status,"
+        " ai_processed, ai_skip_reason, send_due_at, created_at, updated_at) select distributor_id, new_uuid7(), conversation_id,"
+        " channel_account_id, channel, direction, type, status, ai_processed, ai_skip_reason, send_due_at, created_at, updated_at"
+        f" from messages, generate_series(1, {MANY}) where direction = 'OUTBOUND';"
+        f" update channel_accounts set {closed} = '{now + timedelta(minutes=1)}'",
+    )
+    arguments = (now, now + timedelta(seconds=30), runtime.new_id(), 10, 5, 0, 1)
+
+    plan = await explain(
+        runtime, "lanes", "claim_sends", *arguments, now + SEND_PACE.ahead, dict(SEND_PACE.rates)
+    )
+
+    assert plan.root["Actual Rows"] == 0
+    assert plan.rows_read("messages") < 10
