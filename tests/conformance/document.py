@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from channels.base import (
+    Captions,
     Challenge,
     ChannelAdapter,
     Deferring,
@@ -50,6 +51,7 @@ ABILITIES: Sequence[tuple[type, str]] = (
     (MediaInPost, "files come in the post"),
     (TextParts, "long texts leave in parts"),
     (FewFiles, "more files than it takes at once leave in messages of their own"),
+    (Captions, "a text too long to be with a file leaves before it"),
     (ShowsTyping, "shows that an answer is being written"),
     (SentLookup, "is asked after a time-out whether it took the message, before a second try"),
     (IdempotentSends, "takes the same send twice for once"),
