@@ -257,7 +257,7 @@ def _degrees(text: str, limit: int) -> float:
 
 
 def _sid(fields: Fields) -> str:
-    sid = fields.get("MessageSid") or fields.get("SmsSid", "")
+    sid = fields.get("MessageSid") or fields.get("SmsMessageSid") or fields.get("SmsSid", "")
     if not MESSAGE_SID.fullmatch(sid):
         raise MalformedPayload("MessageSid is missing or not of Twilio's form.")
     return sid

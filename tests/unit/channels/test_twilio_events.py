@@ -229,6 +229,13 @@ def test_every_status_is_one_of_ours():
     assert set(STATUSES.values()) <= set(MessageStatus)
 
 
+@pytest.mark.parametrize("name", ["MessageSid", "SmsMessageSid", "SmsSid"])
+def test_any_of_its_three_names_tells_the_messages_id(name):
+    others = {"MessageSid": "", "SmsMessageSid": "", "SmsSid": ""}
+
+    assert parse({**fixture("sms__text"), **others, name: REPLIED}).provider_key == REPLIED
+
+
 @pytest.mark.parametrize(
     ("label", "changes"),
     [
@@ -237,7 +244,7 @@ def test_every_status_is_one_of_ours():
         ("another channel", {"To": "whatsapp:+15550002222"}),
         ("a service that is not ours", {"To": "+15550009999", "MessagingServiceSid": SERVICE}),
         ("no sender", {"From": ""}),
-        ("no id", {"MessageSid": "", "SmsSid": ""}),
+        ("no id", {"MessageSid": "", "SmsMessageSid": "", "SmsSid": ""}),
         ("an odd id", {"MessageSid": "SM 1"}),
         ("an odd count", {"NumMedia": "many"}),
         ("a negative count", {"NumMedia": "-1"}),
