@@ -213,6 +213,7 @@ def _status(change: _Change, status: Json) -> StatusUpdate | Ignored:
     if word not in STATUSES:
         return change.ignored("A status that says nothing of a message's way.")
     code = _error_code(status) if STATUSES[word] is MessageStatus.FAILED else None
+    failure = error_of_code(code)
     message_id, part = _ours(text_of(status, "biz_opaque_callback_data"))
     return StatusUpdate(
         provider_message_id=key,
@@ -220,7 +221,8 @@ def _status(change: _Change, status: Json) -> StatusUpdate | Ignored:
         message_id=message_id,
         provider_status=word,
         error_code=code,
-        opted_out=error_of_code(code) is OptedOut,
+        opted_out=failure is OptedOut,
+        reason=failure.code if failure else None,
         part=part,
         occurred_at=_moment(status.get("timestamp")),
         route=change.route,

@@ -254,13 +254,13 @@ IGNORED = [
     ("change__errors", "An error of the account, of no one message."),
 ]
 STATUS_CASES = [
-    ("status__sent", MessageStatus.SENT, None, False),
-    ("status__delivered", MessageStatus.DELIVERED, None, False),
-    ("status__read", MessageStatus.READ, None, False),
-    ("status__played", MessageStatus.READ, None, False),
-    ("status__failed_window_closed", MessageStatus.FAILED, "131047", False),
-    ("status__failed_opted_out", MessageStatus.FAILED, "131050", True),
-    ("status__failed_undeliverable", MessageStatus.FAILED, "131026", False),
+    ("status__sent", MessageStatus.SENT, None, None),
+    ("status__delivered", MessageStatus.DELIVERED, None, None),
+    ("status__read", MessageStatus.READ, None, None),
+    ("status__played", MessageStatus.READ, None, None),
+    ("status__failed_window_closed", MessageStatus.FAILED, "131047", "window_closed"),
+    ("status__failed_opted_out", MessageStatus.FAILED, "131050", "opted_out"),
+    ("status__failed_undeliverable", MessageStatus.FAILED, "131026", "invalid_recipient"),
 ]
 ELSEWHERE = {
     "batch__two_numbers",
@@ -307,14 +307,15 @@ def test_what_is_ignored(label, reason):
     assert item.route == ("" if label in {"change__account_update", "change__without_number"} else NUMBER_ID)
 
 
-@pytest.mark.parametrize(("label", "status", "code", "opted_out"), STATUS_CASES)
-def test_statuses(label, status, code, opted_out):
+@pytest.mark.parametrize(("label", "status", "code", "reason"), STATUS_CASES)
+def test_statuses(label, status, code, reason):
     update = item_of(label)
 
     assert isinstance(update, StatusUpdate)
     assert update.status is status
     assert update.error_code == code
-    assert update.opted_out is opted_out
+    assert update.reason == reason
+    assert update.opted_out is (reason == "opted_out")
     assert update.provider_message_id == SENT_ID
     assert update.message_id == OUR_MESSAGE
     assert update.part is None
