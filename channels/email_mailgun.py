@@ -53,8 +53,9 @@ TOLERANCE = timedelta(hours=8, minutes=30)
 SETTLED = timedelta(minutes=30)
 SOON = 60.0  # seconds until it is asked again while the send is younger than that
 CLOCK_TOLERANCE = timedelta(minutes=5)
-DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9-]+(?:\.[a-z0-9-]+)+", re.ASCII | re.IGNORECASE)
-REGION = re.compile(r"us|eu", re.ASCII)
+# Of one label, too: a stand-in's may be.
+DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9-]+(?:\.[a-z0-9-]+)*", re.ASCII | re.IGNORECASE)
+REGION = re.compile(r"us|eu", re.ASCII | re.IGNORECASE)
 FIELDS = frozenset({"api_key", "signing_key", "signing_keys_previous", "domain", "region"})
 
 
@@ -94,7 +95,7 @@ class MailgunAdapter:
             "signing_key": matching(credentials, "signing_key"),
             "signing_keys_previous": list_of(credentials, "signing_keys_previous"),
             "domain": matching(credentials, "domain", DOMAIN).lower(),
-            **optional(credentials, "region", REGION),
+            **{name: region.lower() for name, region in optional(credentials, "region", REGION).items()},
         }
 
     def redact(self, credentials: Mapping[str, Any]) -> frozenset[str]:

@@ -78,7 +78,7 @@ def _mail(form: Form) -> Mail:
     raw = form.part(RAW_FIELD)
     if raw is not None:
         return read_mail(with_empty_return_path(raw.content, sender), envelope_to=envelope_to)
-    if "message-headers" not in form and "from" not in form:
+    if not any(field in form for field in ("message-headers", "from", "sender")):
         raise MalformedPayload("The post holds no mail.")
     return mail_of_fields(
         headers=_headers(form, sender),
@@ -95,7 +95,10 @@ def _headers(form: Form, sender: str | None) -> Headers:
     listed = json_field(form, "message-headers")
     own = tuple(_header_pairs(listed if isinstance(listed, list) else ()))
     there = {name.lower() for name, _ in own}
-    added = ((name, form.text(field)) for name, field in _IN_HEADERS if name.lower() not in there)
+    stated = {name: form.text(field) for name, field in _IN_HEADERS}
+    if not stated["From"] and sender and sender != "<>":
+        stated["From"] = sender  # the envelope's, where the post has no other
+    added = ((name, value) for name, value in stated.items() if name.lower() not in there)
     bounced = (("Return-Path", "<>"),) if sender in {"", "<>"} and "return-path" not in there else ()
     return (*own, *((name, value) for name, value in added if value), *bounced)
 

@@ -154,6 +154,15 @@ def test_mail(case):
     assert (item.thread.in_reply_to, item.thread.reply_tokens) == (case.replied, case.tokens)
 
 
+@pytest.mark.parametrize("rest", [[], [{"name": "message-headers", "text": "[]"}]])
+def test_who_wrote_is_told_by_the_envelope_where_nothing_else_does(rest):
+    fields = {"recipient": ADDRESS, "sender": CUSTOMER, "body-plain": "2 cajas"}
+
+    (item,) = parsed(mailgun_mail([*({"name": name, "text": text} for name, text in fields.items()), *rest]))
+
+    assert (item.sender, item.text) == (CUSTOMER, "2 cajas")
+
+
 @pytest.mark.parametrize("label", sorted(EVENTS))
 def test_event(label):
     expected_status, expected_reason = EVENTS[label]

@@ -88,7 +88,7 @@ def test_the_token_of_a_post(post):
 
 
 def test_credentials_as_stored():
-    stored = ADAPTER.validate_credentials({**MAILGUN, "domain": "Mail.Acme.example", "region": "eu"})
+    stored = ADAPTER.validate_credentials({**MAILGUN, "domain": "Mail.Acme.example", "region": "EU"})
 
     assert stored == {**MAILGUN, "signing_keys_previous": [], "region": "eu"}
     assert ADAPTER.redact(stored) == {
@@ -104,7 +104,7 @@ def test_credentials_as_stored():
         ({"api_key": None}, "api_key"),
         ({"signing_key": "with blank"}, "signing_key"),
         ({"signing_keys_previous": "key-abc"}, "signing_keys_previous"),
-        ({"domain": "acme"}, "domain"),
+        ({"domain": "acme."}, "domain"),
         ({"domain": "acme.example/../../v4"}, "domain"),
         ({"region": "asia"}, "region"),
         ({"verify": False}, "credentials"),
