@@ -23,6 +23,7 @@ from channels.mail_words import clean, decode_base64, decoded, header_text, one_
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100}", re.ASCII)
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _PATH = re.compile(r"[/\\]")
+_TURNING = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # Unicode UAX 9
 _FILENAME_LIMIT = 200
 _PARAMETERS_LIMIT = 4096  # of a Content-Type or -Disposition: the stdlib reads their quotes in square time
 _DELIMITERS = 10_000  # lines of one multipart that may begin as its boundary does
@@ -226,6 +227,8 @@ def _filename(entity: _Entity) -> str:
 
 
 def clean_filename(stated: str) -> str:
-    """A file's name without path, line ends and control characters; empty where nothing is left."""
-    last = _PATH.split(one_line(stated))[-1].strip(". ")
+    """A file's name without path, line ends, control characters and those that turn the order of what is shown, so that
+    no program looks like a picture; empty where nothing is left.
+    """
+    last = _PATH.split(_TURNING.sub("", one_line(stated)))[-1].strip(". ")
     return last[-_FILENAME_LIMIT:]

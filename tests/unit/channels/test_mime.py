@@ -183,6 +183,7 @@ def test_subjects_without_their_prefixes(subject: str, bare: str, reply: bool) -
         ("..", ""),
         (".htaccess", "htaccess"),
         ("a\r\nb.pdf", "a b.pdf"),
+        ("photo\u202egpj.exe", "photogpj.exe"),
         ("x" * 300 + ".pdf", "x" * 196 + ".pdf"),
     ],
 )
