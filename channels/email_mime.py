@@ -126,7 +126,8 @@ def _valid_smtp(stated: Any) -> dict[str, Any]:
     if not isinstance(stated, Mapping):
         raise ValueError("smtp: not an object")  # noqa: TRY004 - the port's error for every wrong field
     check_names(stated, {"host", "port", "username", "password", "tls"})
-    login = {**optional(stated, "username", USERNAME), **optional(stated, "password", PASSWORD)}
+    given = {name: value for name, value in stated.items() if value != ""}
+    login = {**optional(given, "username", USERNAME), **optional(given, "password", PASSWORD)}
     if len(login) == 1:
         raise ValueError("smtp: username and password go together")
     port = _valid_port(stated.get("port"))

@@ -177,8 +177,6 @@ class SmtpClient:
             client = aiosmtplib.SMTP(
                 hostname=server.host,  # whose certificate is asked for; the socket is what is used
                 sock=dialled,
-                username=server.username,
-                password=server.password,
                 local_hostname=sender.rpartition("@")[2],
                 timeout=self._timeouts.answer,
                 use_tls=server.tls is SmtpTls.TLS,
@@ -189,6 +187,11 @@ class SmtpClient:
         except BaseException:
             dialled.close()
             raise
+        try:
+            await _log_in(client, server)
+        except BaseException:
+            client.close()
+            raise
         return client
 
     def _context(self, server: SmtpServer) -> ssl.SSLContext | None:
@@ -197,6 +200,19 @@ class SmtpClient:
         if self._ssl_context is None:
             self._ssl_context = ssl.create_default_context()
         return self._ssl_context
+
+
+async def _log_in(client: aiosmtplib.SMTP, server: SmtpServer) -> None:
+    """Where the server offers it: one that asks nobody who they are takes the mail without, and one that does says so
+    with 530 at the sender (RFC 4954). What must be secret is TLS's, which is never left out.
+    """
+    if server.username is None or server.password is None:
+        return
+    if client.is_ehlo_or_helo_needed:
+        with contextlib.suppress(aiosmtplib.SMTPHeloError):  # an old server: the sender's step asks with HELO
+            await client.ehlo()
+    if client.supports_extension("auth"):
+        await client.login(server.username, server.password)
 
 
 @contextlib.contextmanager

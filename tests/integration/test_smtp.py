@@ -160,6 +160,14 @@ async def test_the_login(password, error):
             assert password not in str(caught.value)
 
 
+async def test_a_server_that_offers_no_login_takes_the_mail_without():
+    state = SmtpState(offers_login=False)
+    async with running_smtp(state) as port:
+        await send(port, login={"username": "pedidos", "password": "right"})
+
+    assert [taken.username for taken in state.taken] == [None]
+
+
 async def test_a_server_that_wants_a_login_and_gets_none():
     async with running_smtp(SmtpState(users={"pedidos": "right"})) as port:
         with pytest.raises(BadCredentials):

@@ -44,6 +44,7 @@ class SmtpState:
     """What the server knows. ``users``: passwords by name; empty: nobody has to log in."""
 
     users: dict[str, str] = field(default_factory=dict, repr=False)
+    offers_login: bool = True  # else over TLS only
     taken: list[TakenMail] = field(default_factory=list)
     faults: deque[SmtpFault] = field(default_factory=deque)
     connections: int = 0
@@ -143,7 +144,7 @@ async def running_smtp(
             hostname="mail.stand-in.test",
             tls_context=starttls,
             require_starttls=starttls is not None,
-            auth_require_tls=False,
+            auth_require_tls=not state.offers_login,
             authenticator=handler.authenticate,
         )
 

@@ -194,6 +194,14 @@ def test_tls_as_a_word_or_by_the_port(stated, port, expected):
     assert adapter().validate_credentials({"hmac_secret": "s", "smtp": smtp})["smtp"]["tls"] == expected
 
 
+def test_a_login_left_empty_is_none():
+    smtp = {**SMTP, "username": "", "password": ""}
+
+    stored = adapter().validate_credentials({"hmac_secret": "s", "smtp": smtp})["smtp"]
+
+    assert stored.keys() == {"host", "port", "tls"}
+
+
 WRONG_SMTP: list[tuple[str, Any]] = [
     ("host", "a b"), ("host", "https://mail.example"), ("host", ""), ("host", None), ("host", "a@b"),
     ("port", 22), ("port", "587"), ("port", True), ("port", 6379), ("port", 70000), ("port", 80),
