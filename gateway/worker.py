@@ -254,7 +254,7 @@ class Worker:
         return result
 
     async def _send(self, claimed: ClaimedSend) -> str:
-        result = await send_message(self._runtime, self._tools.adapters, claimed)
+        result = await send_message(self._runtime, self._tools.adapters, claimed, self._tools.media.downloads)
         _log.info("send", message=str(claimed.message_id), result=result)
         self._tools.notifier.poke()
         self.wake()

@@ -29,7 +29,8 @@ from db import sends
 from db.lanes import ClaimedSend
 from db.sends import ReplyTarget, SendRow
 from handlers.consent import check_may_send
-from handlers.fetching import open_account
+from handlers.fetching import DownloadSource, open_account
+from handlers.mails import in_thread, with_files
 from handlers.outbound_doubt import find_earlier, may_try_again_at
 from handlers.outbound_outcome import (
     Attempt,
@@ -136,9 +137,13 @@ def _attachment_row(runtime: Runtime, position: int, file: Attachment) -> dict[s
 
 
 async def send_message(
-    runtime: Runtime, adapters: Mapping[str, ChannelAdapter], claimed: ClaimedSend
+    runtime: Runtime,
+    adapters: Mapping[str, ChannelAdapter],
+    claimed: ClaimedSend,
+    downloads: DownloadSource | None = None,
 ) -> SendResult:
-    """Makes one attempt at a claimed message, of which those parts leave that are not known to have left.
+    """Makes one attempt at a claimed message, of which those parts leave that are not known to have left. ``downloads``
+    bring the files of mails, whose bytes must be at hand.
 
     Each part takes a place of its account's rate, is on record before it leaves, and its receipt before the next one does.
     One whose outcome is unknown (a crash, or a time-out after the request left) has its second try after what
@@ -156,7 +161,7 @@ async def send_message(
     missing = [part for part in parts if part.part not in attempt.receipts] or [parts[-1]]
     for part in missing:
         try:
-            receipt = await _find_or_send(runtime, adapter, account, attempt, part)
+            receipt = await _find_or_send(runtime, adapter, account, attempt, part, downloads)
         except GatewayError as error:
             return await settle_error(runtime, attempt, error, part)
         if isinstance(receipt, SendResult):
@@ -189,6 +194,7 @@ async def _find_or_send(
     account: ChannelAccount,
     attempt: Attempt,
     part: OutboundMessage,
+    downloads: DownloadSource | None,
 ) -> SendReceipt | SendResult:
     """The receipt of an earlier attempt, else of this one; or how the attempt ended without being made. Raises
     GatewayError.
@@ -204,6 +210,8 @@ async def _find_or_send(
         if due_at is not None:
             await postpone(runtime, attempt.claimed, due_at=due_at, refused=False, counts=False)
             return SendResult.POSTPONED
+    if downloads is not None:
+        part = await with_files(downloads, attempt.claimed.distributor_id, part)
     ended = await _start(runtime, attempt, part)
     return await adapter.send(account, part) if ended is None else ended
 
@@ -218,8 +226,10 @@ async def _load(runtime: Runtime, claimed: ClaimedSend) -> Attempt | None:
         foreign: frozenset[str] = frozenset()
         if row.started_at is not None:
             foreign = await sends.list_known_provider_ids(connection, row.conversation_id, row.message_id)
-    attachments = tuple(Attachment(file.url, file.content_type, file.filename) for file in files)
-    return Attempt(claimed, row, _outbound(runtime, row, attachments), receipts, row.started_at, foreign)
+        attachments = tuple(Attachment(file.url, file.content_type, file.filename) for file in files)
+        plain = _outbound(runtime, row, attachments)
+        message = await in_thread(connection, runtime, claimed.distributor_id, row, plain)
+    return Attempt(claimed, row, message, receipts, row.started_at, foreign)
 
 
 def _outbound(runtime: Runtime, row: SendRow, attachments: tuple[Attachment, ...]) -> OutboundMessage:

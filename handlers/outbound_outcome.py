@@ -15,7 +15,7 @@ from channels.errors import (
     Temporary,
     Throttled,
 )
-from db import sends, turns
+from db import mails, sends, turns
 from db.lanes import ClaimedSend
 from db.sends import SendRow, SettledSend
 from db.tenant import Connection
@@ -119,6 +119,8 @@ async def settle_sent(
         )
         if settled is None:
             return
+        if receipt.mail_message_id:
+            await mails.name_mail(connection, settled.id, receipt.mail_message_id)
         await _add_history(
             connection,
             runtime,

@@ -54,6 +54,11 @@ class AccountSettings(Patch):
         description="Whether customers see that an answer is being written, where the provider can show it"
         " (WhatsApp). Default: true."
     )
+    plus_addressing: bool = absent(
+        description="Whether mails ask for replies to the address with a mark of the thread, `orders+…@`. `false` where"
+        " the address's server takes none: replies then find their thread by their headers and the mark in the text."
+        " Default: true."
+    )
     rate_per_second: Annotated[float, Field(gt=0, le=1000), BeforeValidator(no_boolean)] = absent(
         description="How many messages a second are sent at most. Default: what the provider allows usually."
     )
