@@ -105,6 +105,7 @@ class MailThread:
     references: tuple[str, ...] = ()  # the oldest first
     reply_tokens: tuple[str, ...] = ()  # of plus-addresses it was sent to, the most trusted hint
     body_tokens: tuple[str, ...] = ()  # of our markers in the quoted text
+    closing_token: str | None = None  # of a marker under the writer's own words: a gateway wrote them
 
     @property
     def root_id(self) -> str:

@@ -11,7 +11,7 @@ from channels.mail import Headers, Mail, MailPart
 from channels.mail_automated import automated_reason
 from channels.mail_html import text_of_html
 from channels.mail_replies import reply_of
-from channels.mail_tokens import token_of_address, tokens_in_text
+from channels.mail_tokens import closing_token, token_of_address, tokens_in_text
 from channels.mail_words import bare_addresses, clean, header_text, mail_address, one_line
 
 MOST_REFERENCES, ID_LIMIT, HEADER_LIMIT, MOST_HEADERS, MOST_RECIPIENTS = 100, 255, 4096, 200, 100
@@ -73,6 +73,7 @@ def mail_of_fields(
             replied[:MOST_REFERENCES],
             _bounded(referred),
             body_tokens=tokens_in_text(whole),
+            closing_token=closing_token(whole, reply),
         ),
         parts=tuple(parts),
         automated=automated_reason(first, sender, message_id),

@@ -37,6 +37,13 @@ def token_of_address(address: str, own: str) -> str | None:
     return token if f"{base}@{domain}" == own and TOKEN.fullmatch(token) else None
 
 
+def without_token(address: str) -> str:
+    """The address without a plus part of ours."""
+    local, _, domain = address.rpartition("@")
+    base, _, token = local.rpartition("+")
+    return f"{base}@{domain}" if base and TOKEN.fullmatch(token) else address
+
+
 def body_marker(token: str) -> str:
     """The mark as it stands at the end of our mails."""
     return f"[ref:{token}]"
@@ -45,6 +52,13 @@ def body_marker(token: str) -> str:
 def tokens_in_text(text: str) -> tuple[str, ...]:
     """The marks in a text, in their order, each once."""
     return tuple(dict.fromkeys(_MARKER.findall(text)))
+
+
+def closing_token(text: str, reply: str) -> str | None:
+    """The mark that is the last line of a text of which nothing else was taken off as quoted: ``reply`` is what was left."""
+    words, _, last = text.rstrip().rpartition("\n")
+    found = _MARKER.fullmatch(last.strip())
+    return found[1] if found and words.strip() == reply.strip() else None
 
 
 def our_message_id(token: str, message: str, domain: str) -> str:

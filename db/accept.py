@@ -137,6 +137,17 @@ async def find_threads(connection: Connection, items: Sequence[Item]) -> dict[in
     return {row["ordinal"]: row["thread_key"] for row in rows}
 
 
+async def find_own_senders(connection: Connection, items: Sequence[Item]) -> set[int]:
+    """By place, the items whose ``bare_sender`` is an address of one of their tenant's mail accounts."""
+    mails = [
+        {"ordinal": ordinal, "distributor_id": item["distributor_id"], "address": item["bare_sender"]}
+        for ordinal, item in enumerate(items)
+        if item.get("bare_sender")
+    ]
+    rows = await connection.fetch(_SQL["find_own_senders"], mails) if mails else []
+    return {row["ordinal"] for row in rows}
+
+
 async def list_opted_out(connection: Connection, items: Sequence[Item]) -> set[ContactKey]:
     """Which of the items' contacts are opted out."""
     contacts = [{name: item[name] for name in ("distributor_id", "channel", "address")} for item in items]

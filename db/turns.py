@@ -122,6 +122,24 @@ async def find_handoff_reason(connection: Connection, conversation_id: UUID) -> 
     return reason
 
 
+async def count_replies(
+    connection: Connection,
+    conversation_id: UUID,
+    *,
+    since: datetime,
+    text: str,
+    latest: int,
+    equal_since: datetime,
+) -> tuple[int, int]:
+    """How many answers of turns the conversation's contact had since then, and how many of the ``latest`` messages to
+    them since ``equal_since`` (the earlier time) are such answers with this text.
+    """
+    arguments = (conversation_id, since, text, latest, equal_since)
+    row = await connection.fetchrow(_SQL["count_replies"], *arguments)
+    assert row is not None, "it counts"
+    return row["recent"], row["repeated"]
+
+
 async def finish_turn(
     connection: Connection,
     conversation_id: UUID,

@@ -25,6 +25,7 @@ class HandoffReason(StrEnum):
     FOLLOW_UP = "follow_up"
     ENGINE_ERROR = "engine_error"
     OUTCOME_UNKNOWN = "outcome_unknown"  # of a message to the customer that perhaps arrived
+    LOOP = "loop"  # too many answers, or the same one again: perhaps a machine writes (``handlers.loops``)
 
 
 REASONS: Mapping[Intent, HandoffReason] = MappingProxyType(

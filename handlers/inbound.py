@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from channels.base import (
     StatusUpdate,
     SuppressionReason,
 )
-from channels.mail_tokens import NamedMail
+from channels.mail_tokens import NamedMail, without_token
 from db import accept, statuses
 from db.accept import AcceptedItem, AcceptedMessage, StoredPost
 from db.errors import PartitionMissing
@@ -39,7 +39,7 @@ from handlers.inbound_events import (
 )
 from handlers.runtime import Runtime
 from handlers.statuses import STATUS_RANKS, settle_statuses, status_rank
-from handlers.threads import find_thread, is_message_id, named_mail_of
+from handlers.threads import find_thread, is_message_id, is_of_another_gateway, named_mail_of
 from handlers.upkeep import make_partitions
 from handlers.webhooks.payloads import storable_text
 
@@ -143,7 +143,7 @@ async def _in_transaction(runtime: Runtime, items: Sequence[Item], *, store: Sto
 
 async def _accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedMessage]:
     async with runtime.database.worker_statements() as connection:
-        meant = await _as_meant(connection, await _in_threads(connection, items))
+        meant = await _as_meant(connection, await _as_mails(connection, items))
         known = await accept.accept_known(connection, meant)
     left = [item for item, answer in zip(meant, known, strict=True) if answer is None]
     met = iter(await _in_transaction(runtime, left, store=_accept_newcomers_in) if left else ())
@@ -151,8 +151,8 @@ async def _accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[Acce
 
 
 async def _accept_messages_in(connection: Connection, items: Sequence[Item]) -> list[AcceptedMessage]:
-    threaded = await _in_threads(connection, items)
-    return await _accept_newcomers_in(connection, await _as_meant(connection, threaded))
+    mails = await _as_mails(connection, items)
+    return await _accept_newcomers_in(connection, await _as_meant(connection, mails))
 
 
 async def _accept_newcomers_in(connection: Connection, items: Sequence[Item]) -> list[AcceptedMessage]:
@@ -169,11 +169,21 @@ async def _accept_consents_in(connection: Connection, items: Sequence[Item]) -> 
     return await accept.accept_consents(connection, items)
 
 
-async def _in_threads(connection: Connection, items: Sequence[Item]) -> Sequence[Item]:
-    """The items, those that name mails of ours or of the customer's in the threads of these."""
+async def _as_mails(connection: Connection, items: Sequence[Item]) -> Sequence[Item]:
+    """The items, those that name mails of ours or of the customer's in the threads of these, and those from the tenant's
+    own addresses as what a machine wrote.
+    """
+    own = await accept.find_own_senders(connection, items)
     found = await accept.find_threads(connection, items)
     return [
-        {**item, "thread_key": found[place]} if place in found else item for place, item in enumerate(items)
+        {
+            **item,
+            **({"thread_key": found[place]} if place in found else {}),
+            **({**item["if_own_address"], "if_opted_out": {}} if place in own else {}),
+        }
+        if place in own or place in found
+        else item
+        for place, item in enumerate(items)
     ]
 
 
@@ -210,12 +220,14 @@ async def _accept_statuses(runtime: Runtime, items: Sequence[Item]) -> list[Acce
 
 def message_item(runtime: Runtime, posted: Posted, message: InboundMessage, quiet_seconds: float) -> Item:
     """One message as the accept statement takes it; ``quiet_seconds`` is how long its burst must be quiet."""
+    message = _seen_through(runtime, posted.account, message)
     ids = NewIds(runtime.new_id(), runtime.new_id(), runtime.new_id(), runtime.new_id())
     meaning = partial(_meaning, runtime, posted, message, ids, quiet_seconds)
     item = {
         **_posted_item(runtime, posted, "message", message.provider_key),
         **_message_fields(message, ids),
         **_thread_fields(runtime, posted.account, message),
+        **_own_address_fields(runtime, posted, message, ids),
         "attachments": _attachment_rows(runtime, message),
         **message_events(_telling(runtime, posted), message, ids),
     }
@@ -303,6 +315,27 @@ def _thread_fields(runtime: Runtime, account: ChannelAccount, message: InboundMe
         "thread_ids": [storable_text(named) for named in hint.named],
         "mail_message_id": storable_text(thread.message_id) if is_message_id(thread.message_id) else None,
         "subject": storable_text(thread.subject) or None,
+    }
+
+
+def _seen_through(runtime: Runtime, account: ChannelAccount, message: InboundMessage) -> InboundMessage:
+    """The message; where it is another gateway's answer, as what a machine wrote."""
+    if message.thread is None or message.automated:
+        return message
+    foreign = is_of_another_gateway(runtime.sealer, account.distributor_id, account.id, message.thread)
+    return replace(message, automated="foreign_mark") if foreign else message
+
+
+def _own_address_fields(runtime: Runtime, posted: Posted, message: InboundMessage, ids: NewIds) -> Item:
+    """Whose address a mail comes from, and what it means if that is one of the tenant's own: then a machine wrote it, or
+    a person who is no customer.
+    """
+    if message.thread is None:
+        return {}
+    own = replace(message, automated="own_address")
+    return {
+        "bare_sender": storable_text(without_token(message.sender)),
+        "if_own_address": _meaning(runtime, posted, own, ids, 0, None),
     }
 
 

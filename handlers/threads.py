@@ -89,6 +89,16 @@ def find_thread(
     return ThreadHint(key_of(thread.body_tokens) or _new_key(thread.root_id or provider_key), tuple(named))
 
 
+def is_of_another_gateway(
+    sealer: Sealer, distributor_id: UUID, channel_account_id: UUID, thread: MailThread
+) -> bool:
+    """Whether a mail ends with a mark that this account did not make: it is another gateway's own, whatever was taken off
+    its headers on the way. People only quote marks.
+    """
+    token = thread.closing_token
+    return token is not None and read_reply_token(sealer, distributor_id, channel_account_id, token) is None
+
+
 def _named_ids(thread: MailThread) -> tuple[str, ...]:
     """The mails that it answers, the nearest first, each once."""
     newest_first = tuple(reversed(thread.references[-_MOST_REFERENCES:]))

@@ -18,6 +18,7 @@ from db.turns import BurstMessage, ResponseRow, TurnRow
 from handlers.ai.types import Catalogue, Extraction, Intent, Usage
 from handlers.consent import is_help_word
 from handlers.handoff import REASONS, Handoff, HandoffReason, answers_by_itself
+from handlers.loops import would_loop
 from handlers.orders import (
     Draft,
     OrderChange,
@@ -115,8 +116,8 @@ async def store_understood(
     """Order, reply, record, events and consent of a burst; the caller holds the conversation's lock."""
     extraction = understood.extraction
     outcome = await apply_extraction(connection, runtime, _order_context(burst), extraction)
-    await _queue_reply(connection, runtime, burst, extraction, outcome)
-    reason = _handoff_reason(extraction, outcome) if burst.is_with_bot else None
+    loops = await _queue_reply(connection, runtime, burst, extraction, outcome)
+    reason = _handoff_reason(extraction, outcome, loops=loops) if burst.is_with_bot else None
     response = _completed_response(runtime, burst, understood)
     await turns.save_response(connection, _noting(response, reason))
     await record_events(connection, _understood_events(runtime, burst, understood, outcome, reason))
@@ -127,10 +128,12 @@ async def store_understood(
     )
 
 
-def _handoff_reason(extraction: Extraction, outcome: OrderOutcome) -> HandoffReason | None:
+def _handoff_reason(extraction: Extraction, outcome: OrderOutcome, *, loops: bool) -> HandoffReason | None:
     """Why a person is asked for. Without an open order a wish to cancel is about one that was placed, perhaps a minute
     ago, perhaps already packed: that is for a person to decide, not for code, and not to be passed over.
     """
+    if loops:
+        return HandoffReason.LOOP  # whatever was asked: it must end the answers
     if extraction.intent is Intent.CANCEL and outcome.change is OrderChange.NONE:
         return HandoffReason.CANCEL_REQUESTED
     return REASONS.get(extraction.intent)
@@ -186,32 +189,38 @@ def _order_context(burst: Burst) -> OrderContext:
 
 async def _queue_reply(
     connection: Connection, runtime: Runtime, burst: Burst, extraction: Extraction, outcome: OrderOutcome
-) -> None:
-    """Queues the one reply of this burst, if the tenant and the customer let us."""
+) -> bool:
+    """Queues the one reply of this burst, if the tenant and the customer let us. True: it was kept back, for it would be
+    one too many.
+    """
     kind = await _choose_reply(connection, burst, extraction, outcome)
     if kind is None or not may_reply(burst):
-        return
+        return False
     draft = outcome.draft
     order, lines = (draft.order, draft.lines) if draft else (None, ())
+    text = render_reply(
+        kind,
+        extraction.language,
+        order,
+        lines,
+        extraction.unmatched,
+        replaced=outcome.replaced,
+        tenant=burst.row.tenant,
+    )
+    if await would_loop(connection, runtime, burst.row.conversation_id, text):
+        return True
     await sends.queue_message(
         connection,
         burst.row.conversation_id,
         runtime.new_id(),
         type=MessageType.TEXT,
         status_rank=status_rank(Channel(burst.row.channel), MessageStatus.QUEUED),
-        text=render_reply(
-            kind,
-            extraction.language,
-            order,
-            lines,
-            extraction.unmatched,
-            replaced=outcome.replaced,
-            tenant=burst.row.tenant,
-        ),
+        text=text,
         turn_message_id=burst.last_message_id,
         metadata=_noted(kind, order),
         now=runtime.clock(),
     )
+    return False
 
 
 def may_reply(burst: Burst) -> bool:

@@ -294,6 +294,15 @@ from jsonb_to_recordset($1::jsonb) as i(distributor_id uuid, channel text, addre
 join customer_contacts c using (distributor_id, channel, address)
 where c.opted_out_at is not null;
 
+-- name: find_own_senders
+-- Which of these mails come from an address of the tenant's own mail accounts.
+select i.ordinal
+from jsonb_to_recordset($1::jsonb) as i(ordinal int, distributor_id uuid, address text)
+where exists (
+    select from channel_accounts a
+    where a.distributor_id = i.distributor_id and a.channel = 'EMAIL' and a.deleted_at is null and lower(a.address) = i.address
+);
+
 -- name: accept_consents
 -- What a provider says of addresses. The newest word counts, by its own time. An address that nobody wrote from is kept too,
 -- without a customer: nothing may be sent to it, whoever it turns out to be.

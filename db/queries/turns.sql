@@ -39,6 +39,30 @@ where distributor_id = get_current_distributor_id() and conversation_id = $1 and
 order by id desc
 limit 1;
 
+-- name: count_replies
+-- How many answers of turns the conversation's contact had from its account since $2, and how many of the last $4 messages to
+-- them (since $5) are such with the words $3. Over all their threads, for a machine may begin one with each mail.
+with thread as (
+    select v.id
+    from conversations c
+    join conversations v on v.distributor_id = c.distributor_id and v.contact_id = c.contact_id
+        and v.channel_account_id = c.channel_account_id
+    where c.distributor_id = get_current_distributor_id() and c.id = $1
+),
+answer as (
+    select m.id, m.text, m.turn_message_id, m.created_at
+    from thread
+    join messages m on m.distributor_id = get_current_distributor_id() and m.conversation_id = thread.id
+    where m.direction = 'OUTBOUND' and m.created_at > $5
+)
+select
+    (select count(*) from answer where turn_message_id is not null and created_at > $2) as recent,
+    (
+        select count(*)
+        from (select text, turn_message_id from answer order by id desc limit $4) latest
+        where turn_message_id is not null and text = $3
+    ) as repeated;
+
 -- name: finish_turn
 update conversations
 set turn_due_at = null, turn_cap_at = null, turn_attempts = 0, turn_lease_until = null, turn_lease_token = null,

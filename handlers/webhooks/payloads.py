@@ -184,8 +184,8 @@ class ConversationHandoffRequested(ConversationData):
     reason: Text = Field(
         description=(
             "Why: `customer_asked`, `complaint`, `cancel_requested`, `question`, `follow_up`, `engine_error`,"
-            " `outcome_unknown` (a message to the customer perhaps arrived, perhaps not), or"
-            " `taken_over` by a person who was not asked."
+            " `outcome_unknown` (a message to the customer perhaps arrived, perhaps not), `loop` (so many answers, or the"
+            " same one again, that perhaps a machine writes), or `taken_over` by a person who was not asked."
         )
     )
     message_id: UUID | None = Field(default=None, description="The message that led to it, if there is one.")

@@ -13,12 +13,16 @@ from channels.base import Channel, ChannelAccount, InboundMessage, OutboundMessa
 from channels.mail_reading import inbound_mail, mail_key
 from channels.mail_writing import build_mime
 from channels.mime import read_mail
-from db.lanes import claim_sends
+from db.lanes import ClaimedTurn, claim_sends
+from handlers.ai.rules import RulesEngine
+from handlers.catalogues import CatalogueCache
 from handlers.fetching import DownloadSource
 from handlers.inbound import accept_messages
 from handlers.outbound import send_message
 from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
+from handlers.threads import make_reply_token
+from handlers.turns import TurnResult, TurnTools, run_turn
 from tests.factories import accepted_item, fetch_rows, make_account, make_distributor, make_product
 from tests.integration.test_outbound import TERMS
 from tests.integration.test_turns import Shop
@@ -67,6 +71,10 @@ class MailDesk(Shop):
         await accept_messages(self.runtime, [accepted_item(self.runtime, self.account, message)])
         return message
 
+    async def understand(self, claimed: ClaimedTurn) -> TurnResult:
+        """One claimed turn, by the rules."""
+        return await run_turn(self.runtime, TurnTools(RulesEngine(), CatalogueCache()), claimed)
+
     async def send(self, downloads: DownloadSource | None = None) -> list[SendResult]:
         async with self.runtime.database.worker_statements() as connection:
             claimed = await claim_sends(connection, TERMS, self.runtime.clock(), self.runtime.new_id())
@@ -94,6 +102,12 @@ async def open_mail_desk(runtime: Runtime, address: str = OWN, tenant: UUID | No
         )
         await make_product(runtime, tenant, "CIEL-1", "Agua Ciel 1 L", brand="Ciel", aliases=["agua ciel"])
     return MailDesk(runtime, await make_account(runtime, tenant, Channel.EMAIL, address))
+
+
+async def token_of(desk: MailDesk) -> str:
+    """The mark of the desk's first thread."""
+    rows = await desk.rows("select thread_key from conversations order by id")
+    return make_reply_token(desk.runtime.sealer, desk.tenant, desk.account.id, rows[0]["thread_key"])
 
 
 def customer_mail(

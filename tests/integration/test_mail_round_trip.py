@@ -10,9 +10,16 @@ from channels.mail_tokens import our_message_id
 from handlers.outbound import queue_message, send_message
 from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
-from handlers.threads import make_reply_token
 from tests.fakes import FakeClock
-from tests.integration.mail_desk import OWN, ROSA, MailDesk, answer_to, customer_mail, open_mail_desk
+from tests.integration.mail_desk import (
+    OWN,
+    ROSA,
+    MailDesk,
+    answer_to,
+    customer_mail,
+    open_mail_desk,
+    token_of,
+)
 from tests.integration.test_outbound import open_desk
 from tests.media_stage import ScriptedDownloads
 
@@ -42,11 +49,6 @@ async def by_hand(desk: MailDesk, text: str = "va en camino", *files: Attachment
     (row,) = await desk.rows("select id from conversations")
     adapters: Any = {"twilio": desk.provider}
     await queue_message(desk.runtime, adapters, desk.tenant, row["id"], text=text, attachments=files)
-
-
-async def token_of(desk: MailDesk) -> str:
-    rows = await desk.rows("select thread_key from conversations order by id")
-    return make_reply_token(desk.runtime.sealer, desk.tenant, desk.account.id, rows[0]["thread_key"])
 
 
 async def test_a_reply_of_a_turn_is_in_its_thread(desk: MailDesk, clock: FakeClock):
