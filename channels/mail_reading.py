@@ -11,6 +11,7 @@ from channels.mail import Headers, Mail, MailPart
 from channels.mail_automated import automated_reason
 from channels.mail_html import text_of_html
 from channels.mail_replies import reply_of
+from channels.mail_signatures import without_signature
 from channels.mail_tokens import closing_token, token_of_address, tokens_in_text
 from channels.mail_words import bare_addresses, clean, header_text, mail_address, one_line
 
@@ -87,7 +88,7 @@ def inbound_mail(account: ChannelAccount, mail: Mail, provider_key: str) -> Inbo
     own = account.address.lower()
     tokens = (token_of_address(recipient, own) for recipient in mail.recipients)
     thread = replace(mail.thread, reply_tokens=tuple(dict.fromkeys(token for token in tokens if token)))
-    text = mail.reply or bare_subject(thread.subject)
+    text = _words(mail)
     return InboundMessage(
         provider_key=provider_key,
         sender=mail.sender,
@@ -101,6 +102,20 @@ def inbound_mail(account: ChannelAccount, mail: Mail, provider_key: str) -> Inbo
         thread=thread,
         automated=mail.automated or automated_reason(mail.headers, mail.sender, mail.thread.message_id, own),
     )
+
+
+def _words(mail: Mail) -> str:
+    """What the writer says: in the subject alone, where a first mail has at most a signature under it."""
+    begins = not (mail.thread.in_reply_to or mail.thread.references)
+    if mail.reply and not (begins and _is_signature(mail.reply)):
+        return mail.reply
+    return bare_subject(mail.thread.subject) or mail.reply
+
+
+def _is_signature(text: str) -> bool:
+    first, *rest = text.split("\n")
+    below = first.rstrip() == "--"  # RFC 3676 section 4.3
+    return below or not any(line.strip() for line in without_signature([first, *rest]))
 
 
 def mail_key(mail: Mail) -> str:
