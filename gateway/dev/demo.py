@@ -15,6 +15,7 @@ from gateway.dev.demo_faults import (
     survive_kill,
     swallow_duplicates,
 )
+from gateway.dev.demo_mail import confirm_by_mail, order_by_mail, order_over_meta
 from gateway.dev.demo_orders import confirm_order, order_by_burst, order_in_english
 from gateway.dev.demo_setting import (
     check_books,
@@ -50,6 +51,9 @@ STEPS = (
     Step("burst", "Three WhatsApp messages in a burst", order_by_burst),
     Step("confirmation", "The customer confirms", confirm_order),
     Step("english_sms", "Another customer orders by SMS, in English", order_in_english),
+    Step("email_order", "An order by mail, with a PDF and a quoted thread", order_by_mail),
+    Step("email_thread", "The customer answers our mail", confirm_by_mail),
+    Step("meta", "A customer writes over Meta's own WhatsApp API", order_over_meta),
     Step("retries", "The integrator's receiver fails twice", retry_deliveries),
     Step("forgery", "Somebody forges messages", refuse_forgery),
     Step("duplicates", "The provider posts one message twenty times", swallow_duplicates),

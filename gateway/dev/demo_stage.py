@@ -21,7 +21,9 @@ from gateway.dev.demo_sandbox import DemoProvider
 from gateway.dev.management import ProviderLogin
 from gateway.dev.receiver import serve_receiver
 from gateway.dev.sandbox import running_sandbox
+from gateway.dev.stand_ins.app import StandIns, running_stand_ins, stand_in_urls
 from gateway.ports import LOOPBACK, free_port
+from handlers.runtime import new_uuid7, utc_now
 
 # Waits of webhook deliveries: three tries, so far apart that their timestamps (whole seconds) must differ.
 RETRY_SCHEDULE = "0,1.5,1.5"
@@ -42,6 +44,8 @@ class Stage:
     gateway_port: int
     provider: DemoProvider
     sandbox_url: str
+    stand_ins: StandIns
+    stand_ins_url: str
     receiver_url: str
     admin_dsn: str = field(default="", repr=False)
     reader: Any = None
@@ -55,13 +59,16 @@ class Stage:
     @property
     def surroundings(self) -> Surroundings:
         """The environment that an operator would give to `serve`, `work`, `migrate` and `tenants create`."""
+        urls = stand_in_urls(self.stand_ins_url, twilio=self.sandbox_url)
         settings = {
             "DATABASE_URL": self.admin_dsn,
             "MASTER_KEYS": self.master_key,
             "HOST": LOOPBACK,
             "PORT": str(self.gateway_port),
             "PUBLIC_URL": self.gateway_url,
-            "TWILIO_API_URL": self.sandbox_url,
+            "TWILIO_API_URL": urls.twilio,
+            "SENDGRID_API_URL": urls.sendgrid,
+            "META_GRAPH_URL": urls.meta_graph,
             "EGRESS_ALLOW": "127.0.0.0/8",
             "DEBOUNCE_SECONDS": _DEBOUNCE_SECONDS,
             "RETRY_SCHEDULE": RETRY_SCHEDULE,
@@ -112,6 +119,7 @@ async def _set_up(folder: Path, stack: AsyncExitStack, broken: Break | None) -> 
     login = ProviderLogin("AC" + secrets.token_hex(16), secrets.token_hex(16))
     known = ProviderLogin(login.account_sid, secrets.token_hex(16)) if broken is Break.TOKEN else login
     provider = DemoProvider(known)
+    stand_ins = StandIns(new_uuid7, utc_now)
     master_key = base64.b64encode(os.urandom(32)).decode()
     timeout = aiohttp.ClientTimeout(total=_CALL_SECONDS)
     return Stage(
@@ -124,6 +132,8 @@ async def _set_up(folder: Path, stack: AsyncExitStack, broken: Break | None) -> 
         gateway_port=free_port(),
         provider=provider,
         sandbox_url=await stack.enter_async_context(running_sandbox(provider.app)),
+        stand_ins=stand_ins,
+        stand_ins_url=await stack.enter_async_context(running_stand_ins(stand_ins)),
         receiver_url=await _open_receiver(stack, broken),
         secrets={login.auth_token, known.auth_token, master_key},
     )

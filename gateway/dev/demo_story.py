@@ -1,12 +1,13 @@
 """What the demo's steps share: who writes, and the three places where it is seen what came of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 import aiohttp
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from channels.base import Channel
 from gateway.dev.demo_stage import Stage
@@ -72,12 +73,22 @@ class Shop:
     inbound_urls: Mapping[Channel, str]
 
 
+@dataclass(frozen=True, slots=True)
+class MailAccount:
+    """The shop's mail account at SendGrid, with SendGrid's own keys."""
+
+    inbound_url: str
+    status_url: str
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+
 class Story:
     """The stage, the shop once it is there, and the ways to act and to look from outside."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self._shop: Shop | None = None
+        self._mail: MailAccount | None = None
 
     @property
     def shop(self) -> Shop:
@@ -86,6 +97,14 @@ class Story:
 
     def open_shop(self, shop: Shop) -> None:
         self._shop = shop
+
+    @property
+    def mail(self) -> MailAccount:
+        assert self._mail is not None, "the step that opens the mail account comes first"
+        return self._mail
+
+    def open_mail(self, account: MailAccount) -> None:
+        self._mail = account
 
     # acting
 
@@ -159,6 +178,11 @@ class Story:
         shown = await self._get_json(f"{self.stage.sandbox_url}/sandbox/messages")
         outbound = [held for held in shown["messages"] if held["direction"] == "outbound-api"]
         return [held for held in outbound if customer is None or held["to"] == customer.party]
+
+    async def taken(self, provider: str) -> list[dict[str, Any]]:
+        """What another provider than Twilio was given, the oldest first: id and document of each request."""
+        shown = await self._get_json(f"{self.stage.stand_ins_url}/sandbox/{provider}/taken")
+        return list(shown["taken"])
 
     async def received(self, **query: str) -> list[dict[str, Any]]:
         """What the integrator got, by ``type`` or ``id``; nothing where nobody listens."""

@@ -13,8 +13,19 @@ import pytest
 from gateway.dev.observing import observe
 
 STEPS = [
-    *("database", "processes", "tenant", "burst", "confirmation", "english_sms", "retries"),
-    *("forgery", "duplicates", "opt_out", "kill", "books", "drain"),
+    *("database", "processes", "tenant", "burst", "confirmation", "english_sms"),
+    *(
+        "email_order",
+        "email_thread",
+        "meta",
+        "retries",
+        "forgery",
+        "duplicates",
+        "opt_out",
+        "kill",
+        "books",
+        "drain",
+    ),
 ]
 
 
@@ -87,9 +98,9 @@ async def test_every_step_is_observed(run):
     assert report["ok"]
     assert report["seconds"] < 90
     stored, sent = report["totals"]["stored"], report["totals"]["sent"]
-    assert stored["messages out"] == sum(sent.values()) == 7
-    assert (stored["messages in"], stored["orders"], stored["AI turns"]) == (10, 5, 7)
-    assert report["totals"]["delivered"]["order.confirmed"] == stored["orders confirmed"] == 2
+    assert stored["messages out"] == sum(sent.values()) == 10
+    assert (stored["messages in"], stored["orders"], stored["AI turns"]) == (13, 7, 10)
+    assert report["totals"]["delivered"]["order.confirmed"] == stored["orders confirmed"] == 3
 
 
 @pytest.mark.parametrize(
