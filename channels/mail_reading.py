@@ -177,7 +177,9 @@ def _recipients(named: Mapping[str, list[str]], envelope_to: Sequence[str]) -> t
 
 
 def _ids(named: Mapping[str, list[str]], header: str) -> tuple[str, ...]:
-    found = [clean(text) for value in named.get(header, ()) for text in _ID.findall(value)]
+    # Some mailers (Python's library is one) encode a long id like a word of a subject.
+    values = (header_text(value) if "=?" in value else value for value in named.get(header, ()))
+    found = [clean(text) for value in values for text in _ID.findall(value)]
     return tuple(dict.fromkeys(text for text in found if text))
 
 

@@ -227,18 +227,24 @@ def simulate(
     ],
     sender: Annotated[str, typer.Option("--from", callback=_text, help="The customer's address.")],
     media: Annotated[
-        Path | None, typer.Option(help="A file that goes with it; needs `waystation dev`.")
+        Path | None,
+        typer.Option(help="A file that goes with it; other than by mail it needs `waystation dev`."),
+    ] = None,
+    subject: Annotated[str, typer.Option(callback=_text, help="A mail's subject.")] = "",
+    reply_to: Annotated[
+        str | None,
+        typer.Option(help="The provider's id, or a mail's Message-ID, of the message that it answers."),
     ] = None,
     distributor: Annotated[UUID | None, typer.Option(help="Whose account, if two tenants share it.")] = None,
 ) -> None:
     """Sign and post what the provider would post when a customer writes, to the running gateway."""
     from gateway.dev import simulate as simulation  # noqa: PLC0415 - see the module's docstring
 
-    if channel is SimulatedChannel.EMAIL:
-        raise typer.BadParameter(
-            "this release has no e-mail channel; take whatsapp or sms", param_hint="CHANNEL"
-        )
-    wanted = simulation.Wanted(Channel(channel.upper()), recipient, sender, text, media, distributor)
+    if subject and channel is not SimulatedChannel.EMAIL:
+        raise typer.BadParameter("only mails have one", param_hint="--subject")
+    wanted = simulation.Wanted(
+        Channel(channel.upper()), recipient, sender, text, media, distributor, subject, reply_to
+    )
     done = run_loop(simulation.simulate(_settings(), wanted))
     print(f"posted to     {done.url} as {done.provider_id}")
     print(f"answer        {done.status or 'none'} {done.answer if not done.accepted else ''}".rstrip())

@@ -9,6 +9,7 @@ from typing import Any
 from channels.base import Channel
 from gateway.dev.demo_orders import describe, in_one_line, see_order
 from gateway.dev.demo_story import Customer, MailAccount, Story
+from gateway.dev.management import MAIL_ADDRESS
 from gateway.dev.observing import observe, require
 from gateway.dev.stand_ins.mail_posts import CustomerMail, MailFile, SignedPost, written
 from gateway.dev.stand_ins.sendgrid_posts import event_post, inbound_post, new_signing_key, signed
@@ -23,7 +24,7 @@ from handlers.runtime import utc_now
 
 ROSA = Customer("Rosa", Channel.EMAIL, "rosa@tienda-rosa.example")
 ANA = Customer("Ana", Channel.WHATSAPP, "+525555550204")
-_SHOP = "pedidos@laesquina.example"
+_SHOP = MAIL_ADDRESS
 _SECONDS = 20.0
 _FIRST_ID = "order-1@tienda-rosa.example"
 _PDF = MailFile("orden de compra.pdf", "application/pdf", b"%PDF-1.4\n% the demo's order\n%%EOF\n")

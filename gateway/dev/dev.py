@@ -16,16 +16,21 @@ from channels.base import Channel
 from gateway.app import build_app
 from gateway.dev.dev_state import DevState, begin_state, only_one, write_state
 from gateway.dev.management import (
+    MAIL_ADDRESS,
+    META_NUMBER,
     NUMBERS,
     SMS_NUMBER,
     WHATSAPP_NUMBER,
     Management,
     create_account,
     create_endpoint,
+    create_mail_account,
+    create_meta_account,
     demo_products,
 )
 from gateway.dev.receiver import Receiver, serve_receiver
 from gateway.dev.sandbox import build_sandbox, running_sandbox
+from gateway.dev.stand_ins.app import StandIns, running_stand_ins, stand_in_urls
 from gateway.processes import (
     listening_app,
     log_database_event,
@@ -71,6 +76,8 @@ async def _open_stand_ins(stack: AsyncExitStack, state: DevState) -> Receiver:
         {login.account_sid: login.auth_token}, new_id=new_uuid7, clock=utc_now, pause=_STATUS_PAUSE_SECONDS
     )
     await stack.enter_async_context(running_sandbox(sandbox, port=state.sandbox_port))
+    stand_ins = StandIns(new_uuid7, utc_now)
+    await stack.enter_async_context(running_stand_ins(stand_ins, port=state.stand_ins_port))
     _, receiver = await stack.enter_async_context(serve_receiver(port=state.receiver_port))
     return receiver
 
@@ -78,7 +85,19 @@ async def _open_stand_ins(stack: AsyncExitStack, state: DevState) -> Receiver:
 def _with_stand_ins(settings: Settings, state: DevState) -> Settings:
     """Sends go to the sandbox, and webhooks may reach this machine."""
     allowed = (*settings.egress_allow, _LOOPBACK)
-    return settings.model_copy(update={"twilio_api_url": state.sandbox_url, "egress_allow": allowed})
+    urls = stand_in_urls(state.stand_ins_url, twilio=state.sandbox_url)
+    return settings.model_copy(
+        update={
+            "egress_allow": allowed,
+            "twilio_api_url": urls.twilio,
+            "meta_graph_url": urls.meta_graph,
+            "sendgrid_api_url": urls.sendgrid,
+            "mailgun_api_url": urls.mailgun,
+            "postmark_api_url": urls.postmark,
+            "resend_api_url": urls.resend,
+            "ses_api_url": urls.ses,
+        }
+    )
 
 
 async def _furnish(services: Services, state: DevState) -> DevState:
@@ -114,6 +133,10 @@ async def _ensure_accounts(api: Management, state: DevState) -> None:
     for channel in (Channel.WHATSAPP, Channel.SMS):
         if (channel, NUMBERS[channel]) not in known:
             await create_account(api, channel, state.login)
+    if (Channel.WHATSAPP, META_NUMBER) not in known:
+        await create_meta_account(api)
+    if (Channel.EMAIL, MAIL_ADDRESS) not in known:
+        await create_mail_account(api, _TENANT)
 
 
 async def _ensure_endpoint(api: Management, state: DevState) -> DevState:
@@ -143,6 +166,7 @@ Waystation runs on this machine; Ctrl-C ends it.
 
   gateway    {state.gateway_url}   (the API's page: {state.gateway_url}/docs)
   sandbox    {state.sandbox_url}   (stands in for Twilio)
+  stand-ins  {state.stand_ins_url}   (for Meta, SendGrid, Mailgun, Postmark, Resend and SES)
   receiver   {state.receiver_url}   (stands in for your system, verifies the webhooks)
   tenant     {state.distributor_id}
   api key    {state.api_key}
@@ -152,10 +176,13 @@ Try, in another terminal and in this folder:
   {simulate} whatsapp --to {WHATSAPP_NUMBER} --from +525555550201 "hola! me mandas 2 cajas de coca 600"
   {simulate} whatsapp --to {WHATSAPP_NUMBER} --from +525555550201 "sí, confirmo"
   {simulate} sms --to {SMS_NUMBER} --from +12025550123 "please send 3 cases of orange soda"
+  {simulate} whatsapp --to {META_NUMBER} --from +525555550204 "4 cajas de agua 600, por favor"
+  {simulate} email --to {MAIL_ADDRESS} --from rosa@example.com --subject "Pedido" "2 cajas de coca 600, por favor"
 
   curl -s {key} {state.gateway_url}/v1/orders
   curl -s {key} {state.gateway_url}/v1/conversations
   curl -s {state.sandbox_url}/sandbox/messages
+  curl -s {state.stand_ins_url}/sandbox/sendgrid/taken
   curl -s {state.receiver_url}/received
 """
 

@@ -33,6 +33,7 @@ class DevState(BaseModel):
     gateway_url: str
     sandbox_port: int
     receiver_port: int
+    stand_ins_port: int = 0  # none yet: the file is of an earlier release
     distributor_id: UUID | None = None
     api_key: str = Field(default="", repr=False)
     endpoint_id: UUID | None = None
@@ -45,6 +46,10 @@ class DevState(BaseModel):
     @property
     def sandbox_url(self) -> str:
         return f"http://{LOOPBACK}:{self.sandbox_port}"
+
+    @property
+    def stand_ins_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.stand_ins_port}"
 
     @property
     def receiver_url(self) -> str:
@@ -92,7 +97,13 @@ def begin_state(home: Path, gateway_url: str) -> DevState:
     kept = read_state(home)
     sandbox_port = usable_port(kept.sandbox_port if kept else None)
     receiver_port = usable_port(kept.receiver_port if kept else None)
-    ports = {"sandbox_port": sandbox_port, "receiver_port": receiver_port, "gateway_url": gateway_url}
+    stand_ins_port = usable_port(kept.stand_ins_port or None if kept else None)
+    ports = {
+        "sandbox_port": sandbox_port,
+        "receiver_port": receiver_port,
+        "stand_ins_port": stand_ins_port,
+        "gateway_url": gateway_url,
+    }
     if kept:
         return kept.model_copy(update=ports)
     return DevState.model_validate(

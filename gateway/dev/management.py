@@ -1,6 +1,7 @@
 """What a person does over the management API: a shop with its channels, catalogue and webhook."""
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -10,9 +11,12 @@ from typing import Any
 import aiohttp
 
 from channels.base import Channel
+from gateway.dev.stand_ins.sendgrid_posts import new_signing_key
 
 WHATSAPP_NUMBER = "+525555550100"
 SMS_NUMBER = "+12025550100"
+META_NUMBER = "+525555550101"  # a WhatsApp number over Meta's own API
+MAIL_ADDRESS = "pedidos@laesquina.example"
 NUMBERS: Mapping[Channel, str] = {Channel.WHATSAPP: WHATSAPP_NUMBER, Channel.SMS: SMS_NUMBER}
 _LONGEST_DETAIL = 300
 
@@ -81,6 +85,33 @@ async def create_account(api: Management, channel: Channel, login: ProviderLogin
     """A Twilio account of that channel under the demo's number for it."""
     body = {"channel": channel, "provider": "twilio", "address": NUMBERS[channel]}
     return await api.create("/v1/channel-accounts", {**body, "credentials": login.as_credentials()})
+
+
+async def create_mail_account(api: Management, shop: str) -> Any:
+    """A SendGrid account whose hook has a login, made up like its key: the stand-in takes any."""
+    credentials = {
+        "api_key": f"SG.{secrets.token_urlsafe(16)}",
+        "event_public_key": new_signing_key()[1],
+        "inbound_basic_auth": {"username": "sendgrid", "password": secrets.token_urlsafe(16)},
+    }
+    body = {"channel": Channel.EMAIL, "provider": "sendgrid", "address": MAIL_ADDRESS}
+    settings = {"sender_name": shop}
+    return await api.create(
+        "/v1/channel-accounts", {**body, "credentials": credentials, "settings": settings}
+    )
+
+
+async def create_meta_account(api: Management) -> Any:
+    """A WhatsApp number over Meta's Cloud API, its secrets made up: the stand-in takes any."""
+    credentials = {
+        "phone_number_id": "106540352242922",
+        "waba_id": "102290129340398",
+        "app_secret": secrets.token_hex(16),
+        "access_token": f"EAA{secrets.token_hex(16)}",
+        "verify_token": secrets.token_hex(8),
+    }
+    body = {"channel": Channel.WHATSAPP, "provider": "whatsapp_cloud", "address": META_NUMBER}
+    return await api.create("/v1/channel-accounts", {**body, "credentials": credentials})
 
 
 async def create_endpoint(api: Management, name: str, url: str, event_types: list[str]) -> Any:

@@ -1,4 +1,4 @@
-"""`waystation simulate`: what Twilio would post, signed with the account's token, to the running gateway."""
+"""`waystation simulate`: what the provider would post, signed with the account's secret, to the running gateway."""
 
 import base64
 import mimetypes
@@ -10,10 +10,12 @@ from typing import Any
 from uuid import UUID
 
 import aiohttp
+from multidict import CIMultiDict
 
 from channels.addresses import normalise
-from channels.base import Channel, ChannelAccount
+from channels.base import Channel, ChannelAccount, InboundMessage, InboundRequest
 from channels.errors import InvalidInput, UnknownAccount
+from channels.mail_tokens import without_token
 from db.accounts import AccountRow, list_accounts_at
 from db.embedded_cluster import has_cluster
 from db.inbox import find_accepted
@@ -22,6 +24,8 @@ from gateway.dev.dev_state import DevState, NotPossibleHere, read_state
 from gateway.dev.sandbox_calls import Caller
 from gateway.dev.sandbox_inbound import InboundOrder, receive
 from gateway.dev.sandbox_state import SandboxState
+from gateway.dev.simulated_posts import Written, make_post
+from gateway.dev.stand_ins.mail_posts import MailFile, SignedPost
 from gateway.services import EMBEDDED, HOME, Services, open_services
 from gateway.settings import Settings
 from handlers.runtime import new_uuid7, utc_now
@@ -44,6 +48,8 @@ class Wanted:
     text: str
     media: Path | None = None
     distributor_id: UUID | None = None
+    subject: str = ""
+    reply_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +79,17 @@ async def simulate(settings: Settings, wanted: Wanted, home: Path = HOME) -> Sim
         base_url = await _find_gateway(session, settings, state)
         async with open_services(settings, home) as services:
             account = await _find_account(services, wanted, recipient, state)
-            order = _order(account, wanted, sender, f"{base_url}/in/{_PROVIDER}/{account.id}")
+            url = f"{base_url}/in/{account.provider}/{account.id}"
+            if account.provider != _PROVIDER:
+                message = await _written(session, state, account, wanted, sender, recipient)
+                answer = await _post_signed(session, services, account, url, make_post(account, message))
+                return await _outcome(services, account, url, answer)
+            order = _order(account, wanted, sender, url)
             if wanted.media is None:
                 answer = await _post(session, account, order)
             else:
                 answer = await _post_by_sandbox(session, state, order, wanted.media)
-            return await _outcome(services, account, order.url, answer)
+            return await _outcome(services, account, url, answer)
 
 
 async def _find_gateway(session: aiohttp.ClientSession, settings: Settings, state: DevState | None) -> str:
@@ -104,13 +115,13 @@ async def _find_account(
     services: Services, wanted: Wanted, recipient: str, state: DevState | None
 ) -> ChannelAccount:
     async with services.runtime.database.worker_statements() as connection:
-        rows = await list_accounts_at(connection, wanted.channel, recipient)
+        rows = await list_accounts_at(connection, wanted.channel, without_token(recipient))
     row = _the_one(
         rows, wanted.distributor_id, state, f"{wanted.channel} account with the address {recipient}"
     )
     account = await AccountDirectory(services.runtime).find(row.id)
-    if account is None or account.provider != _PROVIDER:
-        raise UnknownAccount(f"The account of {recipient} is not one of {_PROVIDER}.")
+    if account is None:
+        raise UnknownAccount(f"The account of {recipient} is gone.")
     return account
 
 
@@ -138,6 +149,7 @@ def _order(account: ChannelAccount, wanted: Wanted, sender: str, url: str) -> In
         sender=_party(wanted.channel, sender),
         recipient=_party(wanted.channel, account.address),
         body=wanted.text,
+        fields={"OriginalRepliedMessageSid": wanted.reply_to} if wanted.reply_to else {},
     )
 
 
@@ -179,6 +191,12 @@ async def _post_by_sandbox(
 
 
 def _file(path: Path) -> dict[str, str]:
+    file = _read(path)
+    content = base64.b64encode(file.content).decode("ascii")
+    return {"content_type": file.content_type, "content_base64": content}
+
+
+def _read(path: Path) -> MailFile:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -188,7 +206,70 @@ def _file(path: Path) -> dict[str, str]:
             f"{path} has more than {_LARGEST_FILE} bytes, which is what the sandbox takes.", field="media"
         )
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return {"content_type": kind, "content_base64": base64.b64encode(content).decode("ascii")}
+    return MailFile(path.name, kind, content)
+
+
+async def _written(
+    session: aiohttp.ClientSession,
+    state: DevState | None,
+    account: ChannelAccount,
+    wanted: Wanted,
+    sender: str,
+    recipient: str,
+) -> Written:
+    """What the customer writes; Meta's files are at its stand-in before the message tells of them."""
+    file = _read(wanted.media) if wanted.media else None
+    at_meta = file is not None and account.channel is Channel.WHATSAPP
+    return Written(
+        sender=sender,
+        recipient=recipient,
+        text=wanted.text,
+        at=utc_now(),
+        new_id=new_uuid7(),
+        subject=wanted.subject,
+        reply_to=wanted.reply_to,
+        file=file,
+        media_id=await _upload(session, state, account, file) if file and at_meta else None,
+    )
+
+
+async def _upload(
+    session: aiohttp.ClientSession, state: DevState | None, account: ChannelAccount, file: MailFile
+) -> str:
+    """The file's id at the stand-in of Meta; raises NotPossibleHere where there is none."""
+    if state is None:
+        raise NotPossibleHere(_NO_SANDBOX)
+    form = aiohttp.FormData({"messaging_product": "whatsapp", "type": file.content_type})
+    form.add_field("file", file.content, filename=file.filename, content_type=file.content_type)
+    headers = {"Authorization": f"Bearer {account.credentials['access_token']}"}
+    number = account.credentials["phone_number_id"]
+    url = f"{state.stand_ins_url}/whatsapp_cloud/v25.0/{number}/media"
+    try:
+        async with session.post(url, data=form, headers=headers) as response:
+            if response.status != HTTPStatus.OK:
+                raise NotPossibleHere(f"The stand-in refused the file: {await response.text()}")
+            return str((await response.json())["id"])
+    except (aiohttp.ClientConnectionError, TimeoutError):
+        raise NotPossibleHere(_NO_SANDBOX) from None
+
+
+async def _post_signed(
+    session: aiohttp.ClientSession,
+    services: Services,
+    account: ChannelAccount,
+    url: str,
+    post: SignedPost,
+) -> dict[str, Any]:
+    """Posts as the provider does, once; under which key the message is stored, the account's adapter says."""
+    request = InboundRequest("POST", url, CIMultiDict(post.headers), post.body)
+    (item,) = services.adapters[account.provider].parse(account, request)
+    assert isinstance(item, InboundMessage), "a customer's message was made"
+    answer: dict[str, Any] = {"message_sid": item.provider_key, "status": 0, "body": ""}
+    try:
+        async with session.post(url, data=post.body, headers=dict(post.headers)) as response:
+            return answer | {"status": response.status, "body": await response.text()}
+    except (aiohttp.ClientConnectionError, TimeoutError):
+        return answer
 
 
 async def _outcome(

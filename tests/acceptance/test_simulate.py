@@ -21,6 +21,7 @@ from gateway.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 WHATSAPP, SMS, CUSTOMER = "+525555550100", "+12025550100", "+525555550277"
+META, MAIL = "+525555550101", "pedidos@laesquina.example"
 
 
 class Desk:
@@ -81,6 +82,13 @@ class Desk:
             found: list[dict[str, Any]] = (await answer.json())["data"]
             return found
 
+    async def mail_sent(self) -> dict[str, Any]:
+        """The latest mail that SendGrid's stand-in took; empty where there is none."""
+        url = f"{self.told('stand-ins')}/sandbox/sendgrid/taken"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            taken = (await answer.json())["taken"]
+        return taken[-1]["document"] if taken else {}
+
     async def wait_for(self, path: str, count: int) -> list[dict[str, Any]]:
         return await observe(
             lambda: self.get(path), lambda found: len(found) >= count, f"{count} of {path}", 15
@@ -96,15 +104,16 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     remove_data_dir(tmp_path / ".waystation" / "postgres")
 
 
+@pytest.mark.timeout(150)
 async def test_what_dev_prints_can_be_pasted_and_survives_a_restart(desk):
     lines = [line.strip() for line in desk.shown.splitlines() if " simulate " in line]
-    assert len(lines) == 3
-    for line in (lines[0], lines[2]):
+    assert len(lines) == 5
+    for line in (lines[0], *lines[2:]):
         code, printed = await desk.run_line(shlex.split(line))
         assert code == 0, printed
         assert "conversation" in printed
-    orders = await desk.wait_for("/v1/orders", 2)
-    assert {order["channel"] for order in orders} == {"WHATSAPP", "SMS"}
+    orders = await desk.wait_for("/v1/orders", 4)
+    assert sorted(order["channel"] for order in orders) == ["EMAIL", "SMS", "WHATSAPP", "WHATSAPP"]
     for line in (line.strip() for line in desk.shown.splitlines() if "curl " in line):
         code, printed = await desk.run_line(shlex.split(line))
         assert code == 0
@@ -114,8 +123,8 @@ async def test_what_dev_prints_can_be_pasted_and_survives_a_restart(desk):
     await desk.stop_dev()
     await desk.start_dev()
     assert desk.told("api key") == key
-    assert len(await desk.get("/v1/orders")) == 2
-    assert len(await desk.get("/v1/channel-accounts")) == 2
+    assert len(await desk.get("/v1/orders")) == 4
+    assert len(await desk.get("/v1/channel-accounts")) == 4
     assert len(await desk.get("/v1/webhook-endpoints")) == 1
 
 
@@ -131,7 +140,8 @@ async def test_simulate_says_what_became_of_a_message_and_why_not(desk):
     assert [file["content_type"] for file in message["attachments"]] == ["image/png"]
 
     for arguments, wanted_code, words in (
-        (("email", "--to", "a@example.com", "--from", "b@example.com", "hi"), 2, "no e-mail channel"),
+        (("email", "--to", "a@example.com", "--from", "b@example.com", "hi"), 1, "There is no EMAIL account"),
+        (("sms", "--to", SMS, "--from", CUSTOMER, "--subject", "x", "hi"), 2, "only mails have one"),
         (("sms", "--to", "+12025550188", "--from", CUSTOMER, "hi"), 1, "There is no SMS account"),
         (("whatsapp", "--to", "call me", "--from", CUSTOMER, "hi"), 1, "not a phone number"),
         (("whatsapp", *to_us, "hi", "--media", "absent.png"), 1, "absent.png: No such file"),
@@ -143,6 +153,38 @@ async def test_simulate_says_what_became_of_a_message_and_why_not(desk):
     await desk.stop_dev()
     code, printed = await desk.run("simulate", "whatsapp", *to_us, "hi")
     assert (code, "No gateway answers" in printed) == (1, True), printed
+
+
+async def test_mails_stay_in_their_thread_and_files_come_along(desk):
+    (desk.folder / "orden.pdf").write_bytes(b"%PDF-1.4 order")
+    address = ("--to", MAIL, "--from", "rosa@example.com")
+    code, printed = await desk.run(
+        "simulate", "email", *address, "--subject", "4 cajas de agua 600", "", "--media", "orden.pdf"
+    )
+    assert code == 0, printed
+    await desk.wait_for("/v1/orders", 1)
+    conversation = re.search(r"conversation +(\S+)", printed)
+    assert conversation
+    messages = f"/v1/conversations/{conversation[1]}/messages"
+    found = await desk.wait_for(messages, 2)
+    assert [file["filename"] for message in found for file in message["attachments"]] == ["orden.pdf"]
+
+    reply = await observe(desk.mail_sent, bool, "a mail at the stand-in of SendGrid", 15)
+    own_id = reply["headers"]["Message-ID"]
+    code, printed = await desk.run("simulate", "email", *address, "--reply-to", own_id, "sí, confirmo")
+    assert (code, conversation[1] in printed) == (0, True), printed
+
+    to_meta = ("--to", META, "--from", CUSTOMER)
+    code, printed = await desk.run("simulate", "whatsapp", *to_meta, "la lista", "--media", "orden.pdf")
+    assert code == 0, printed
+    conversation = re.search(r"conversation +(\S+)", printed)
+    assert conversation
+
+    async def states() -> list[str]:
+        found = await desk.get(f"/v1/conversations/{conversation[1]}/messages")
+        return [file["state"] for message in found for file in message["attachments"]]
+
+    await observe(states, lambda seen: seen == ["STORED"], "the file from Meta's stand-in", 15)
 
 
 async def test_two_tenants_with_one_address_are_told_apart(desk):

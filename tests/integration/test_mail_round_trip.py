@@ -1,5 +1,6 @@
 """Our mails in their threads, and the answers to them: from the customer's order to their yes, by every mark alone."""
 
+import email
 from typing import Any
 
 import pytest
@@ -99,6 +100,32 @@ async def test_what_a_person_writes_is_not_called_automatic_and_goes_on_with_the
     assert third.in_reply_to == "7C1F-reply-apple@tienda-rosa.example"
     assert third.references == line
     assert b"Auto-Submitted" not in desk.provider.raw[-1]
+
+
+async def test_long_ids_leave_as_they_are(desk: MailDesk, clock: FakeClock):
+    """Python's library would encode them, and nobody would know them again."""
+    root, parent = f"{'r' * 90}@tienda-rosa.example", f"{'p' * 90}@tienda-rosa.example"
+    await desk.receive(customer_mail("hola", "root@x.example"))
+    raw = customer_mail("hola", "x@x.example").replace(b"<x@x.example>", f"<{parent}>".encode())
+    await desk.receive(
+        raw.replace(b"Subject:", f"References: <{root}> <root@x.example>\r\nSubject:".encode())
+    )
+
+    mail = (await reply(desk, clock)).replace(b"\r\n ", b" ")
+
+    assert f"In-Reply-To: <{parent}>\r\n".encode() in mail
+    assert f"References: <root@x.example> <{parent}>\r\n".encode() in mail
+
+
+async def test_encoded_ids_are_read_all_the_same(desk: MailDesk, clock: FakeClock):
+    ours = await order_and_reply(desk, clock)
+    own_id = email.message_from_bytes(ours)["Message-ID"]
+    raw = customer_mail("sí", "b@x.example", In_Reply_To=own_id)
+    assert b"In-Reply-To: =?utf-8?q?" in raw
+
+    await desk.receive(raw)
+
+    assert await desk.conversations() == [2]
 
 
 @pytest.mark.parametrize(("subject", "written"), [

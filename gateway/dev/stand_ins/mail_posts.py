@@ -4,10 +4,28 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, EmailPolicy, Policy
 from email.utils import format_datetime
+from typing import Any
+
+
+class _IdsHeader(UnstructuredHeader, BaseHeader):
+    """A header of Message-IDs, each on a line: the library would encode a long one like a word (RFC 2047)."""
+
+    def fold(self, *, policy: "Policy[Any]") -> str:
+        return f"{self.name}: {f'{policy.linesep} '.join(str(self).split())}{policy.linesep}"
+
+
+def _policy() -> "EmailPolicy[Any]":
+    registry = HeaderRegistry()
+    for name in ("message-id", "in-reply-to", "references"):
+        registry.map_to_type(name, _IdsHeader)
+    return SMTP.clone(header_factory=registry)
+
+
+_POLICY = _policy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +72,7 @@ class PostedMail:
 
 def written(mail: CustomerMail) -> PostedMail:
     """The mail as it comes to the recipient's server."""
-    made = EmailMessage(policy=SMTP)
+    made = EmailMessage(policy=_POLICY)
     made["From"] = Address(mail.sender_name, addr_spec=mail.sender)
     made["To"] = mail.recipient
     made["Subject"] = mail.subject
