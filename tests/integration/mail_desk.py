@@ -21,6 +21,7 @@ from handlers.inbound import accept_messages
 from handlers.outbound import send_message
 from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
+from handlers.send_rates import SEND_PACE
 from handlers.threads import make_reply_token
 from handlers.turns import TurnResult, TurnTools, run_turn
 from tests.factories import accepted_item, fetch_rows, make_account, make_distributor, make_product
@@ -77,7 +78,9 @@ class MailDesk(Shop):
 
     async def send(self, downloads: DownloadSource | None = None) -> list[SendResult]:
         async with self.runtime.database.worker_statements() as connection:
-            claimed = await claim_sends(connection, TERMS, self.runtime.clock(), self.runtime.new_id())
+            claimed = await claim_sends(
+                connection, TERMS, self.runtime.clock(), self.runtime.new_id(), SEND_PACE
+            )
         adapters: Any = {"twilio": self.provider}
         return [await send_message(self.runtime, adapters, one, downloads) for one in claimed]
 

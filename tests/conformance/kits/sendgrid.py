@@ -10,9 +10,9 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from channels.base import Channel
+from gateway.dev.stand_ins.sendgrid_posts import new_signing_key
 from tests.conformance.kit import ChannelKit, Post
 from tests.mail_forms import BOUNDARY, changed, fields_of, multipart
 from tests.unit.channels.mail_cases import document_of
@@ -23,9 +23,7 @@ _PRIVATE: dict[str, ec.EllipticCurvePrivateKey] = {}
 
 def _new_key() -> str:
     """The public half as SendGrid shows it; the private one is kept for signing."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    public = base64.b64encode(der).decode("ascii")
+    key, public = new_signing_key()
     _PRIVATE[public] = key
     return public
 
