@@ -5,7 +5,7 @@ post is kept on disk and answered as taken.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
@@ -26,7 +26,7 @@ from db.errors import DatabaseUnavailable
 from gateway import keys
 from gateway.api.problems import ApiError
 from gateway.batching import QueueFullError
-from gateway.bodies import read_body, watch_reads
+from gateway.bodies import LARGE_BODIES, LargeBodies, read_body, watch_reads
 from gateway.intake import check
 from gateway.metrics import INBOUND
 from gateway.spool import SpoolFull
@@ -41,6 +41,7 @@ _log = structlog.get_logger("waystation.inbound")
 def add_inbound_routes(app: web.Application) -> None:
     """The routes that providers post to; GET too: some ask by it first, and Twilio may be configured for it."""
     watch_reads(app)
+    app[LARGE_BODIES] = LargeBodies()
     for path in ("/in/{provider}/{account}", "/in/{provider}/{account}/status"):
         app.router.add_route("POST", path, receive)
         app.router.add_route("GET", path, receive)
@@ -50,7 +51,8 @@ async def receive(request: web.Request) -> web.Response:
     """One post of a provider. 2xx only once what it says is durable; refusals are constant texts."""
     provider = request.match_info["provider"]
     try:
-        response = await _receive(request, provider)
+        with request.app[LARGE_BODIES].held() as grow:
+            response = await _receive(request, provider, grow)
     except _OWN_FAULTS as error:
         _log.warning("not accepted", provider=provider, error=type(error).__name__)
         response = _unavailable()
@@ -60,18 +62,19 @@ async def receive(request: web.Request) -> web.Response:
     return response
 
 
-async def _receive(request: web.Request, provider: str) -> web.Response:
+async def _receive(request: web.Request, provider: str, grow: Callable[[int], None]) -> web.Response:
     account = await _find_account(request, provider)
     if account is None:
         return _plain(404, "Unknown account.")
     adapter = request.app[keys.ADAPTERS][provider]
-    body = await read_body(request, adapter.body_cap)
+    body = await read_body(request, adapter.body_cap, grow)
     posted, received_at = _as_posted(request, body), request.app[keys.RUNTIME].clock()
     try:
         if request.method == "GET" and isinstance(adapter, Challenge):
             return _answered(adapter.answer_challenge(account, posted))
-        await check(adapter, account, posted)
-        await _take(request.app, account, posted, received_at)
+        async with request.app[LARGE_BODIES].in_line(len(body)):
+            await check(adapter, account, posted)
+            await _take(request.app, account, posted, received_at)
     except VerificationFailed:
         _log.warning("signature refused", provider=provider, account=str(account.id))
         denial = Denial(account.distributor_id, DenialType.SIGNATURE, account.id, request.path)
