@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient
 from channels.base import Acknowledgement, Channel, ChannelAccount, InboundItem, InboundRequest
 from channels.errors import VerificationFailed
 from channels.hello import SIGNATURE, HelloAdapter, hello_signature
+from db.accounts import seal_context
 from gateway.accounts import AccountDirectory
 from handlers.accounts import create_account, patch_account
 from handlers.runtime import Runtime
@@ -138,6 +139,31 @@ async def test_a_secret_of_ones_own_proves_nothing_for_another_tenants_number(st
     assert await stage.texts(attacker) == ["r1"]
     assert await stage.texts(victim) == []
     assert await stage.unrouted() == before + 1
+
+
+async def test_a_hundred_accounts_that_name_anothers_number_do_not_hide_it(stage: Stage):
+    squatter = await stage.account("squatters", "r2")
+    new_id = stage.runtime.new_id
+    async with stage.runtime.database.tenant(squatter.distributor_id) as connection:
+        for number in range(100):
+            account_id = new_id()
+            sealed = stage.runtime.sealer.seal_json(
+                dict(squatter.credentials), seal_context(squatter.distributor_id, account_id)
+            )
+            await connection.execute(
+                "insert into channel_accounts (distributor_id, id, channel, provider, address, route, credentials_sealed,"
+                " created_at, updated_at) values ($1, $2, 'SMS', 'batch', $3, 'r2', $4, $5, $5)",
+                squatter.distributor_id,
+                account_id,
+                f"+1555{number:07}",
+                sealed,
+                stage.runtime.clock(),
+            )
+    one, other = await stage.account("shared", "r1"), await stage.account("shared", "r2", THEIRS)
+
+    assert await stage.post(one, "shared", "r1", "r2") == 200
+
+    assert await stage.texts(other) == ["r2"]
 
 
 async def test_a_name_of_ones_own_choice_gets_nothing_of_another_tenants(stage: Stage):
