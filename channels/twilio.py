@@ -48,6 +48,13 @@ class TwilioAdapter:
     first send and closed by ``aclose``; a given session stays the giver's.
     """
 
+    name = "twilio"
+    channels = frozenset({Channel.SMS, Channel.WHATSAPP})
+    body_cap = 256 * 1024  # Bytes; Twilio's largest form is far below
+    refusal_status = HTTPStatus.FORBIDDEN
+    # A 5xx is not repeated by default (docs, "Webhooks connection overrides")
+    own_fault = OwnFault.LOST
+
     def __init__(
         self,
         api_url: str = TWILIO_API,
@@ -57,28 +64,6 @@ class TwilioAdapter:
         self._api_url = api_url
         self._exchanges = ProviderApi(session, timeout)
         self._api = TwilioApi(self._exchanges, api_url)
-
-    @property
-    def name(self) -> str:
-        return "twilio"
-
-    @property
-    def channels(self) -> frozenset[Channel]:
-        return frozenset({Channel.SMS, Channel.WHATSAPP})
-
-    @property
-    def body_cap(self) -> int:
-        """Bytes; Twilio's largest form is far below."""
-        return 256 * 1024
-
-    @property
-    def refusal_status(self) -> int:
-        return HTTPStatus.FORBIDDEN
-
-    @property
-    def own_fault(self) -> OwnFault:
-        """A 5xx is not repeated by default (docs, "Webhooks connection overrides")."""
-        return OwnFault.LOST
 
     def validate_credentials(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """`account_sid` (AC…), `auth_token`; where wanted `auth_tokens_previous` (a list, still accepted while one is
