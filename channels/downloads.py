@@ -12,7 +12,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 import aiohttp
 from yarl import URL
 
-from channels.base import Downloads, MediaContent
+from channels.abilities import Downloads, MediaContent
 from channels.egress import DEFAULT_HEADERS, EgressResponse, EgressTimeouts
 from channels.errors import (
     BadCredentials,

@@ -13,7 +13,8 @@ from urllib.parse import urlencode, urlsplit
 import aiohttp
 from multidict import CIMultiDict
 
-from channels.base import ChannelAccount, Downloads, InboundRequest, OutboundMessage, SendReceipt
+from channels.abilities import Downloads
+from channels.base import ChannelAccount, InboundRequest, OutboundMessage, SendReceipt
 from channels.basic_auth import basic_authorisation
 from channels.errors import (
     BadCredentials,

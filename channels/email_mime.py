@@ -7,13 +7,13 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+from channels.abilities import MediaContent
 from channels.base import (
     Acknowledgement,
     Channel,
     ChannelAccount,
     InboundItem,
     InboundRequest,
-    MediaContent,
     OutboundMessage,
     OwnFault,
     SendReceipt,

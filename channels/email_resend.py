@@ -8,15 +8,13 @@ from typing import Any
 
 import aiohttp
 
+from channels.abilities import Downloads, HeldPost, MediaContent
 from channels.base import (
     Acknowledgement,
     Channel,
     ChannelAccount,
-    Downloads,
-    HeldPost,
     InboundItem,
     InboundRequest,
-    MediaContent,
     OutboundMessage,
     OwnFault,
     SendReceipt,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from channels.abilities import MediaContent
 from channels.base import (
     ChannelAccount,
     ConsentChange,
@@ -19,7 +20,6 @@ from channels.base import (
     DeferredPost,
     Ignored,
     InboundItem,
-    MediaContent,
     MessageStatus,
     StatusUpdate,
     SuppressionReason,

@@ -12,13 +12,13 @@ from typing import Any
 
 import aiohttp
 
+from channels.abilities import MediaContent
 from channels.base import (
     Acknowledgement,
     Channel,
     ChannelAccount,
     InboundItem,
     InboundRequest,
-    MediaContent,
     OutboundMessage,
     OwnFault,
     SendReceipt,

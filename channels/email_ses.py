@@ -12,16 +12,15 @@ from typing import Any
 
 import aiohttp
 
+from channels.abilities import Downloads, MediaContent
 from channels.base import (
     Acknowledgement,
     Channel,
     ChannelAccount,
     DeferredPost,
-    Downloads,
     Ignored,
     InboundItem,
     InboundRequest,
-    MediaContent,
     OutboundMessage,
     OwnFault,
     SendReceipt,

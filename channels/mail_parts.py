@@ -2,7 +2,7 @@
 
 import re
 
-from channels.base import MediaContent
+from channels.abilities import MediaContent
 from channels.errors import MalformedPayload
 from channels.mail import Mail
 

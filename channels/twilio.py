@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from channels.abilities import Downloads, HeldPost, MediaContent
 from channels.base import (
     Acknowledgement,
     Channel,
     ChannelAccount,
-    Downloads,
-    HeldPost,
     InboundItem,
     InboundRequest,
-    MediaContent,
     OutboundMessage,
     OwnFault,
     SendReceipt,

@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 
 from multidict import CIMultiDict
 
-from channels.base import ChannelAccount, HeldPost, InboundItem, InboundMessage, InboundRequest
+from channels.abilities import HeldPost
+from channels.base import ChannelAccount, InboundItem, InboundMessage, InboundRequest
 from channels.errors import MalformedPayload
 from channels.forms import FORM_TYPE
 from channels.twilio_api import API_VERSION, SentMessage

@@ -12,15 +12,14 @@ from typing import Any
 
 import aiohttp
 
+from channels.abilities import Downloads, MediaContent
 from channels.base import (
     Acknowledgement,
     Attachment,
     Channel,
     ChannelAccount,
-    Downloads,
     InboundItem,
     InboundRequest,
-    MediaContent,
     OutboundMessage,
     OwnFault,
     SendReceipt,

@@ -13,14 +13,8 @@ from uuid import UUID
 import structlog
 from aiohttp import web
 
-from channels.base import (
-    Acknowledgement,
-    Challenge,
-    ChannelAccount,
-    ChannelAdapter,
-    InboundRequest,
-    OwnFault,
-)
+from channels.abilities import Challenge
+from channels.base import Acknowledgement, ChannelAccount, ChannelAdapter, InboundRequest, OwnFault
 from channels.errors import MalformedPayload, Rejected, Temporary, VerificationFailed
 from db.errors import DatabaseUnavailable
 from gateway import keys

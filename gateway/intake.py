@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import structlog
 
+from channels.abilities import OneTimeTokens, Preparing, SharedHook
 from channels.base import (
     Channel,
     ChannelAccount,
@@ -21,9 +22,6 @@ from channels.base import (
     InboundItem,
     InboundMessage,
     InboundRequest,
-    OneTimeTokens,
-    Preparing,
-    SharedHook,
     StatusUpdate,
 )
 from channels.errors import VerificationFailed

@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from channels.abilities import SharedHook
 from channels.addresses import normalise
-from channels.base import Channel, ChannelAdapter, SharedHook
+from channels.base import Channel, ChannelAdapter
 from channels.errors import InvalidInput, MalformedPayload, NotFound
 from db import accounts_admin
 from db.accounts import seal_context

@@ -7,14 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from channels.base import (
-    Channel,
-    ChannelAccount,
-    ChannelAdapter,
-    Deferring,
-    InboundItem,
-    InboundRequest,
-)
+from channels.abilities import Deferring
+from channels.base import Channel, ChannelAccount, ChannelAdapter, InboundItem, InboundRequest
 from channels.errors import (
     AttemptsExhausted,
     ContentRefused,

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from multidict import CIMultiDict
 
-from channels.base import Channel, ChannelAccount, Downloads, InboundRequest
+from channels.abilities import Downloads
+from channels.base import Channel, ChannelAccount, InboundRequest
 from channels.errors import BadCredentials, GatewayError, Temporary
 from db.accounts import seal_context
 from db.errors import SealBroken

@@ -9,15 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
-from channels.base import (
-    Attachment,
-    ChannelAccount,
-    ChannelAdapter,
-    Downloads,
-    MediaContent,
-    MediaInPost,
-    MediaSource,
-)
+from channels.abilities import Downloads, MediaContent, MediaInPost, MediaSource
+from channels.base import Attachment, ChannelAccount, ChannelAdapter
 from channels.errors import (
     AttemptsExhausted,
     ContentRefused,

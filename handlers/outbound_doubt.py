@@ -2,14 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from channels.base import (
-    ChannelAccount,
-    ChannelAdapter,
-    IdempotentSends,
-    OutboundMessage,
-    SendReceipt,
-    SentLookup,
-)
+from channels.abilities import IdempotentSends, SentLookup
+from channels.base import ChannelAccount, ChannelAdapter, OutboundMessage, SendReceipt
 from channels.errors import OutcomeStaysUnknown, OutcomeUnknown, Temporary
 from handlers.outbound_outcome import Attempt
 

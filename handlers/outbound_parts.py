@@ -4,15 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from channels.base import (
-    Attachment,
-    Captions,
-    FewFiles,
-    MessageType,
-    OutboundMessage,
-    OutboundTemplate,
-    TextParts,
-)
+from channels.abilities import Captions, FewFiles, TextParts
+from channels.base import Attachment, MessageType, OutboundMessage, OutboundTemplate
 
 MOST_PARTS = 10  # more would be a flood on a phone
 

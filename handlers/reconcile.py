@@ -10,15 +10,8 @@ from uuid import UUID
 
 from multidict import CIMultiDict
 
-from channels.base import (
-    ChannelAccount,
-    ChannelAdapter,
-    HeldPost,
-    InboundItem,
-    InboundMessage,
-    InboundRequest,
-    Reconcilable,
-)
+from channels.abilities import HeldPost, Reconcilable
+from channels.base import ChannelAccount, ChannelAdapter, InboundItem, InboundMessage, InboundRequest
 from channels.errors import GatewayError, NotFound, WrongState
 from db import reconcile
 from db.reconcile import DueAccount, ReconcileRow

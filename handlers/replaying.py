@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from channels.abilities import SharedHook
 from channels.base import (
     Channel,
     ChannelAccount,
@@ -14,7 +15,6 @@ from channels.base import (
     DeferredPost,
     InboundItem,
     InboundMessage,
-    SharedHook,
     StatusUpdate,
 )
 from channels.errors import InvalidInput, MalformedPayload, NotFound, UnknownAccount

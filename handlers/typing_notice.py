@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from channels.base import Channel, ChannelAdapter, ShowsTyping
+from channels.abilities import ShowsTyping
+from channels.base import Channel, ChannelAdapter
 from channels.errors import GatewayError
 from db import sends
 from db.errors import DatabaseError

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from channels.base import Downloads, MediaContent
+from channels.abilities import Downloads, MediaContent
 from channels.errors import NotThere
 from handlers.deferred import DeferredTools
 from handlers.media import MediaTools

@@ -3,17 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from channels.base import (
+from channels.abilities import (
     Captions,
     Challenge,
-    ChannelAdapter,
     Deferring,
     FewFiles,
     IdempotentSends,
     MediaInPost,
     MediaSource,
     OneTimeTokens,
-    OwnFault,
     Preparing,
     Reconcilable,
     SentLookup,
@@ -21,6 +19,7 @@ from channels.base import (
     ShowsTyping,
     TextParts,
 )
+from channels.base import ChannelAdapter, OwnFault
 from channels.credentials import described
 from channels.registry import build_adapters
 from tests.conformance.kit import ChannelKit

@@ -10,7 +10,8 @@ from typing import TypeVar
 import pytest
 from structlog.testing import capture_logs
 
-from channels.base import ChannelAccount, Deferring, InboundRequest, OneTimeTokens, OwnFault
+from channels.abilities import Deferring, OneTimeTokens
+from channels.base import ChannelAccount, InboundRequest, OwnFault
 from channels.credentials import described
 from channels.errors import GatewayError, OutcomeUnknown, ProviderUnavailable, Rejected, Throttled
 from handlers.replaying import ReplayTools, replay_event

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import aiohttp
 
-from channels.base import Attachment, Channel, MailHeaders, MediaContent, OutboundMessage
+from channels.abilities import MediaContent
+from channels.base import Attachment, Channel, MailHeaders, OutboundMessage
 from channels.errors import GatewayError, NotThere
 from gateway.dev.stand_ins.app import StandIns, running_stand_ins
 from tests.fakes import FakeClock

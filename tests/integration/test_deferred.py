@@ -8,13 +8,13 @@ from uuid import UUID
 
 import pytest
 
+from channels.abilities import Downloads
 from channels.base import (
     Attachment,
     ChannelAccount,
     ConsentChange,
     ConsentUpdate,
     DeferredPost,
-    Downloads,
     Ignored,
     InboundItem,
     InboundRequest,

@@ -17,13 +17,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
+from channels.abilities import MediaContent
 from channels.base import (
     Attachment,
     Channel,
     ChannelAdapter,
     InboundMessage,
     MailHeaders,
-    MediaContent,
     OutboundMessage,
     SendReceipt,
 )

@@ -10,7 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from channels.base import Attachment, ChannelAccount, InboundRequest, MediaContent
+from channels.abilities import MediaContent
+from channels.base import Attachment, ChannelAccount, InboundRequest
 from channels.errors import (
     BadCredentials,
     ContentRefused,

@@ -7,7 +7,8 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from channels.base import Attachment, InboundMessage, Reconcilable, SentLookup
+from channels.abilities import Reconcilable, SentLookup
+from channels.base import Attachment, InboundMessage
 from channels.email_postmark import PostmarkAdapter
 from channels.email_postmark_requests import error_of, provider_time
 from channels.errors import (

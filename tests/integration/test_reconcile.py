@@ -9,13 +9,12 @@ from uuid import UUID
 
 import pytest
 
+from channels.abilities import Downloads, HeldPost
 from channels.base import (
     ChannelAccount,
     ConsentChange,
     ConsentUpdate,
     DeferredPost,
-    Downloads,
-    HeldPost,
     Ignored,
     InboundItem,
     InboundRequest,

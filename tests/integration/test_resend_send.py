@@ -11,7 +11,8 @@ import aiohttp
 import jsonschema
 import pytest
 
-from channels.base import Attachment, Deferring, IdempotentSends, InboundMessage, MediaInPost, Reconcilable
+from channels.abilities import Deferring, IdempotentSends, MediaInPost, Reconcilable
+from channels.base import Attachment, InboundMessage
 from channels.email_resend import ResendAdapter
 from channels.email_resend_requests import email_document, error_of
 from channels.errors import (

@@ -13,15 +13,8 @@ import aiohttp
 import pytest
 from multidict import CIMultiDict
 
-from channels.base import (
-    Attachment,
-    Channel,
-    DeferredPost,
-    InboundMessage,
-    MailHeaders,
-    MediaContent,
-    OutboundMessage,
-)
+from channels.abilities import MediaContent
+from channels.base import Attachment, Channel, DeferredPost, InboundMessage, MailHeaders, OutboundMessage
 from channels.email_ses import EVENT_HEADER, FETCHED, SesAdapter
 from channels.email_ses_requests import send_error
 from channels.errors import (

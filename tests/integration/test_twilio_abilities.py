@@ -9,20 +9,16 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from channels.base import (
-    Attachment,
-    Channel,
+from channels.abilities import (
     FewFiles,
-    InboundMessage,
     MediaContent,
     MediaSource,
-    MessageType,
-    OutboundTemplate,
     Reconcilable,
     SentLookup,
     ShowsTyping,
     TextParts,
 )
+from channels.base import Attachment, Channel, InboundMessage, MessageType, OutboundTemplate
 from channels.errors import BadCredentials, ContentRefused, OutcomeUnknown, ProviderUnavailable
 from channels.twilio_send import status_callback
 from tests.integration.sandbox_stage import CUSTOMER, SERVICE, staged

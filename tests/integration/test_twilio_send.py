@@ -14,13 +14,8 @@ from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
-from channels.base import (
-    Attachment,
-    Channel,
-    MessageStatus,
-    OutboundMessage,
-    SentLookup,
-)
+from channels.abilities import SentLookup
+from channels.base import Attachment, Channel, MessageStatus, OutboundMessage
 from channels.errors import (
     BadCredentials,
     ContentRefused,

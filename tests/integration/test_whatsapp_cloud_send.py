@@ -11,17 +11,16 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 from multidict import CIMultiDict
 
+from channels.abilities import MediaContent, TextParts
 from channels.base import (
     Attachment,
     Channel,
     InboundMessage,
     InboundRequest,
-    MediaContent,
     MessageStatus,
     OutboundMessage,
     OutboundTemplate,
     StatusUpdate,
-    TextParts,
 )
 from channels.errors import (
     BadCredentials,

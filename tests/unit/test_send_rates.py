@@ -20,7 +20,7 @@ def test_every_provider_has_a_usual_rate():
 @pytest.mark.parametrize(
     ("provider", "channel", "settings", "rate"),
     [
-        ("twilio", "SMS", {}, 1),
+        ("twilio", "SMS", {}, 80),
         ("twilio", "WHATSAPP", {}, 80),
         ("twilio", "SMS", {"rate_per_second": 30}, 30),
         ("a later one", "SMS", {}, 10),

@@ -9,7 +9,8 @@ from email import message_from_bytes
 import pytest
 from multidict import CIMultiDict
 
-from channels.base import InboundItem, InboundMessage, InboundRequest, MediaContent
+from channels.abilities import MediaContent
+from channels.base import InboundItem, InboundMessage, InboundRequest
 from channels.email_mime import MimeAdapter
 from channels.email_postmark import PostmarkAdapter
 from channels.email_resend_events import FetchedFile, fetched_post

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from channels.abilities import MediaContent
 from channels.base import (
     ConsentChange,
     ConsentUpdate,
     Ignored,
     InboundMessage,
-    MediaContent,
     MessageStatus,
     StatusUpdate,
     SuppressionReason,

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels.base import MediaInPost, MediaSource, OneTimeTokens, OwnFault, Reconcilable, SentLookup
+from channels.abilities import MediaInPost, MediaSource, OneTimeTokens, Reconcilable, SentLookup
+from channels.base import OwnFault
 from channels.email_mailgun import TOLERANCE, MailgunAdapter
 from channels.errors import MalformedPayload, VerificationFailed
 from tests.mail_forms import changed, fields_of, urlencoded

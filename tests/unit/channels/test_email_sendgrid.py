@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from channels.abilities import MediaInPost
 from channels.base import (
     ConsentChange,
     ConsentUpdate,
     Ignored,
     InboundMessage,
-    MediaInPost,
     MessageStatus,
     StatusUpdate,
     SuppressionReason,

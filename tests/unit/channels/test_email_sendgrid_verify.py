@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels.base import OwnFault, SentLookup
+from channels.abilities import SentLookup
+from channels.base import OwnFault
 from channels.basic_auth import basic_authorisation
 from channels.errors import MalformedPayload, VerificationFailed
 from channels.signatures_mail import SENDGRID_SIGNATURE

@@ -7,15 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from channels.base import (
-    Acknowledgement,
-    Challenge,
-    InboundRequest,
-    MediaSource,
-    OwnFault,
-    SharedHook,
-    ShowsTyping,
-)
+from channels.abilities import Challenge, MediaSource, SharedHook, ShowsTyping
+from channels.base import Acknowledgement, InboundRequest, OwnFault
 from channels.errors import VerificationFailed
 from channels.signatures_meta import META_SIGNATURE, meta_signature
 from channels.whatsapp_cloud import WhatsAppCloudAdapter
