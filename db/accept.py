@@ -84,11 +84,19 @@ async def lock_addresses(connection: Connection, items: Sequence[Item]) -> None:
     named = {
         (item["distributor_id"], address)
         for item in items
-        for address in (item["address"], item.get("user_id"))
+        for address in (item["address"], item.get("user_id"), *(item.get("move") or {}).values())
         if address
     }
     addresses = [{"distributor_id": tenant, "address": address} for tenant, address in named]
     await connection.execute(_SQL["lock_addresses"], addresses)
+
+
+async def move_contact(connection: Connection, item: Item) -> None:
+    """Gives the contact of who moved the new number and the new user id, if nobody else has one of them: two contacts
+    are never made one. ``lock_addresses`` goes before it, and the item's message must not be stored yet.
+    """
+    names = ("distributor_id", "channel_account_id", "provider_key", "channel")
+    await connection.execute(_SQL["move_contact"], {**{name: item[name] for name in names}, **item["move"]})
 
 
 async def learn_identities(connection: Connection, items: Sequence[Item]) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -37,6 +37,7 @@ from handlers.inbound_events import (
     refusal_event,
     status_events,
 )
+from handlers.moves import from_new_place, is_notice, move_of
 from handlers.runtime import Runtime
 from handlers.statuses import STATUS_RANKS, settle_statuses, status_rank
 from handlers.threads import find_thread, is_message_id, is_of_another_gateway, named_mail_of
@@ -142,6 +143,20 @@ async def _in_transaction(runtime: Runtime, items: Sequence[Item], *, store: Sto
 
 
 async def _accept_messages(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedMessage]:
+    if not any(item["move"] for item in items):
+        return await _accept_staying(runtime, items)
+    # Who moved, moves first, one after the other: what comes from the new place in the same flush must find its contact.
+    moved = [
+        (await _in_transaction(runtime, [item], store=_accept_newcomers_in))[0]
+        for item in items
+        if item["move"]
+    ]
+    staying = [item for item in items if not item["move"]]
+    answers = {True: iter(moved), False: iter(await _accept_staying(runtime, staying) if staying else ())}
+    return [next(answers[bool(item["move"])]) for item in items]
+
+
+async def _accept_staying(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedMessage]:
     async with runtime.database.worker_statements() as connection:
         meant = await _as_meant(connection, await _as_mails(connection, items))
         known = await accept.accept_known(connection, meant)
@@ -160,6 +175,9 @@ async def _accept_newcomers_in(connection: Connection, items: Sequence[Item]) ->
     the first time must not become two customers.
     """
     await accept.lock_addresses(connection, items)
+    for item in items:
+        if item["move"]:
+            await accept.move_contact(connection, item)
     await accept.learn_identities(connection, items)
     return await accept.accept_messages(connection, items)
 
@@ -222,10 +240,14 @@ def message_item(runtime: Runtime, posted: Posted, message: InboundMessage, quie
     """One message as the accept statement takes it; ``quiet_seconds`` is how long its burst must be quiet."""
     message = _seen_through(runtime, posted.account, message)
     ids = NewIds(runtime.new_id(), runtime.new_id(), runtime.new_id(), runtime.new_id())
+    move = move_of(message)
+    message = from_new_place(message, move) if move else message
     meaning = partial(_meaning, runtime, posted, message, ids, quiet_seconds)
     item = {
         **_posted_item(runtime, posted, "message", message.provider_key),
         **_message_fields(message, ids),
+        "is_notice": is_notice(message),
+        "move": asdict(move) if move else None,
         **_thread_fields(runtime, posted.account, message),
         **_own_address_fields(runtime, posted, message, ids),
         "attachments": _attachment_rows(runtime, message),

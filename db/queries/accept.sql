@@ -11,6 +11,48 @@ from (
     order by key
 ) a;
 
+-- name: move_contact
+-- The person is who has the old user id; or the old number, unless that has become somebody else's. A move that was told before
+-- is not made again: meanwhile the old number may be another person's.
+with told as (
+    select *
+    from jsonb_to_record($1::jsonb) as i(
+        distributor_id uuid, channel_account_id uuid, provider_key text, channel text, old_address text, old_user_id text,
+        new_address text, new_user_id text
+    )
+),
+person as (
+    select t.*, c.id,
+        coalesce(t.new_address, case when c.address = t.old_user_id then t.new_user_id end, c.address) as address,
+        coalesce(t.new_user_id, c.provider_user_id) as user_id
+    from told t
+    cross join lateral (
+        select c.id, c.address, c.provider_user_id
+        from customer_contacts c
+        where c.distributor_id = t.distributor_id and c.channel = t.channel
+            and (
+                c.provider_user_id = t.old_user_id
+                or (c.address = t.old_address and (c.provider_user_id is null or t.old_user_id is null))
+            )
+        order by c.provider_user_id = t.old_user_id desc nulls last
+        limit 1
+    ) c
+    where not exists (
+        select from external_message_mappings x
+        where x.distributor_id = t.distributor_id and x.channel_account_id = t.channel_account_id
+            and x.provider_key = t.provider_key
+    )
+)
+update customer_contacts c
+set address = p.address, provider_user_id = p.user_id
+from person p
+where c.distributor_id = p.distributor_id and c.id = p.id
+    and not exists (
+        select from customer_contacts o
+        where o.distributor_id = p.distributor_id and o.channel = p.channel and o.id <> p.id
+            and (o.address = p.address or o.provider_user_id = p.user_id)
+    );
+
 -- name: learn_identities
 -- Messages that show a number beside the provider's id of their sender: the contact that was known by the id alone gets the
 -- number, if nobody has it; else the one that has the number gets the id, if nobody has that.
@@ -51,7 +93,7 @@ with input as (
     select *
     from jsonb_to_recordset($1::jsonb) as i(
         ordinal int, distributor_id uuid, channel_account_id uuid, provider_key text, inbound_event_id uuid,
-        received_at timestamptz, channel text, sender text, user_id text, profile_name text,
+        received_at timestamptz, channel text, sender text, user_id text, profile_name text, is_notice boolean,
         consent text, opt_out_reason text, contact_id uuid, customer_id uuid, conversation_id uuid, message_id uuid, type text,
         text text, metadata jsonb, reply_to_provider_id text, attachments jsonb, thread_key text, mail_message_id text, subject text,
         turn_due_at timestamptz, turn_cap_at timestamptz, ai_skip_reason text,
@@ -107,7 +149,8 @@ first_of_contact as (
         *,
         -- One number that writes on two channels at once is one new customer, not two.
         first_value(customer_id) over (partition by distributor_id, address order by ordinal) as new_customer_id,
-        max(received_at) over (partition by distributor_id, channel, address) as last_received_at,
+        -- What the provider tells by itself is no word of the customer's.
+        max(received_at) filter (where not is_notice) over (partition by distributor_id, channel, address) as last_inbound_at,
         max(user_id) over (partition by distributor_id, channel, address) as new_user_id
     from fresh
     order by distributor_id, channel, address, ordinal
@@ -135,7 +178,7 @@ contact as (
          consent_changed_at, last_inbound_at, created_at)
     select f.distributor_id, f.contact_id, coalesce(sibling.customer_id, f.new_customer_id), f.channel, f.address, f.new_user_id, f.profile_name,
         case when l.consent = 'OUT' then l.received_at end, case when l.consent = 'OUT' then l.opt_out_reason end, l.received_at,
-        f.last_received_at, f.received_at
+        f.last_inbound_at, f.received_at
     from first_of_contact f
     left join last_consent l using (distributor_id, channel, address)
     left join known_consent using (distributor_id, channel, address)  -- read before it is changed
@@ -178,8 +221,9 @@ customer as (
 burst as (
     select distinct on (f.distributor_id, f.channel_account_id, c.id, f.thread_key)
         f.*, c.id as known_contact_id, c.customer_id as known_customer_id,
-        count(*) over whole as arrived,
+        count(*) filter (where not f.is_notice) over whole as arrived,
         max(f.received_at) over whole as last_received_at,
+        max(f.received_at) filter (where not f.is_notice) over whole as last_inbound_at,
         max(f.turn_due_at) over whole as last_due_at,
         min(f.turn_cap_at) over whole as first_cap_at
     from fresh f
@@ -192,7 +236,7 @@ conversation as (
         (distributor_id, id, channel_account_id, contact_id, customer_id, channel, thread_key, subject, unread_count,
          last_message_at, last_inbound_at, turn_generation, turn_due_at, turn_cap_at, created_at)
     select distributor_id, conversation_id, channel_account_id, known_contact_id, known_customer_id, channel, thread_key, subject,
-        arrived, last_received_at, last_received_at, arrived, least(last_due_at, first_cap_at), first_cap_at, received_at
+        arrived, last_received_at, last_inbound_at, arrived, least(last_due_at, first_cap_at), first_cap_at, received_at
     from burst
     order by distributor_id, channel_account_id, known_contact_id, thread_key
     on conflict (distributor_id, channel_account_id, contact_id, thread_key) do update set
