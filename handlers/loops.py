@@ -3,28 +3,51 @@
 What says that it is a machine's is not answered at all (``channels.mail_automated``). This is for all others.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from uuid import UUID
 
+from channels.base import Channel
 from db import turns
 from db.tenant import Connection
 from handlers.runtime import Runtime
 
-MOST_REPLIES = 5  # of turns to one contact of an account within PERIOD, in whichever threads
-PERIOD = timedelta(hours=1)
-MOST_EQUAL = 2  # answers with the same text, one after the other
-EQUAL_PERIOD = timedelta(days=1)  # longer ago it was another talk: who says hello every day is a customer
+
+@dataclass(frozen=True, slots=True)
+class LoopLimits:
+    """Most answers of turns to one contact of an account within ``period``, in whichever threads; and most with the same
+    words, one after the other, within ``equal_period``: longer ago it was another talk, for who says hello every day is a
+    customer.
+    """
+
+    answers: int
+    period: timedelta
+    equal: int
+    equal_period: timedelta
 
 
-async def would_loop(connection: Connection, runtime: Runtime, conversation_id: UUID, text: str) -> bool:
+# Who chats writes many short messages, and the same again when nothing seems to happen. A mail is a letter: the third
+# answer of the same words is one to a machine.
+_CHAT = LoopLimits(60, timedelta(hours=1), 5, timedelta(hours=1))
+_MAIL = LoopLimits(10, timedelta(hours=1), 2, timedelta(days=1))
+LIMITS: Mapping[Channel, LoopLimits] = MappingProxyType(
+    {Channel.SMS: _CHAT, Channel.WHATSAPP: _CHAT, Channel.EMAIL: _MAIL}
+)
+
+
+async def would_loop(
+    connection: Connection, runtime: Runtime, channel: Channel, conversation_id: UUID, text: str
+) -> bool:
     """Whether one more answer is too many; the caller holds the conversation's lock and asks before it queues it."""
-    now = runtime.clock()
+    now, limits = runtime.clock(), LIMITS[channel]
     recent, repeated = await turns.count_replies(
         connection,
         conversation_id,
-        since=now - PERIOD,
+        since=now - limits.period,
         text=text,
-        latest=MOST_EQUAL,
-        equal_since=now - EQUAL_PERIOD,
+        latest=limits.equal,
+        equal_since=now - max(limits.equal_period, limits.period),
     )
-    return recent >= MOST_REPLIES or repeated >= MOST_EQUAL
+    return recent >= limits.answers or repeated >= limits.equal

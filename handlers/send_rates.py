@@ -11,8 +11,9 @@ from db.lanes import SendPace
 
 # Messages a second by provider and channel. Sources: Twilio, "Understanding Twilio rate limits and message queues" (it takes
 # more than a long code's one a second, and queues the rest for four hours; who would rather wait here sets
-# settings.rate_per_second) and "WhatsApp: message rate limits"; Meta, "Throughput"; Amazon SES, "Service quotas" (the rate after the sandbox); Resend, "Usage limits" (the lowest that it gave its teams). The
-# others name no rate and answer 429, which is learnt from; a tenant's own server (mime) has a modest one.
+# settings.rate_per_second) and "WhatsApp: message rate limits"; Meta, "Throughput"; Amazon SES, "Service quotas" (the rate
+# after the sandbox); Resend, "Usage limits" (the lowest that it gave its teams). The others name no rate and answer 429,
+# which is learnt from; a tenant's own server (mime) has a modest one.
 USUAL_RATES: Mapping[str, float] = MappingProxyType(
     {
         "twilio SMS": 80.0,

@@ -207,14 +207,15 @@ async def _queue_reply(
         replaced=outcome.replaced,
         tenant=burst.row.tenant,
     )
-    if await would_loop(connection, runtime, burst.row.conversation_id, text):
+    channel = Channel(burst.row.channel)
+    if await would_loop(connection, runtime, channel, burst.row.conversation_id, text):
         return True
     await sends.queue_message(
         connection,
         burst.row.conversation_id,
         runtime.new_id(),
         type=MessageType.TEXT,
-        status_rank=status_rank(Channel(burst.row.channel), MessageStatus.QUEUED),
+        status_rank=status_rank(channel, MessageStatus.QUEUED),
         text=text,
         turn_message_id=burst.last_message_id,
         metadata=_noted(kind, order),

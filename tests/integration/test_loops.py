@@ -12,13 +12,13 @@ from uuid import UUID
 import pytest
 from multidict import CIMultiDict
 
-from channels.base import ChannelAdapter, InboundMessage, InboundRequest
+from channels.base import Channel, ChannelAdapter, InboundMessage, InboundRequest
 from channels.registry import build_adapters
 from db.review import list_review
 from gateway.dev.stand_ins import mailgun_posts, mime_posts, postmark_posts, sendgrid_posts
 from gateway.dev.stand_ins.mail_posts import PostedMail, SignedPost
 from handlers.inbound import accept_messages
-from handlers.loops import MOST_REPLIES
+from handlers.loops import LIMITS
 from handlers.runtime import Runtime, new_uuid7, utc_now
 from tests.conftest import PUBLIC_URL
 from tests.factories import accepted_item, inbound
@@ -30,14 +30,14 @@ from tests.integration.test_turns import Shop, shop
 
 __all__ = ["shop"]  # a fixture
 
-PRODUCTS = [f"{number} cajas de coca 600" for number in range(2, 10)]
+CHAT = LIMITS[Channel.SMS]
 
 
-async def test_a_third_answer_of_the_same_words_is_kept_back_and_a_person_asked(shop: Shop, clock: FakeClock):
-    for _ in range(4):
+async def test_answers_of_the_same_words_end_and_a_person_is_asked(shop: Shop, clock: FakeClock):
+    for _ in range(CHAT.equal + 2):
         await say(shop, "hola")
 
-    assert len(await shop.replies()) == 2
+    assert len(await shop.replies()) == CHAT.equal
     assert (await handoff(shop), await reasons(shop)) == ("WAITING_HUMAN", ["loop"])
     (response,) = await shop.rows(
         "select status, extracted_data ->> 'handoff_reason' as reason from ai_responses where extracted_data ? 'handoff_reason'"
@@ -51,47 +51,48 @@ async def test_a_third_answer_of_the_same_words_is_kept_back_and_a_person_asked(
 
 
 async def test_answers_of_other_words_between_them_begin_anew(shop: Shop):
-    for text in ("hola", "hola", "2 cajas de coca 600", "hola"):
+    for text in (*("hola",) * CHAT.equal, "2 cajas de coca 600", "hola"):
         await say(shop, text)
 
-    assert len(await shop.replies()) == 4
+    assert len(await shop.replies()) == CHAT.equal + 2
     assert await reasons(shop) == []
 
 
 async def test_an_hour_has_so_many_answers_and_the_next_one_more(shop: Shop, clock: FakeClock):
-    for text in PRODUCTS[:MOST_REPLIES]:
+    products = [f"{2 + number % 9} cajas de coca 600" for number in range(CHAT.answers + 2)]
+    for text in products[: CHAT.answers]:
         await say(shop, text)
-    assert len(await shop.replies()) == MOST_REPLIES
-    await say(shop, PRODUCTS[5])
+    assert len(await shop.replies()) == CHAT.answers
+    await say(shop, products[-2])
 
-    assert len(await shop.replies()) == MOST_REPLIES
+    assert len(await shop.replies()) == CHAT.answers
     assert await reasons(shop) == ["loop"]
-    assert [status for status, _ in await orders(shop)] == ["PENDING"]  # what was said is kept for the person
+    assert len(await orders(shop)) == 1  # what was said is kept for the person
 
     await shop.rows("update conversations set handoff = 'BOT' returning id")
     clock.advance(timedelta(hours=1).total_seconds())
-    await say(shop, PRODUCTS[6])
-    assert len(await shop.replies()) == MOST_REPLIES + 1
+    await say(shop, products[-1])
+    assert len(await shop.replies()) == CHAT.answers + 1
 
 
-async def test_each_conversation_is_counted_by_itself(shop: Shop, clock: FakeClock):
-    for number in range(MOST_REPLIES + 1):
+async def test_each_contact_is_counted_by_itself(shop: Shop, clock: FakeClock):
+    for number in range(CHAT.equal + 1):
         message = inbound("hola", key=f"SM-other-{number}", sender=f"+1555000{number:04}")
         await accept_messages(shop.runtime, [accepted_item(shop.runtime, shop.account, message)])
         clock.advance(5)
         await shop.turn()
 
-    assert len(await shop.replies()) == MOST_REPLIES + 1
+    assert len(await shop.replies()) == CHAT.equal + 1
 
 
 async def test_a_question_that_loops_ends_the_answers(shop: Shop):
     """A question alone would leave the conversation answered (``handlers.handoff``)."""
-    for _ in range(4):
+    for _ in range(CHAT.equal + 2):
         await say(shop, "¿a qué hora cierran?")
     await say(shop, "2 cajas de coca 600")
 
-    assert len(await shop.replies()) == 2
-    assert await reasons(shop) == ["question", "question", "loop"]
+    assert len(await shop.replies()) == CHAT.equal
+    assert await reasons(shop) == ["question"] * CHAT.equal + ["loop"]
 
 
 # Two gateways
