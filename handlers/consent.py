@@ -12,7 +12,7 @@ from channels.errors import OptedOut, WindowClosed
 _OUT_EVERYWHERE = frozenset(
     {
         *("stop", "stopall", "unsubscribe", "optout", "revoke"),
-        *("baja", "detener", "no molestar"),
+        *("baja", "dar de baja", "darme de baja", "darse de baja", "detener", "no molestar"),
         *("parar", "pare", "sair", "descadastrar", "cancelar inscrição"),
     }
 )

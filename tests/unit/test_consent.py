@@ -26,6 +26,7 @@ OUT, IN = ConsentChange.OUT, ConsentChange.IN
         (Channel.WHATSAPP, "Baja", OUT),
         (Channel.WHATSAPP, "SAIR!", OUT),
         (Channel.SMS, "detener", OUT),
+        (Channel.SMS, "Darse de baja", OUT),
         (Channel.EMAIL, "Pare", OUT),
         (Channel.SMS, "reanudar", IN),
         (Channel.WHATSAPP, "Retomar", IN),

@@ -51,6 +51,8 @@ INTENTS = [
     ("", "STOP", "OPT_OUT"),
     ("", "no me escriban más", "OPT_OUT"),
     ("", "quero sair dessa lista", "OPT_OUT"),
+    ("", "não quero mais receber", "OPT_OUT"),
+    ("", "ya no quiero seguir recibiendo mensajes", "OPT_OUT"),
     ("", "quiero hablar con una persona", "HANDOFF"),
     ("", "can I speak to a human", "HANDOFF"),
     ("", "me passa pra um atendente", "HANDOFF"),
