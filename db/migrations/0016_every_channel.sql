@@ -67,7 +67,7 @@ grant update (subject) on conversations to waystation_app, waystation_worker;
 alter table messages
     drop constraint messages_ai_skip_reason_check,
     add constraint messages_ai_skip_reason_check check (
-        ai_skip_reason in ('outbound', 'opt_out', 'opt_in', 'help', 'automated', 'loop', 'reaction', 'revoked', 'edited', 'system')
+        ai_skip_reason in ('outbound', 'opt_out', 'opt_in', 'help', 'automated', 'reaction', 'revoked', 'edited', 'system')
     ),
     add column mail_message_id text,
     add column parts smallint not null default 1 check (parts between 1 and 100),
