@@ -91,26 +91,6 @@ async def lock_addresses(connection: Connection, items: Sequence[Item]) -> None:
     await connection.execute(_SQL["lock_addresses"], addresses)
 
 
-async def move_contact(connection: Connection, item: Item) -> None:
-    """Gives the contact of who moved the new number and the new user id, if nobody else has one of them: two contacts
-    are never made one. ``lock_addresses`` goes before it, and the item's message must not be stored yet.
-    """
-    names = ("distributor_id", "channel_account_id", "provider_key", "channel")
-    await connection.execute(_SQL["move_contact"], {**{name: item[name] for name in names}, **item["move"]})
-
-
-async def learn_identities(connection: Connection, items: Sequence[Item]) -> None:
-    """What messages show of a number and a user id together, laid down in the contacts that are there already."""
-    names = ("distributor_id", "channel", "address", "user_id")
-    shown = [
-        {"ordinal": ordinal, **{name: item[name] for name in names}}
-        for ordinal, item in enumerate(items)
-        if item["user_id"] and item["user_id"] != item["address"]
-    ]
-    if shown:
-        await connection.execute(_SQL["learn_identities"], shown)
-
-
 def _with_numbers(items: Sequence[Item]) -> list[Item]:
     """The items under the address that their flush shows first for a user id: one person is one contact, in whatever
     order the messages with and without a number come.

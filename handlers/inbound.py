@@ -25,6 +25,7 @@ from channels.mail_tokens import NamedMail, without_token
 from db import accept, statuses
 from db.accept import AcceptedItem, AcceptedMessage, StoredPost
 from db.errors import PartitionMissing
+from db.identities import learn_identities, move_contact
 from db.statuses import AcceptedStatus
 from db.tenant import Connection
 from handlers.consent import consent_change, opts_in_while_out, provider_helps
@@ -177,8 +178,8 @@ async def _accept_newcomers_in(connection: Connection, items: Sequence[Item]) ->
     await accept.lock_addresses(connection, items)
     for item in items:
         if item["move"]:
-            await accept.move_contact(connection, item)
-    await accept.learn_identities(connection, items)
+            await move_contact(connection, item)
+    await learn_identities(connection, items)
     return await accept.accept_messages(connection, items)
 
 

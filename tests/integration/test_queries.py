@@ -12,7 +12,7 @@ from db.named_sql import load_statements, parse_statements, statement_files
 from db.tenant import Database
 
 # Run across tenants, by the worker's role; all others run in a tenant's transaction.
-WORKER_FILES = {"accept", "statuses", "lanes", "accounts"}
+WORKER_FILES = {"accept", "identities", "statuses", "lanes", "accounts"}
 UPKEEP_ACROSS_TENANTS = (
     "read_time",
     "make_partition",
