@@ -7,7 +7,14 @@ from db.accept import AcceptedItem, AcceptedMessage
 from db.statuses import AcceptedStatus
 from db.wake import Notifier
 from gateway.batching import Batcher, Weight
-from handlers.inbound import Item, accept_consents, accept_deferred, accept_messages, accept_statuses
+from handlers.inbound import (
+    Item,
+    accept_consents,
+    accept_deferred,
+    accept_ignored,
+    accept_messages,
+    accept_statuses,
+)
 from handlers.runtime import Runtime
 
 Answer = TypeVar("Answer")
@@ -25,6 +32,7 @@ class Acceptor:
         self._statuses = self._batcher(accept_statuses)
         self._consents = self._batcher(accept_consents)
         self._deferred = self._batcher(accept_deferred)
+        self._ignored = self._batcher(accept_ignored)
 
     async def accept_message(self, item: Item) -> AcceptedMessage:
         return await self._messages.submit(item)
@@ -38,9 +46,12 @@ class Acceptor:
     async def accept_deferred(self, item: Item) -> AcceptedItem:
         return await self._deferred.submit(item)
 
+    async def accept_ignored(self, item: Item) -> AcceptedItem:
+        return await self._ignored.submit(item)
+
     async def drain(self) -> None:
         """Waits for what was submitted."""
-        for batcher in (self._messages, self._statuses, self._consents, self._deferred):
+        for batcher in (self._messages, self._statuses, self._consents, self._deferred, self._ignored):
             await batcher.drain()
 
     def _batcher(

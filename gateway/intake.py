@@ -30,7 +30,15 @@ from db.statuses import AcceptedStatus
 from gateway.acceptor import Acceptor
 from gateway.accounts import AccountDirectory
 from gateway.metrics import UNMATCHED, UNPROVEN, UNROUTED
-from handlers.inbound import Item, Posted, consent_item, deferred_item, message_item, status_item
+from handlers.inbound import (
+    Item,
+    Posted,
+    consent_item,
+    deferred_item,
+    ignored_item,
+    message_item,
+    status_item,
+)
 from handlers.runtime import Runtime
 
 # Bytes of a post that are read within a few milliseconds; a mail of 10 MB takes a quarter of a second.
@@ -112,6 +120,8 @@ class Intake:
             case StatusUpdate():
                 await self._store_status(posted.account, item, status_item(self._runtime, posted, item))
             case Ignored():
+                if posted.token:  # it may not sign another body after this one, nor this one after another
+                    _refuse_reuse(await self._acceptor.accept_ignored(ignored_item(self._runtime, posted)))
                 _log.info("ignored", account=str(posted.account.id), reason=item.reason)
             case ConsentUpdate():
                 await self._store_consent(posted.account, consent_item(self._runtime, posted, item))

@@ -104,6 +104,18 @@ async def accept_deferred(runtime: Runtime, items: Sequence[Item]) -> list[Accep
     return await _store(runtime, items, plain, accept.accept_deferred, refused=_REFUSED)
 
 
+async def accept_ignored(runtime: Runtime, items: Sequence[Item]) -> list[AcceptedItem]:
+    """Keeps the one-time tokens of posts of which nothing else is kept, so that none of them signs another body; raises
+    DatabaseUnavailable.
+    """
+    plain = partial(_in_transaction, runtime, store=_keep_nothing)
+    return await _store(runtime, items, plain, _keep_nothing, refused=_REFUSED)
+
+
+async def _keep_nothing(_connection: Connection, items: Sequence[Item]) -> list[AcceptedItem]:
+    return [AcceptedItem(duplicate=False) for _ in items]
+
+
 async def _store(
     runtime: Runtime,
     items: Sequence[Item],
@@ -474,6 +486,11 @@ def _named_mail(runtime: Runtime, posted: Posted, named: NamedMail | None) -> It
 def deferred_item(runtime: Runtime, posted: Posted, deferred: DeferredPost) -> Item:
     """A post that only tells of something as the accept statement takes it."""
     return _posted_item(runtime, posted, "deferred", f"deferred:{deferred.provider_key}")
+
+
+def ignored_item(runtime: Runtime, posted: Posted) -> Item:
+    """A post of which nothing but its token is kept."""
+    return _posted_item(runtime, posted, "ignored", "ignored")
 
 
 def _telling(runtime: Runtime, posted: Posted) -> Telling:

@@ -1,11 +1,13 @@
 """Mails through Mailgun into the inbox: a real gateway, a real database, the stand-in for what never arrived."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -107,6 +109,29 @@ async def test_a_token_serves_one_body(inbox: Inbox):
 
     assert answers == [200, 200, 403, 200]
     assert await inbox.texts() == ["2 cases of cola"]
+
+
+async def test_the_token_of_a_post_that_says_nothing_serves_no_other_body_either(inbox: Inbox):
+    assert KIT.unknown_event is not None
+    unknown, mail_post = inbox.signed(KIT.unknown_event), KIT.message("one", "2 cases of cola")
+    signature = json.loads(unknown.body)["signature"]
+    fields = "".join(f"&{name}={value}" for name, value in signature.items()).encode()
+    under_its_token = Post(mail_post.body + fields, mail_post.headers)
+
+    answers = [await inbox.post(post) for post in (unknown, unknown, under_its_token)]
+
+    assert answers == [200, 200, 403]
+    assert await inbox.texts() == []
+
+
+async def test_what_says_nothing_is_refused_under_a_token_that_was_used(inbox: Inbox):
+    signed = inbox.signed(KIT.message("one", "2 cases of cola"))
+    names = ("timestamp", "token", "signature")
+    used = dict(parse_qsl(signed.body.decode()))
+    unknown = {"signature": {name: used[name] for name in names}, "event-data": {"event": "of_next_year"}}
+    forged = Post(json.dumps(unknown).encode(), {"Content-Type": "application/json"})
+
+    assert [await inbox.post(post) for post in (signed, forged)] == [200, 403]
 
 
 async def test_a_repeated_mail_under_a_new_token_is_the_same(inbox: Inbox):
