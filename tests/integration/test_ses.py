@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email import message_from_bytes
+from email.policy import default
 from typing import Any
 from uuid import UUID
 
@@ -239,7 +240,7 @@ async def test_a_mail_is_sent_whole_and_signed(stage: Stage):
     assert receipt.mail_message_id == f"{taken.id}@eu-west-1.amazonses.com"
     assert taken.document["ConfigurationSetName"] == "waystation"
     assert taken.document["EmailTags"] == [{"Name": "waystation_message", "Value": str(UUID(int=7))}]
-    mail = message_from_bytes(base64.b64decode(taken.document["Content"]["Raw"]["Data"]))
+    mail = message_from_bytes(base64.b64decode(taken.document["Content"]["Raw"]["Data"]), policy=default)
     assert (mail["From"], mail["To"]) == ("Bodega <pedidos@bodega.example>", "ana@tienda.example")
     assert mail["In-Reply-To"] == "<CAF1@mail.tienda.example>"
     assert [part.get_filename() for part in mail.walk()][-1] == "nota.pdf"
