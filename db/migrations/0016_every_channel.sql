@@ -143,6 +143,11 @@ grant update (state, store_key, size_bytes, sha256, sniffed_type, scanned_at, er
     on attachments to waystation_app, waystation_worker;
 call allow_worker('attachments', array['update']);
 
+-- Providers approve a text in a country's language, and Meta knows no Portuguese but pt_BR and pt_PT.
+alter table message_templates
+    drop constraint message_templates_language_check,
+    add constraint message_templates_language_check check (language ~ '^(es|en|pt)(_[A-Z]{2})?$');
+comment on column message_templates.language is 'As the provider approved it: es, or es_MX.';
 grant select, insert, delete on message_templates to waystation_app;
 grant update (name, language, channel, body, variables, provider_template_id, approval, active, updated_at)
     on message_templates to waystation_app;

@@ -28,14 +28,18 @@ delete from message_templates where distributor_id = (select get_current_distrib
 
 -- name: find_template
 -- One for the conversation's channel goes before one for every channel; where no language is asked for, one in the
--- conversation's before one in the tenant's.
+-- conversation's before one in the tenant's. A language stands for those of its countries, too.
 select c.channel, a.provider, t.name, t.language, t.body, t.provider_template_id, t.approval
 from conversations c
 join channel_accounts a on a.distributor_id = c.distributor_id and a.id = c.channel_account_id
 join distributors d on d.id = c.distributor_id
 left join message_templates t on t.distributor_id = c.distributor_id and t.name = $2 and t.active
     and (t.channel is null or t.channel = c.channel)
-    and case when $3::text is null then t.language in (c.language, d.locale) else t.language = $3 end
+    and case
+        when $3::text is null then split_part(t.language, '_', 1) in (c.language, d.locale)
+        else $3 in (t.language, split_part(t.language, '_', 1))
+    end
 where c.distributor_id = get_current_distributor_id() and c.id = $1
-order by coalesce(t.language = c.language, false) desc, t.channel nulls last
+order by coalesce(t.language = $3, false) desc, coalesce(split_part(t.language, '_', 1) = c.language, false) desc,
+    t.channel nulls last, t.language
 limit 1;

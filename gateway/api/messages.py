@@ -15,8 +15,7 @@ from db import inbox
 from db.rows import AttachmentRecord, MessageRecord
 from gateway.api.operations import Call, Operation
 from gateway.api.paging import BY_ID, grouped, make_page, read_position
-from gateway.api.schemas import Answer, Body, Line, NoQuery, Page, PageQuery
-from handlers.ai.types import Language
+from gateway.api.schemas import Answer, Body, Line, NoQuery, Page, PageQuery, TemplateLanguage
 from handlers.media import FileState
 from handlers.media_links import make_link
 from handlers.outbound import Priority, queue_message
@@ -135,7 +134,7 @@ class TemplateUse(Body):
     """A template to be sent, with what its variables are to be."""
 
     name: Line = Field(examples=["pedido_en_camino"])
-    language: Language | None = Field(
+    language: TemplateLanguage | None = Field(
         default=None, description="Absent or null: the conversation's, else the tenant's."
     )
     variables: Annotated[dict[str, Line], Field(default_factory=dict, examples=[{"nombre": "Lupita"}])]

@@ -12,6 +12,12 @@ _DEFAULT_PAGE = 50
 # Controls, separators of lines, and what embeds or overrides a direction: a name that holds them is shown as another.
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 ItemT = TypeVar("ItemT")
+# Providers approve a text in a country's language; Meta knows no Portuguese but pt_BR and pt_PT.
+TemplateLanguage = Annotated[
+    str,
+    StringConstraints(pattern=r"^(es|en|pt)(_[A-Z]{2})?$"),
+    Field(description="As the provider approved the text: es, or es_MX.", examples=["es", "pt_BR"]),
+]
 
 
 def _without_null_defaults(schema: dict[str, Any]) -> None:

@@ -13,9 +13,18 @@ from channels.errors import NotFound
 from db import templates as rows_of
 from gateway.api.operations import Call, Operation
 from gateway.api.paging import BY_ID, make_page, read_position
-from gateway.api.schemas import Answer, Body, Line, NoQuery, Page, PageQuery, Patch, absent
+from gateway.api.schemas import (
+    Answer,
+    Body,
+    Line,
+    NoQuery,
+    Page,
+    PageQuery,
+    Patch,
+    TemplateLanguage,
+    absent,
+)
 from handlers import templates
-from handlers.ai.types import Language
 from handlers.templates import Approval
 
 _PATH = "/v1/message-templates"
@@ -37,7 +46,7 @@ class Template(Answer):
 
     id: UUID
     name: str
-    language: Language
+    language: TemplateLanguage
     channel: Channel | None = Field(description="Null: for every channel.")
     body: str
     variables: Sequence[str] = Field(description="The names in the body, in their order.")
@@ -52,7 +61,7 @@ class TemplateCreate(Body):
     """A template to be made."""
 
     name: Line = Field(description="As the provider knows it.", examples=["pedido_en_camino"])
-    language: Language
+    language: TemplateLanguage
     channel: Channel | None = Field(default=None, description="Null: for every channel.")
     body: TemplateBody
     provider_template_id: Line | None = Field(default=None, description=_PROVIDER_ID)
@@ -66,7 +75,7 @@ class TemplatePatch(Patch):
     """What may change of a template."""
 
     name: Line = absent()
-    language: Language = absent()
+    language: TemplateLanguage = absent()
     body: TemplateBody = absent()
     provider_template_id: Line | None = Field(default=None, description=_PROVIDER_ID)
     approval: Approval = absent()

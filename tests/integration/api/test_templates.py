@@ -66,6 +66,7 @@ class TestTemplates:
             {"body": "Hola {{un nombre}}"},
             {"body": "  "},
             {"language": "fr"},
+            {"language": "es-MX"},
             {"approval": "MAYBE"},
             {"name": ""},
             {"variables": ["x"]},
@@ -106,6 +107,21 @@ class TestSending:
             "update conversations set language = $1 where id = $2", conversations, conversation
         )
         await admin.execute("update distributors set locale = 'es' where id = $1", seeds.distributor_id)
+        _, message = await self.send(api, conversation, name="hi", language=asked, variables={})
+        assert message["text"] == text
+
+    @pytest.mark.parametrize(
+        ("asked", "conversations", "text"),
+        [("es_MX", None, "es_MX"), ("es", None, "es"), ("pt", None, "pt_BR"), (None, "pt", "pt_BR")],
+    )
+    async def test_the_language_of_a_country(self, api, seeds, admin, asked, conversations, text) -> None:
+        for language in ("es", "es_MX", "pt_BR"):
+            status, _ = await api.post(PATH, {"name": "hi", "language": language, "body": language})
+            assert status == 201
+        conversation = await seeds.conversation()
+        await admin.execute(
+            "update conversations set language = $1 where id = $2", conversations, conversation
+        )
         _, message = await self.send(api, conversation, name="hi", language=asked, variables={})
         assert message["text"] == text
 
