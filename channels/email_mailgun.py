@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -39,7 +40,7 @@ from channels.email_mailgun_events import message_id_of, parse_event
 from channels.email_mailgun_inbound import is_event, parse_mail, read_post, signed_fields
 from channels.errors import MalformedPayload, ProviderUnavailable, VerificationFailed
 from channels.json_posts import object_of, text_of
-from channels.mail_events import OUR_ID
+from channels.mail_events import OUR_ID, time_of
 from channels.mail_parts import mail_part
 from channels.provider_api import TIMEOUT, ProviderApi
 from channels.signatures_mail import verify_mailgun
@@ -181,7 +182,7 @@ class MailgunAdapter:
                     account, await fetch_stored(base, account, event, recipient, downloads)
                 )
                 if held is not None:
-                    yield held
+                    yield replace(held, received_at=time_of(event.get("timestamp")))
 
     async def _held(self, account: ChannelAccount, request: InboundRequest | None) -> HeldPost | None:
         try:

@@ -152,7 +152,7 @@ async def _ask(
     downloads = tools.downloads.from_provider(str(distributor_id))
     done, batch = Reconciled(), _Batch()
     async for held in adapter.list_held(account, since, downloads):
-        posted = _as_posted(runtime, account, held)
+        posted = _as_posted(runtime, account, held, until)
         batch.posts += [(posted, item) for item in held.items if posted.received_at <= until]
         if len(batch.posts) >= _BATCH:
             await _store(runtime, tools, account, batch, done)
@@ -169,15 +169,17 @@ def _reconcilable(adapters: Mapping[str, ChannelAdapter], provider: str) -> Reco
     return adapter
 
 
-def _as_posted(runtime: Runtime, account: ChannelAccount, held: HeldPost) -> Posted:
-    """The post that would have come, when it would have: the 24 hours to answer in began then."""
+def _as_posted(runtime: Runtime, account: ChannelAccount, held: HeldPost, until: datetime) -> Posted:
+    """The post that would have come, when it would have: the 24 hours to answer in began then. What bears no date came
+    before ``until``, since it is held.
+    """
     now = runtime.clock()
     sent = (item.sent_at for item in held.items if isinstance(item, InboundMessage))
     dated = filter(None, (held.received_at, *sent))
     headers = CIMultiDict({**held.request.headers, MARK: now.isoformat()})
     url = f"{runtime.public_url}/in/{account.provider}/{account.id}"
     request = InboundRequest(held.request.method, url, headers, held.request.body)
-    return Posted(account, request, min(next(dated, now), now))
+    return Posted(account, request, min(next(dated, until), now))
 
 
 async def _store(

@@ -20,11 +20,12 @@ from gateway.accounts import AccountDirectory
 from gateway.dev.stand_ins.mailgun import hold_mail
 from handlers.accounts import create_account, inbound_url
 from handlers.deferred import DeferredTools
-from handlers.reconcile import Reconciled, reconcile_account
+from handlers.reconcile import Reconciled, reconcile_account, reconcile_due
 from handlers.runtime import Runtime
 from tests.conformance.kit import Post
 from tests.conformance.kits.mailgun import KIT, sign
 from tests.factories import make_distributor
+from tests.fakes import FakeClock
 from tests.gateways import serving
 from tests.integration.mail_stage import CUSTOMER, StandIn, stand_in
 from tests.mail_forms import urlencoded
@@ -160,3 +161,17 @@ async def test_what_never_arrived_is_asked_for_and_what_did_is_not_stored_twice(
     assert await inbox.texts() == [f"{number} cajas de piñas" for number in range(5)]
     assert await inbox.post(inbox.signed(raw_post(0))) == 200
     assert len(await inbox.texts()) == 5
+
+
+async def test_the_run_by_the_clock_takes_what_never_arrived_as_of_when_it_came(
+    inbox: Inbox, clock: FakeClock
+):
+    came = clock.now + timedelta(seconds=60)
+    hold_mail(inbox.provider.state, mail(1), recipient=KIT.address, sender=CUSTOMER, at=came)
+    clock.advance(HOUR.total_seconds())
+
+    new = await reconcile_due(inbox.runtime, inbox.tools, lambda _account, _result: None)
+
+    assert new == 1
+    async with inbox.runtime.database.tenant(inbox.account.distributor_id) as connection:
+        assert await connection.fetchval("select created_at from messages") == came
