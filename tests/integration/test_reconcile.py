@@ -261,6 +261,10 @@ async def test_what_may_still_be_on_its_way_is_left_for_its_own_post(
     assert await due(runtime, holding) == 1
 
 
+async def test_what_bears_no_date_is_not_left_for_ever(tenant: Tenant, runtime: Runtime):
+    assert await due(runtime, Holding(inbound("2 cajas", "SM1"))) == 1
+
+
 async def test_nothing_is_asked_for_of_the_time_before_the_account(
     tenant: Tenant, runtime: Runtime, clock: FakeClock, admin_dsn: str
 ):
