@@ -94,6 +94,18 @@ def _settings(**overrides: Any) -> Settings:
     return settings
 
 
+def _settings_here(**overrides: Any) -> Settings:
+    """The settings of a command that asks providers; beside a running `waystation dev` they are its stand-ins."""
+    from gateway.dev.beside import beside_dev  # noqa: PLC0415 - see the module's docstring
+
+    settings = _settings(**overrides)
+    beside = beside_dev(settings)
+    if beside is None:
+        return settings
+    _errors.print("[yellow]note:[/yellow] `waystation dev` runs here: its stand-ins are the providers.")
+    return beside
+
+
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (WAYSTATION_HOST).")] = None,
@@ -105,7 +117,7 @@ def serve(
     """Listen for providers and for the management API."""
     from gateway.processes import serve as serve_until_stopped  # noqa: PLC0415 - see the module's docstring
 
-    run_loop(serve_until_stopped(_settings(host=host, port=port), workers))
+    run_loop(serve_until_stopped(_settings_here(host=host, port=port), workers))
 
 
 @app.command()
@@ -117,7 +129,7 @@ def work(
     """Run job workers only: AI turns, sends, webhook deliveries. Start as many as you like, anywhere."""
     from gateway.processes import work as work_until_stopped  # noqa: PLC0415 - see the module's docstring
 
-    run_loop(work_until_stopped(_settings(), until_stdin_ends=until_stdin_ends))
+    run_loop(work_until_stopped(_settings_here(), until_stdin_ends=until_stdin_ends))
 
 
 @app.command()
@@ -301,7 +313,7 @@ def reconcile(
         task = progress.add_task("asking the provider", total=None)
         done = run_loop(
             reconciling.reconcile(
-                _settings(),
+                _settings_here(),
                 account,
                 reconciling.read_span(since),
                 distributor,

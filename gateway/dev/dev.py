@@ -4,7 +4,6 @@ import shutil
 import sys
 from contextlib import AsyncExitStack
 from http import HTTPStatus
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +13,7 @@ import structlog
 
 from channels.base import Channel
 from gateway.app import build_app
+from gateway.dev.beside import with_stand_ins
 from gateway.dev.dev_state import DevState, begin_state, only_one, write_state
 from gateway.dev.management import (
     MAIL_ADDRESS,
@@ -30,7 +30,7 @@ from gateway.dev.management import (
 )
 from gateway.dev.receiver import Receiver, serve_receiver
 from gateway.dev.sandbox import build_sandbox, running_sandbox
-from gateway.dev.stand_ins.app import StandIns, running_stand_ins, stand_in_urls
+from gateway.dev.stand_ins.app import StandIns, running_stand_ins
 from gateway.processes import (
     listening_app,
     log_database_event,
@@ -43,7 +43,6 @@ from gateway.settings import Settings
 from handlers.runtime import new_uuid7, utc_now
 from handlers.tenants import create_tenant
 
-_LOOPBACK = ip_network("127.0.0.0/8")
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, not listened on
 _TENANT = "Abarrotes La Esquina"
 _STATUS_PAUSE_SECONDS = 0.5
@@ -58,7 +57,7 @@ async def dev(settings: Settings, home: Path = HOME) -> None:
         settings = with_known_port(settings)
         state = begin_state(home, settings.base_url)
         receiver = await _open_stand_ins(stack, state)
-        settings = _with_stand_ins(settings, state)
+        settings = with_stand_ins(settings, state)
         services = await stack.enter_async_context(open_services(settings, home, on_event=log_database_event))
         await stack.enter_async_context(working(services))
         await stack.enter_async_context(listening_app(build_app(services), settings.host, settings.port))
@@ -80,24 +79,6 @@ async def _open_stand_ins(stack: AsyncExitStack, state: DevState) -> Receiver:
     await stack.enter_async_context(running_stand_ins(stand_ins, port=state.stand_ins_port))
     _, receiver = await stack.enter_async_context(serve_receiver(port=state.receiver_port))
     return receiver
-
-
-def _with_stand_ins(settings: Settings, state: DevState) -> Settings:
-    """Sends go to the sandbox, and webhooks may reach this machine."""
-    allowed = (*settings.egress_allow, _LOOPBACK)
-    urls = stand_in_urls(state.stand_ins_url, twilio=state.sandbox_url)
-    return settings.model_copy(
-        update={
-            "egress_allow": allowed,
-            "twilio_api_url": urls.twilio,
-            "meta_graph_url": urls.meta_graph,
-            "sendgrid_api_url": urls.sendgrid,
-            "mailgun_api_url": urls.mailgun,
-            "postmark_api_url": urls.postmark,
-            "resend_api_url": urls.resend,
-            "ses_api_url": urls.ses,
-        }
-    )
 
 
 async def _furnish(services: Services, state: DevState) -> DevState:

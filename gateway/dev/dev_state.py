@@ -16,7 +16,7 @@ from gateway.dev.management import ProviderLogin
 from gateway.ports import LOOPBACK, usable_port
 
 _FILE_NAME = "dev.json"
-_LOCK_NAME = "dev.lock"
+LOCK_NAME = "dev.lock"  # held while `waystation dev` runs
 
 
 class NotPossibleHere(GatewayError):
@@ -85,7 +85,7 @@ def only_one(home: Path) -> Iterator[None]:
 def _open_lock(home: Path) -> IO[str]:
     try:
         home.mkdir(parents=True, exist_ok=True)
-        return (home / _LOCK_NAME).open("w")
+        return (home / LOCK_NAME).open("w")
     except OSError as error:
         raise NotPossibleHere(
             f"{home} cannot be written ({error.strerror}); go to a folder of your own"
