@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from channels.base import ChannelAdapter
+from channels.errors import GatewayError
 from db import lanes
 from db.errors import DatabaseUnavailable
 from db.lanes import ClaimedDeliveryRow, ClaimedFile, ClaimedPost, ClaimedSend, ClaimedTurn, ClaimTerms, Shard
@@ -22,6 +23,7 @@ from handlers.deferred import AskResult, DeferredTools, ask_for_post
 from handlers.deliveries import FinishedDelivery, deliver, settle
 from handlers.media import FETCH_LEASE, MediaTools, fetch_file
 from handlers.outbound import SEND_LEASE, send_message
+from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
 from handlers.send_rates import SEND_PACE
 from handlers.turns import TurnTools, run_turn
@@ -254,8 +256,11 @@ class Worker:
         return result
 
     async def _send(self, claimed: ClaimedSend) -> str:
-        result = await send_message(self._runtime, self._tools.adapters, claimed, self._tools.media.downloads)
-        _log.info("send", message=str(claimed.message_id), result=result)
+        faults: list[GatewayError] = []
+        downloads = self._tools.media.downloads
+        result = await send_message(self._runtime, self._tools.adapters, claimed, downloads, faults.append)
+        tell = _log.warning if result is SendResult.FAILED else _log.info
+        tell("send", message=str(claimed.message_id), result=result, **_why(faults))
         self._tools.notifier.poke()
         self.wake()
         return result
@@ -266,14 +271,27 @@ class Worker:
         return finished.settlement.status
 
     async def _fetch_file(self, claimed: ClaimedFile) -> str:
-        result = await fetch_file(self._runtime, self._tools.media, claimed)
-        _log.info("file", attachment=str(claimed.attachment_id), attempt=claimed.attempts, result=result)
+        faults: list[GatewayError] = []
+        result = await fetch_file(self._runtime, self._tools.media, claimed, faults.append)
+        attachment = str(claimed.attachment_id)
+        _log.info("file", attachment=attachment, attempt=claimed.attempts, result=result, **_why(faults))
         return result
 
     async def _ask_for_post(self, claimed: ClaimedPost) -> str:
-        result = await ask_for_post(self._runtime, self._tools.deferred, claimed)
+        faults: list[GatewayError] = []
+        result = await ask_for_post(self._runtime, self._tools.deferred, claimed, faults.append)
         tell = _log.error if result is AskResult.GIVEN_UP else _log.info
-        tell("post", post=str(claimed.event_id), attempt=claimed.attempts, result=result)
+        tell("post", post=str(claimed.event_id), attempt=claimed.attempts, result=result, **_why(faults))
         self._tools.notifier.poke()
         self.wake()
         return result
+
+
+def _why(faults: Sequence[GatewayError]) -> Mapping[str, str]:
+    """What the log says of an attempt that failed: our words, and the provider's code where it gave one."""
+    return {
+        key: value
+        for fault in faults
+        for key, value in (("reason", str(fault)), ("provider_code", fault.provider_code))
+        if value
+    }

@@ -21,6 +21,7 @@ from db import media
 from db.lanes import ClaimedPost
 from db.media import PostRow
 from handlers.accepting import accept_item
+from handlers.faults import OnFault, unheard
 from handlers.fetching import WAITS, DownloadSource, next_try, open_account, stored_request
 from handlers.inbound import Posted
 from handlers.media import FETCH_SECONDS
@@ -45,9 +46,12 @@ class DeferredTools:
     quiet_seconds: Callable[[Channel], float]
 
 
-async def ask_for_post(runtime: Runtime, tools: DeferredTools, claimed: ClaimedPost) -> AskResult:
+async def ask_for_post(
+    runtime: Runtime, tools: DeferredTools, claimed: ClaimedPost, on_fault: OnFault = unheard
+) -> AskResult:
     """Makes one attempt at a claimed post. What it gives is stored before the post counts as answered, and storing it
-    twice stores it once: whoever is killed between the two does no harm. Raises DatabaseUnavailable.
+    twice stores it once: whoever is killed between the two does no harm. ``on_fault`` hears what a failed attempt failed of.
+    Raises DatabaseUnavailable.
     """
     async with runtime.database.tenant(claimed.distributor_id) as connection:
         row = await media.find_post(connection, claimed.event_id, claimed.lease_token)
@@ -56,10 +60,10 @@ async def ask_for_post(runtime: Runtime, tools: DeferredTools, claimed: ClaimedP
     try:
         async with asyncio.timeout(FETCH_SECONDS):
             account, request, items = await _ask(runtime, tools, claimed, row)
-    except TimeoutError:
-        return await _settle_error(runtime, claimed, DeliveryFault(FaultClass.TIMEOUT))
-    except GatewayError as error:
-        return await _settle_error(runtime, claimed, error)
+    except (TimeoutError, GatewayError) as error:
+        fault = error if isinstance(error, GatewayError) else DeliveryFault(FaultClass.TIMEOUT)
+        on_fault(fault)
+        return await _settle_error(runtime, claimed, fault)
     posted = Posted(account, request, row.received_at)
     for item in items:
         await accept_item(runtime, posted, item, tools.quiet_seconds(account.channel))

@@ -24,6 +24,7 @@ from channels.errors import (
 from db import media
 from db.lanes import ClaimedFile
 from db.media import FileEnd, FileRow
+from handlers.faults import OnFault, unheard
 from handlers.fetching import WAITS, DownloadSource, next_try, open_account, stored_request
 from handlers.media_store import MediaScanner, MediaStore, store_key
 from handlers.runtime import Runtime
@@ -72,9 +73,12 @@ class MediaTools:
     scanner: MediaScanner | None = None
 
 
-async def fetch_file(runtime: Runtime, tools: MediaTools, claimed: ClaimedFile) -> FetchResult:
+async def fetch_file(
+    runtime: Runtime, tools: MediaTools, claimed: ClaimedFile, on_fault: OnFault = unheard
+) -> FetchResult:
     """Makes one attempt at a claimed file. It is in the store before its row says so: whoever is killed between the two
-    stores the same bytes under the same key again. Raises DatabaseUnavailable.
+    stores the same bytes under the same key again. ``on_fault`` hears what a failed attempt failed of.
+    Raises DatabaseUnavailable.
     """
     async with runtime.database.tenant(claimed.distributor_id) as connection:
         row = await media.find_file(connection, claimed.attachment_id, claimed.lease_token)
@@ -83,10 +87,10 @@ async def fetch_file(runtime: Runtime, tools: MediaTools, claimed: ClaimedFile) 
     try:
         async with asyncio.timeout(FETCH_SECONDS):
             end = await _fetch_and_keep(runtime, tools, claimed, row)
-    except TimeoutError:
-        return await _settle_error(runtime, claimed, DeliveryFault(FaultClass.TIMEOUT))
-    except GatewayError as error:
-        return await _settle_error(runtime, claimed, error)
+    except (TimeoutError, GatewayError) as error:
+        fault = error if isinstance(error, GatewayError) else DeliveryFault(FaultClass.TIMEOUT)
+        on_fault(fault)
+        return await _settle_error(runtime, claimed, fault)
     return await _settle(runtime, claimed, end)
 
 

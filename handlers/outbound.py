@@ -29,6 +29,7 @@ from db import sends
 from db.lanes import ClaimedSend
 from db.sends import ReplyTarget, SendRow
 from handlers.consent import check_may_send
+from handlers.faults import OnFault, unheard
 from handlers.fetching import DownloadSource, open_account
 from handlers.mails import in_thread, with_files
 from handlers.outbound_doubt import find_earlier, may_try_again_at
@@ -141,9 +142,10 @@ async def send_message(
     adapters: Mapping[str, ChannelAdapter],
     claimed: ClaimedSend,
     downloads: DownloadSource | None = None,
+    on_fault: OnFault = unheard,
 ) -> SendResult:
     """Makes one attempt at a claimed message, of which those parts leave that are not known to have left. ``downloads``
-    bring the files of mails, whose bytes must be at hand.
+    bring the files of mails, whose bytes must be at hand; ``on_fault`` hears what a failed attempt failed of.
 
     Each part takes a place of its account's rate, is on record before it leaves, and its receipt before the next one does.
     One whose outcome is unknown (a crash, or a time-out after the request left) has its second try after what
@@ -155,6 +157,7 @@ async def send_message(
     try:
         adapter, account = _find_sender(runtime, adapters, attempt)
     except GatewayError as error:
+        on_fault(error)
         return await settle_error(runtime, attempt, error)
     parts = split_message(adapter, attempt.message)
     # Where callbacks have told of all of them, the last one's receipt is what was told.
@@ -163,6 +166,7 @@ async def send_message(
         try:
             receipt = await _find_or_send(runtime, adapter, account, attempt, part, downloads)
         except GatewayError as error:
+            on_fault(error)
             return await settle_error(runtime, attempt, error, part)
         if isinstance(receipt, SendResult):
             return receipt

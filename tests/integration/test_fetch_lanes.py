@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 from structlog.testing import capture_logs
 
 from channels.base import Attachment, ChannelAccount, DeferredPost
+from channels.errors import StoreUnavailable
 from db.wake import Notifier
 from gateway.worker import Worker, WorkerTools
 from handlers.catalogues import CatalogueCache
 from handlers.deferred import DeferredTools
 from handlers.inbound import accept_deferred, accept_messages, deferred_item
 from handlers.media import MediaTools
+from handlers.outbound import queue_message
 from handlers.runtime import Runtime
 from handlers.turns import TurnTools
 from tests.factories import accepted_item, inbound, make_account, make_distributor, posted
@@ -31,6 +33,13 @@ class Told(MemoryStore):
     async def put(self, key: str, content: bytes) -> None:
         await super().put(key, content)
         self.had.set()
+
+
+class Unreachable(MemoryStore):
+    """A store that is away."""
+
+    async def put(self, key: str, content: bytes) -> None:
+        raise StoreUnavailable
 
 
 @asynccontextmanager
@@ -105,3 +114,30 @@ async def test_one_hanging_source_holds_up_no_other_tenant(runtime: Runtime):
 
     async with runtime.database.tenant(quick.distributor_id) as connection:
         assert await connection.fetchval("select state from attachments") == "STORED"
+
+
+async def test_the_log_says_why_a_send_failed_and_a_file_is_put_off(runtime: Runtime):
+    """Who reads the log alone must see what to mend: this worker has no adapter and no store that can be reached."""
+    account = await account_of(runtime)
+    files = (Attachment("https://x.example/1", "image/png"),)
+    await accept_messages(runtime, [accepted_item(runtime, account, inbound(attachments=files))])
+    async with runtime.database.tenant(account.distributor_id) as connection:
+        conversation_id = await connection.fetchval("select id from conversations")
+    await queue_message(runtime, {}, account.distributor_id, conversation_id, text="Su pedido sale hoy.")
+    told = {"send": asyncio.Event(), "file": asyncio.Event()}
+
+    def note(_logger, _level, line):
+        if line["event"] in told:
+            told[line["event"]].set()
+        return line
+
+    with capture_logs(processors=[note]) as logs:
+        async with working(runtime, media_tools(PNG, store=Unreachable()), deferred_tools()):
+            await asyncio.gather(*(event.wait() for event in told.values()))
+
+    lines = {line["event"]: line for line in logs}
+    assert lines["send"]["result"] == "failed"
+    assert lines["send"]["log_level"] == "warning"
+    assert lines["send"]["reason"] == "This release has no channel named twilio."
+    assert lines["file"]["result"] == "postponed"
+    assert lines["file"]["reason"] == "The store of files cannot be used."
