@@ -18,7 +18,7 @@ def zipped(*names: str, first: bytes = b"x") -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name in names:
-            archive.writestr(name, first)
+            archive.writestr(zipfile.ZipInfo(name), first)  # of one date: processes agree on the case
     return packed.getvalue()
 
 
