@@ -96,7 +96,11 @@ KIT = ChannelKit(
     rotated={"hmac_secret": "hook-secret-0002", "hmac_secrets_previous": [SECRET], "smtp": SMTP},
     secrets=frozenset({SECRET, "hook-secret-of-another", "smtp-password-1"}),
     side=_side,
-    hooks="Whatever takes the mails posts each to `inbound_url` as `message/rfc822`, signed (`X-Waystation-Signature`); failure notices too.",
+    hooks="Whatever takes the mails posts each to `inbound_url` as `message/rfc822`, byte for byte; failure notices too. It signs"
+    " with the header `X-Waystation-Signature: t=SECONDS,v1=HEX`: `SECONDS` is the Unix time, at most five minutes off, `HEX` the"
+    " HMAC-SHA256 with `hmac_secret` over `SECONDS`, a full stop and the body, in lower-case hexadecimal. In a shell, of a mail in"
+    " `mail.eml`: `t=$(date +%s); v1=$({ printf '%s.' $t; cat mail.eml; } | openssl dgst -sha256 -hmac $SECRET -r | cut -c1-64);"
+    " curl --data-binary @mail.eml -H 'Content-Type: message/rfc822' -H \"X-Waystation-Signature: t=$t,v1=$v1\" $INBOUND_URL`.",
     limits="35 MiB a post, 20 levels of parts, 200 parts; a mail server on a private network, or one without TLS, only by"
     " `WAYSTATION_EGRESS_ALLOW`.",
     gaps="One connection a mail; no OAuth login; addresses with other than ASCII signs are not written to. Mails that say a"
