@@ -38,10 +38,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 _errors = Console(stderr=True, highlight=False)
 
 
-def _text(value: str) -> str:
+def _text(value: str | None) -> str | None:
     """An argument in UTF-8; bytes of another encoding could not be signed, posted or stored."""
     try:
-        value.encode()
+        (value or "").encode()
     except UnicodeEncodeError:
         raise typer.BadParameter("this is not UTF-8") from None
     return value
@@ -245,7 +245,9 @@ def simulate(
     subject: Annotated[str, typer.Option(callback=_text, help="A mail's subject.")] = "",
     reply_to: Annotated[
         str | None,
-        typer.Option(help="The provider's id, or a mail's Message-ID, of the message that it answers."),
+        typer.Option(
+            callback=_text, help="The provider's id, or a mail's Message-ID, of the message that it answers."
+        ),
     ] = None,
     distributor: Annotated[UUID | None, typer.Option(help="Whose account, if two tenants share it.")] = None,
 ) -> None:

@@ -28,10 +28,12 @@ from gateway.dev.simulated_posts import Written, make_post
 from gateway.dev.stand_ins.mail_posts import MailFile, SignedPost
 from gateway.services import EMBEDDED, HOME, Services, open_services
 from gateway.settings import Settings
+from handlers.media import LARGEST_FILE
 from handlers.runtime import new_uuid7, utc_now
 
 _PROVIDER = "twilio"
 _LARGEST_FILE = 700_000  # bytes; the sandbox takes a megabyte of JSON, and base64 adds a third
+_LARGEST_OF_A_MAIL = LARGEST_FILE  # a mail goes to the gateway itself, which keeps no larger one
 _CALL_SECONDS = 20.0
 _NO_GATEWAY = "No gateway answers at {url}; start one with `waystation dev` or `waystation serve`."
 _NO_SANDBOX = "A file needs the provider sandbox, which serves it: start `waystation dev` in this folder."
@@ -191,20 +193,18 @@ async def _post_by_sandbox(
 
 
 def _file(path: Path) -> dict[str, str]:
-    file = _read(path)
+    file = _read(path, _LARGEST_FILE)
     content = base64.b64encode(file.content).decode("ascii")
     return {"content_type": file.content_type, "content_base64": content}
 
 
-def _read(path: Path) -> MailFile:
+def _read(path: Path, largest: int) -> MailFile:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror}", field="media") from None
-    if len(content) > _LARGEST_FILE:
-        raise InvalidInput(
-            f"{path} has more than {_LARGEST_FILE} bytes, which is what the sandbox takes.", field="media"
-        )
+    if len(content) > largest:
+        raise InvalidInput(f"{path} has more than {largest:,} bytes, the most that is taken.", field="media")
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return MailFile(path.name, kind, content)
 
@@ -218,7 +218,8 @@ async def _written(
     recipient: str,
 ) -> Written:
     """What the customer writes; Meta's files are at its stand-in before the message tells of them."""
-    file = _read(wanted.media) if wanted.media else None
+    largest = _LARGEST_OF_A_MAIL if account.channel is Channel.EMAIL else _LARGEST_FILE
+    file = _read(wanted.media, largest) if wanted.media else None
     at_meta = file is not None and account.channel is Channel.WHATSAPP
     return Written(
         sender=sender,

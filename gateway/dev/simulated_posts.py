@@ -9,7 +9,7 @@ from types import MappingProxyType
 from uuid import UUID
 
 from channels.base import ChannelAccount
-from channels.errors import UnknownAccount
+from channels.errors import InvalidInput, UnknownAccount
 from gateway.dev.stand_ins import (
     mailgun_posts,
     mime_posts,
@@ -17,7 +17,7 @@ from gateway.dev.stand_ins import (
     sendgrid_posts,
     whatsapp_cloud_posts,
 )
-from gateway.dev.stand_ins.mail_posts import CustomerMail, MailFile, SignedPost, written
+from gateway.dev.stand_ins.mail_posts import CustomerMail, MailFile, PostedMail, SignedPost, written
 from gateway.dev.stand_ins.whatsapp_cloud_posts import BusinessNumber, text_content
 
 
@@ -55,23 +55,35 @@ def _sendgrid(account: ChannelAccount, message: Written) -> SignedPost:
         raise UnknownAccount(
             "Only SendGrid has the key that signs its posts; an account with inbound_basic_auth alone can be simulated."
         )
-    return sendgrid_posts.with_login(sendgrid_posts.inbound_post(written(_mail(message))), login)
+    return sendgrid_posts.with_login(sendgrid_posts.inbound_post(_mail(message)), login)
 
 
 def _mailgun(account: ChannelAccount, message: Written) -> SignedPost:
-    return mailgun_posts.inbound_post(written(_mail(message)), account.credentials["signing_key"], message.at)
+    return mailgun_posts.inbound_post(_mail(message), account.credentials["signing_key"], message.at)
 
 
 def _postmark(account: ChannelAccount, message: Written) -> SignedPost:
     login = account.credentials["basic_auth"]
-    return postmark_posts.inbound_post(written(_mail(message)), login, message.new_id)
+    return postmark_posts.inbound_post(_mail(message), login, message.new_id)
 
 
 def _mime(account: ChannelAccount, message: Written) -> SignedPost:
-    return mime_posts.inbound_post(written(_mail(message)), account.credentials["hmac_secret"], message.at)
+    return mime_posts.inbound_post(_mail(message), account.credentials["hmac_secret"], message.at)
 
 
-def _mail(message: Written) -> CustomerMail:
+def _mail(message: Written) -> PostedMail:
+    """Raises InvalidInput for a line break in a header, and for other than ASCII signs where mails have none."""
+    try:
+        return written(_customer_mail(message))
+    except ValueError:
+        raise InvalidInput(
+            "No mail can be made of this: its addresses and ids are of ASCII signs, and neither they nor its subject"
+            " nor its file's name have line breaks.",
+            field="mail",
+        ) from None
+
+
+def _customer_mail(message: Written) -> CustomerMail:
     return CustomerMail(
         sender=message.sender,
         recipient=message.recipient,

@@ -131,6 +131,7 @@ async def test_what_dev_prints_can_be_pasted_and_survives_a_restart(desk):
 async def test_simulate_says_what_became_of_a_message_and_why_not(desk):
     to_us = ("--to", WHATSAPP, "--from", CUSTOMER)
     (desk.folder / "list.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (desk.folder / "large.bin").write_bytes(bytes(26_214_401))
     code, printed = await desk.run("simulate", "whatsapp", *to_us, "la lista", "--media", "list.png")
     assert code == 0, printed
     conversation = re.search(r"conversation +(\S+)", printed)
@@ -145,13 +146,20 @@ async def test_simulate_says_what_became_of_a_message_and_why_not(desk):
         (("sms", "--to", "+12025550188", "--from", CUSTOMER, "hi"), 1, "There is no SMS account"),
         (("whatsapp", "--to", "call me", "--from", CUSTOMER, "hi"), 1, "not a phone number"),
         (("whatsapp", *to_us, "hi", "--media", "absent.png"), 1, "absent.png: No such file"),
+        (("email", "--to", MAIL, "--from", "señora@example.com", "hi"), 1, "No mail can be made of this"),
+        (
+            ("email", "--to", MAIL, "--from", "rosa@example.com", "--media", "large.bin", "hi"),
+            1,
+            "26,214,400",
+        ),
     ):
         code, printed = await desk.run("simulate", *arguments)
         assert (code, words in printed) == (wanted_code, True), printed
         assert "Traceback" not in printed
 
     await desk.stop_dev()
-    code, printed = await desk.run("simulate", "whatsapp", *to_us, "hi")
+    # Somebody's own gateway may listen at the default port while the tests run.
+    code, printed = await desk.run("simulate", "whatsapp", *to_us, "hi", WAYSTATION_PORT=str(desk.port))
     assert (code, "No gateway answers" in printed) == (1, True), printed
 
 

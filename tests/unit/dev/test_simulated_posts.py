@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from channels.base import Channel, ChannelAccount, InboundMessage, InboundRequest, MessageType
-from channels.errors import UnknownAccount, VerificationFailed
+from channels.errors import InvalidInput, UnknownAccount, VerificationFailed
 from channels.registry import build_adapters
 from gateway.dev.simulated_posts import Written, make_post
 from gateway.dev.stand_ins.mail_posts import MailFile
@@ -128,3 +128,21 @@ def test_what_only_the_provider_can_make_is_said_so(provider: str, credentials: 
     ours = account(provider, credentials, Channel.EMAIL, "orders@shop.example")
     with pytest.raises(UnknownAccount, match=words):
         make_post(ours, Written("a@b.example", ours.address, "x", utc_now(), new_uuid7()))
+
+
+@pytest.mark.parametrize("provider", MAILS)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"sender": "señora@tienda.example"},
+        {"subject": "Pedido\nBcc: all@shop.example"},
+        {"reply_to": "ñ@shop.example"},
+        {"file": MailFile("two\nlines.pdf", "application/pdf", b"%PDF-1.4")},
+        {"file": MailFile("latin\udcf1.pdf", "application/pdf", b"%PDF-1.4")},
+    ],
+)
+def test_what_no_mail_can_hold_is_refused(provider: str, odd: dict[str, Any]):
+    ours = account(provider, MAILS[provider], Channel.EMAIL, "orders@shop.example")
+    plain: dict[str, Any] = {"sender": "rosa@tienda.example", "recipient": ours.address, "text": "hola"}
+    with pytest.raises(InvalidInput, match="No mail can be made of this"):
+        make_post(ours, Written(**(plain | odd), at=utc_now(), new_id=new_uuid7()))
