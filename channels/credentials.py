@@ -11,16 +11,22 @@ SECRET = re.compile(r"[!-~]{1,512}", re.ASCII)
 
 
 def check_names(credentials: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raises ValueError where there is a field that the provider has not got."""
-    if not credentials.keys() <= set(known):
-        raise ValueError("credentials: unknown field")
+    """Raises ValueError where there is a field that the provider has not got. It names those that there are: what was
+    given as a name may be a secret.
+    """
+    names = set(known)
+    if not credentials.keys() <= names:
+        raise ValueError(f"credentials: unknown field; there are {', '.join(sorted(names))}")
 
 
 def matching(credentials: Mapping[str, Any], name: str, form: re.Pattern[str] = SECRET) -> str:
     """The text of a field that must be there; raises ValueError that names it."""
     value = credentials.get(name)
+    if value is None:
+        raise ValueError(f"{name}: missing")
     if not isinstance(value, str) or not form.fullmatch(value):
-        raise ValueError(f"{name}: missing or not of the expected form")
+        wanted = ": ASCII signs, no blanks and no line break" if form is SECRET else ""
+        raise ValueError(f"{name}: not of the expected form{wanted}")
     return value
 
 
