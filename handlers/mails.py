@@ -7,7 +7,15 @@ from types import MappingProxyType
 from uuid import UUID
 
 from channels.base import Channel, MailHeaders, OutboundMessage
-from channels.errors import DeliveryFault, FaultClass
+from channels.errors import (
+    BadCredentials,
+    ContentRefused,
+    DeliveryFault,
+    FaultClass,
+    NotThere,
+    ProviderUnavailable,
+    Throttled,
+)
 from channels.mail_reading import bare_subject
 from channels.mail_tokens import body_marker, our_message_id, plus_address
 from db import mails
@@ -22,6 +30,8 @@ from handlers.threads import make_reply_token
 
 _MOST_REFERENCES = 20
 _LONGEST_LOCAL_PART = 64  # RFC 5321 section 4.5.3.1.1
+_FILE_WAITS = "The server of a file that goes with the message does not give it now."
+_FILE_REFUSED = "The server of a file that goes with the message does not give it to us."
 _FILES_SECONDS = 15.0  # shorter than the lease of a send, or others would begin the same
 # Of a thread whose first mail had no subject, or that we begin.
 _SUBJECTS: Mapping[Language, str] = MappingProxyType(
@@ -96,7 +106,8 @@ async def with_files(
     downloads: DownloadSource, distributor_id: UUID, message: OutboundMessage
 ) -> OutboundMessage:
     """A mail with its files' bytes, which no mail server fetches; every other message as it is. Never called inside a
-    transaction. Raises what ``load_outbound_files`` does.
+    transaction. Raises what ``load_outbound_files`` does, but for what would be said of the account's provider: the file's
+    server is another one, whose wish to slow down slows no other message, and whose login is not the account's.
     """
     if message.channel is not Channel.EMAIL or not message.attachments:
         return message
@@ -106,3 +117,7 @@ async def with_files(
             return replace(message, attachments=await load_outbound_files(message.attachments, source))
     except TimeoutError:
         raise DeliveryFault(FaultClass.TIMEOUT) from None
+    except (Throttled, ProviderUnavailable) as error:
+        raise NotThere(_FILE_WAITS, retry_after=error.retry_after) from None
+    except BadCredentials as error:
+        raise ContentRefused(_FILE_REFUSED, provider_code=error.provider_code) from None

@@ -16,6 +16,7 @@ from channels.mime import read_mail
 from db.lanes import ClaimedTurn, claim_sends
 from handlers.ai.rules import RulesEngine
 from handlers.catalogues import CatalogueCache
+from handlers.faults import OnFault, unheard
 from handlers.fetching import DownloadSource
 from handlers.inbound import accept_messages
 from handlers.outbound import send_message
@@ -76,13 +77,15 @@ class MailDesk(Shop):
         """One claimed turn, by the rules."""
         return await run_turn(self.runtime, TurnTools(RulesEngine(), CatalogueCache()), claimed)
 
-    async def send(self, downloads: DownloadSource | None = None) -> list[SendResult]:
+    async def send(
+        self, downloads: DownloadSource | None = None, on_fault: OnFault = unheard
+    ) -> list[SendResult]:
         async with self.runtime.database.worker_statements() as connection:
             claimed = await claim_sends(
                 connection, TERMS, self.runtime.clock(), self.runtime.new_id(), SEND_PACE
             )
         adapters: Any = {"twilio": self.provider}
-        return [await send_message(self.runtime, adapters, one, downloads) for one in claimed]
+        return [await send_message(self.runtime, adapters, one, downloads, on_fault) for one in claimed]
 
     async def conversations(self) -> list[int]:
         """How many mails came in to each conversation, in the order of their first ones."""

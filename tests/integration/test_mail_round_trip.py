@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from channels.base import Attachment
-from channels.errors import ProviderUnavailable, TooLarge
+from channels.errors import (
+    BadCredentials,
+    ContentRefused,
+    GatewayError,
+    NotThere,
+    ProviderUnavailable,
+    Throttled,
+    TooLarge,
+)
 from channels.mail_tokens import our_message_id
 from handlers.outbound import queue_message, send_message
 from handlers.outbound_outcome import SendResult
@@ -294,6 +302,36 @@ async def test_a_file_that_cannot_be_had_stops_the_mail(desk: MailDesk, clock: F
     (row,) = await desk.rows("select error_code, send_started_at from messages where status = 'FAILED'")
     assert (row["error_code"], row["send_started_at"]) == ("too_large", None)
     assert len(desk.provider.raw) == 1
+
+
+async def test_a_server_of_files_that_asks_to_slow_down_slows_no_account(desk: MailDesk, clock: FakeClock):
+    """The tenant's own server is not the provider: other mails leave meanwhile, and the fault is told as the file's."""
+    await order_and_reply(desk, clock)
+    await by_hand(desk, "la lista", PDF)
+    heard: list[GatewayError] = []
+
+    for asked in (Throttled(retry_after=600), ProviderUnavailable()):
+        assert await desk.send(ScriptedDownloads(asked), heard.append) == [SendResult.POSTPONED]
+        clock.advance(3600)
+
+    assert {type(fault) for fault in heard} == {NotThere}
+    (account,) = await desk.rows("select throttled_until from channel_accounts")
+    assert account["throttled_until"] is None
+    (row,) = await desk.rows("select send_attempts from messages where send_due_at is not null")
+    assert row["send_attempts"] == 2
+
+
+async def test_a_login_that_a_file_wants_is_not_the_accounts(desk: MailDesk, clock: FakeClock):
+    await order_and_reply(desk, clock)
+    await by_hand(desk, "la lista", PDF)
+    heard: list[GatewayError] = []
+
+    assert await desk.send(ScriptedDownloads(BadCredentials(provider_code="401")), heard.append) == [
+        SendResult.FAILED
+    ]
+
+    (fault,) = heard
+    assert (type(fault), fault.provider_code) == (ContentRefused, "401")
 
 
 async def test_files_of_other_channels_stay_addresses(runtime: Runtime, clock: FakeClock):
