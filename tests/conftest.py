@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
+import hypothesis
 import pytest
 
 from db.embedded import EmbeddedPostgres
@@ -23,6 +24,10 @@ MAJORS = majors_here()
 PUBLIC_URL = "https://gw.example.test"
 
 _numbers = itertools.count(1)
+
+# How long examples take to be made says how busy the machine is, and nothing of the code.
+hypothesis.settings.register_profile("busy", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
