@@ -18,6 +18,7 @@ from db.sealing import Sealer
 from db.tenant import Database, open_database
 from handlers.runtime import RetrySchedule, Runtime, new_uuid7
 from tests.fakes import FakeClock
+from tests.memory_folder import folder_in_memory
 from tests.servers import MASTER_KEY, TEMPLATE, Servers, execute, majors_here, run_apart
 
 MAJORS = majors_here()
@@ -60,7 +61,7 @@ def _no_settings_from_outside() -> None:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    with Servers(tmp_path_factory.mktemp("postgres")) as servers:
+    with folder_in_memory(tmp_path_factory.mktemp("postgres")) as folder, Servers(folder) as servers:
         yield servers
 
 
