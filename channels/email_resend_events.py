@@ -5,6 +5,7 @@ Source: Resend docs, "Event types" and "Receiving emails". Fields that are not k
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -131,10 +132,9 @@ def mail_of_fetched(post: Post) -> Mail:
     recipients = tuple(dict.fromkeys(one for name in _PARTIES for one in _texts(data.get(name))))
     raw = _decoded(post.get("raw"))
     if raw:
-        try:
+        # The fields, which Resend filled in from the envelope, may name a sender where the mail does not.
+        with contextlib.suppress(MalformedPayload):
             return read_mail(raw, envelope_to=recipients)
-        except MalformedPayload:
-            pass  # the fields, which Resend filled in from the envelope, may still name a sender
     return mail_of_fields(
         headers=_headers(data),
         text=text_of(data, "text"),
