@@ -167,6 +167,15 @@ class Captions(Protocol):
 
 
 @runtime_checkable
+class OffersButtons(Protocol):
+    """A provider that shows buttons under a message; elsewhere their titles stand as lines of its text."""
+
+    def takes_buttons(self, message: OutboundMessage) -> bool:
+        """Whether this message can have the buttons that it has."""
+        ...
+
+
+@runtime_checkable
 class ShowsTyping(Protocol):
     """A provider that can show the customer that an answer is being written."""
 

@@ -230,6 +230,16 @@ class OutboundTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyButton:
+    """A button under a message. A press of it comes in as a BUTTON_REPLY: the title as its text, the ``id`` in its
+    metadata.
+    """
+
+    id: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class MailHeaders:
     """A mail's headers beside sender, recipient and files. Ids are without angle brackets; ``automatic``: a program
     wrote it (RFC 3834, ``Auto-Submitted``).
@@ -258,6 +268,7 @@ class OutboundMessage:
     template: OutboundTemplate | None = None
     mail: MailHeaders | None = None
     reply_to_provider_id: str | None = None
+    buttons: tuple[ReplyButton, ...] = ()
     part: int = 1
     parts: int = 1
 

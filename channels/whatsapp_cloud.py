@@ -34,7 +34,7 @@ from channels.whatsapp_cloud_content import MEDIA_ID, MEDIA_SCHEME
 from channels.whatsapp_cloud_credentials import secret_values, secrets_in_force, valid_credentials
 from channels.whatsapp_cloud_errors import error_of_answer
 from channels.whatsapp_cloud_events import MESSAGE_ID, only_of, parse_post
-from channels.whatsapp_cloud_requests import send_body, typing_body, upload_form
+from channels.whatsapp_cloud_requests import send_body, takes_buttons, typing_body, upload_form
 
 META_GRAPH = "https://graph.facebook.com"
 VERSION = "v25.0"
@@ -118,6 +118,10 @@ class WhatsAppCloudAdapter:
     def longest_caption(self, channel: Channel) -> int:  # noqa: ARG002 - it has one channel
         """How much text may be with a file."""
         return LONGEST_CAPTION
+
+    def takes_buttons(self, message: OutboundMessage) -> bool:
+        """Docs, "Interactive reply buttons messages": three under a text of 1,024 characters."""
+        return takes_buttons(message)
 
     async def send(self, account: ChannelAccount, message: OutboundMessage) -> SendReceipt:
         """Hands one message to Meta, once; a file given as ``content`` is uploaded before. Raises Throttled,

@@ -13,6 +13,7 @@ from channels.addresses import USER_ID
 from channels.base import Attachment, OutboundMessage, OutboundTemplate
 from channels.errors import ContentRefused
 
+LONGEST_BODY, MOST_BUTTONS, LONGEST_TITLE = 1024, 3, 20  # of a message with buttons
 POSITION = re.compile(r"[1-9][0-9]?", re.ASCII)
 CAPTIONED = frozenset({"image", "video", "document"})
 # Docs, "Media": other formats of pictures, sounds and films go as documents.
@@ -86,7 +87,32 @@ def _content(message: OutboundMessage, media_id: str | None) -> dict[str, Any]:
         return {"type": "template", "template": _template(message.template)}
     if message.attachments:
         return _media(message, media_id)
+    if message.buttons:
+        return {"type": "interactive", "interactive": _buttons(message)}
     return {"type": "text", "text": {"preview_url": False, "body": message.text}}
+
+
+def takes_buttons(message: OutboundMessage) -> bool:
+    """Whether the message's buttons are within what WhatsApp takes, and nothing else is in it but a text."""
+    titles = [button.title for button in message.buttons]
+    return (
+        not message.attachments
+        and message.template is None
+        and 0 < len(message.text) <= LONGEST_BODY
+        and len(titles) <= MOST_BUTTONS
+        and len(set(titles)) == len(titles)
+        and all(len(title) <= LONGEST_TITLE for title in titles)
+    )
+
+
+def _buttons(message: OutboundMessage) -> dict[str, Any]:
+    """Docs, "Interactive reply buttons messages"."""
+    replies = [{"id": button.id, "title": button.title} for button in message.buttons]
+    return {
+        "type": "button",
+        "body": {"text": message.text},
+        "action": {"buttons": [{"type": "reply", "reply": reply} for reply in replies]},
+    }
 
 
 def _template(template: OutboundTemplate) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from channels.base import (
     MessageType,
     OutboundMessage,
     OutboundTemplate,
+    ReplyButton,
     SendReceipt,
 )
 from channels.errors import (
@@ -42,7 +43,14 @@ from handlers.outbound_outcome import (
     settle_part,
     settle_sent,
 )
-from handlers.outbound_parts import MOST_PARTS, read_template, split_message, template_metadata
+from handlers.outbound_parts import (
+    MOST_PARTS,
+    buttons_metadata,
+    read_buttons,
+    read_template,
+    split_message,
+    template_metadata,
+)
 from handlers.runtime import Runtime
 from handlers.send_rates import AHEAD
 from handlers.statuses import status_rank
@@ -72,6 +80,7 @@ async def queue_message(
     text: str,
     attachments: Sequence[Attachment] = (),
     template: OutboundTemplate | None = None,
+    buttons: Sequence[ReplyButton] = (),
     priority: Priority = Priority.NORMAL,
 ) -> UUID:
     """A person's message to a conversation, stored QUEUED; the send lane sends it. Of a template, ``text`` is what
@@ -84,7 +93,11 @@ async def queue_message(
             raise NotFound
         channel = Channel(target.channel)
         _check_length(
-            adapters, target, OutboundMessage(message_id, channel, "", text, "", tuple(attachments), template)
+            adapters,
+            target,
+            OutboundMessage(
+                message_id, channel, "", text, "", tuple(attachments), template, buttons=tuple(buttons)
+            ),
         )
         check_may_send(
             channel,
@@ -101,7 +114,7 @@ async def queue_message(
             status_rank=status_rank(channel, MessageStatus.QUEUED),
             text=text,
             turn_message_id=None,
-            metadata=template_metadata(template) if template else {},
+            metadata=template_metadata(template) if template else buttons_metadata(buttons),
             now=now,
             priority=SEND_PRIORITIES[priority],
         )
@@ -245,6 +258,7 @@ def _outbound(runtime: Runtime, row: SendRow, attachments: tuple[Attachment, ...
         status_url=f"{runtime.public_url}/in/{row.provider}/{row.channel_account_id}/status",
         attachments=attachments,
         template=read_template(row.type, row.metadata),
+        buttons=read_buttons(row.metadata),
     )
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from channels.abilities import Captions, FewFiles, TextParts
-from channels.base import Attachment, MessageType, OutboundMessage, OutboundTemplate
+from channels.abilities import Captions, FewFiles, OffersButtons, TextParts
+from channels.base import Attachment, MessageType, OutboundMessage, OutboundTemplate, ReplyButton
 
 MOST_PARTS = 10  # more would be a flood on a phone
 
@@ -18,6 +18,7 @@ def split_message(adapter: object, message: OutboundMessage) -> tuple[OutboundMe
     """
     if message.template is not None:
         return (message,)
+    message = with_buttons(adapter, message)
     texts = _texts(adapter, message)
     contents: list[tuple[str, tuple[Attachment, ...]]] = [(text, ()) for text in texts]
     for position, files in enumerate(_groups(adapter, message)):
@@ -29,6 +30,26 @@ def split_message(adapter: object, message: OutboundMessage) -> tuple[OutboundMe
         replace(message, text=text, attachments=files, part=number, parts=len(contents))
         for number, (text, files) in enumerate(contents, 1)
     )
+
+
+def with_buttons(adapter: object, message: OutboundMessage) -> OutboundMessage:
+    """The message itself where its provider shows its buttons, else with their titles as the last lines of its text:
+    whoever writes one of them says the same.
+    """
+    if not message.buttons or (isinstance(adapter, OffersButtons) and adapter.takes_buttons(message)):
+        return message
+    lines = (f"• {button.title}" for button in message.buttons)
+    return replace(message, text="\n".join((message.text, "", *lines)), buttons=())
+
+
+def buttons_metadata(buttons: Sequence[ReplyButton]) -> dict[str, Any]:
+    """Buttons as a message's metadata holds them."""
+    return {"buttons": [{"id": button.id, "title": button.title} for button in buttons]} if buttons else {}
+
+
+def read_buttons(metadata: Mapping[str, Any]) -> tuple[ReplyButton, ...]:
+    """The buttons of a stored message."""
+    return tuple(ReplyButton(kept["id"], kept["title"]) for kept in metadata.get("buttons", ()))
 
 
 def _texts(adapter: object, message: OutboundMessage) -> Sequence[str]:

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from channels.base import Attachment as FileToSend
-from channels.base import Channel, MessageStatus, MessageType
+from channels.base import Channel, MessageStatus, MessageType, ReplyButton
 from channels.errors import NotFound
 from db import inbox
 from db.rows import AttachmentRecord, MessageRecord
@@ -130,6 +130,13 @@ class NewAttachment(Body):
     filename: Line | None = None
 
 
+class NewButton(Body):
+    """A button under the message; a press comes in as a BUTTON_REPLY with the title as its text."""
+
+    id: Annotated[Line, Field(max_length=256, examples=["confirm"])]
+    title: Annotated[Line, Field(max_length=20, examples=["Sí, confirmo"])]
+
+
 class TemplateUse(Body):
     """A template to be sent, with what its variables are to be."""
 
@@ -153,6 +160,15 @@ class MessageCreate(Body):
             " `variable_unknown`, `template_not_approved` or `template_without_provider_id`."
         ),
     )
+    buttons: Annotated[
+        list[NewButton],
+        Field(
+            max_length=3,
+            default_factory=list,
+            description="Under a text; where the provider shows none, or not under this text, their titles stand as its last"
+            " lines.",
+        ),
+    ]
     priority: Priority = Field(
         default=Priority.NORMAL,
         description="`bulk` is for messages to many: the account's other messages overtake them, for ten minutes at most.",
@@ -165,6 +181,8 @@ class MessageCreate(Body):
             raise ValueError("a template has neither text nor attachments beside it")
         if self.template is None and not has_content:
             raise ValueError("text or attachments must be given")
+        if self.buttons and not self.text.strip():
+            raise ValueError("buttons stand under a text")
         return self
 
 
@@ -194,6 +212,7 @@ async def create_message(call: Call[MessageCreate, NoQuery]) -> MessageDetail:
             text=content.text,
             attachments=files,
             template=content.template,
+            buttons=[ReplyButton(button.id, button.title) for button in body.buttons],
             priority=body.priority,
         )
         return await _load_message(one, message_id)

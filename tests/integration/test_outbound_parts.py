@@ -12,6 +12,7 @@ from channels.base import (
     MessageStatus,
     OutboundMessage,
     OutboundTemplate,
+    ReplyButton,
     SendReceipt,
     StatusUpdate,
 )
@@ -425,3 +426,37 @@ async def test_a_text_longer_than_a_caption_leaves_before_its_file(desk: Desk, l
 
     assert [len(sent.attachments) for sent in desk.provider.sent] == files
     assert "".join(texts(desk)) == "x" * length
+
+
+BUTTONS = (ReplyButton("yes", "Sí"), ReplyButton("no", "Cambiar algo"))
+
+
+class WithButtons(FakeAdapter):
+    """Shows them under short texts."""
+
+    def takes_buttons(self, message: OutboundMessage) -> bool:
+        return len(message.text) < 20
+
+
+@pytest.mark.parametrize(
+    ("provider", "text", "sent", "shown"),
+    [
+        (FakeAdapter(), "¿Confirmas?", "¿Confirmas?\n\n• Sí\n• Cambiar algo", ()),
+        (WithButtons(), "¿Confirmas?", "¿Confirmas?", BUTTONS),
+        (
+            WithButtons(),
+            "¿Confirmas el pedido entero?",
+            "¿Confirmas el pedido entero?\n\n• Sí\n• Cambiar algo",
+            (),
+        ),
+    ],
+    ids=["no-buttons-there", "under-the-text", "not-under-this-text"],
+)
+async def test_buttons_are_shown_or_told(desk: Desk, provider: FakeAdapter, text: str, sent: str, shown: Any):
+    desk.provider = provider
+    await desk.queue(text, buttons=BUTTONS)
+
+    assert await desk.send() == [SendResult.SENT]
+
+    (message,) = provider.sent
+    assert (message.text, message.buttons) == (sent, shown)

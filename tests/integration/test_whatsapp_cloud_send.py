@@ -20,11 +20,13 @@ from channels.base import (
     MessageStatus,
     OutboundMessage,
     OutboundTemplate,
+    ReplyButton,
     StatusUpdate,
 )
 from channels.errors import (
     BadCredentials,
     ContentRefused,
+    GatewayError,
     NotThere,
     OptedOut,
     OutcomeUnknown,
@@ -95,6 +97,39 @@ async def stage():
 
 
 # sending
+
+
+async def test_buttons_stand_under_a_text(stage):
+    buttons = (ReplyButton("yes", "Sí, confirmo"), ReplyButton("no", "Cambiar algo"))
+    message = replace(TEXT, buttons=buttons)
+
+    document = await stage.sent(message)
+
+    assert stage.adapter.takes_buttons(message)
+    assert (document["type"], document["interactive"]["body"]["text"]) == ("interactive", TEXT.text)
+    shown = document["interactive"]["action"]["buttons"]
+    assert [(each["reply"]["id"], each["reply"]["title"]) for each in shown] == [
+        ("yes", "Sí, confirmo"),
+        ("no", "Cambiar algo"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text": "x" * 1025},
+        {"buttons": tuple(ReplyButton(str(number), str(number)) for number in range(4))},
+        {"buttons": (ReplyButton("a", "Sí"), ReplyButton("b", "Sí"))},
+        {"buttons": (ReplyButton("a", "x" * 21),)},
+    ],
+    ids=["long-text", "four", "one-title-twice", "long-title"],
+)
+async def test_buttons_that_whatsapp_refuses_are_not_offered(stage, change):
+    message = replace(TEXT, **{"buttons": (ReplyButton("yes", "Sí"),), **change})
+
+    assert not stage.adapter.takes_buttons(message)
+    with pytest.raises(GatewayError):
+        await stage.sent(message)
 
 
 async def test_a_text_is_sent_to_a_number(stage):

@@ -17,6 +17,7 @@ from gateway.dev.stand_ins.base import StandInState, with_faults
 
 NUMBER = re.compile(r"\+?[1-9][0-9]{4,14}", re.ASCII)
 LONGEST_TEXT, LONGEST_CAPTION, LONGEST_DATA = 4096, 1024, 512
+MOST_BUTTONS, LONGEST_BUTTON, LONGEST_BUTTON_ID = 3, 20, 256
 FIELDS = frozenset(
     {"messaging_product", "recipient_type", "to", "recipient", "type", "context", "biz_opaque_callback_data"}
 )
@@ -158,6 +159,8 @@ def _check(state: StandInState, document: Json) -> None:
         _check_length(part.get("body"), LONGEST_TEXT, "text.body")
     elif kind == "template":
         _check_template(part)
+    elif kind == "interactive":
+        _check_buttons(part)
     else:
         raise _RefusedError(UNEXPECTED, "type")
     _check_extras(document)
@@ -183,6 +186,20 @@ def _check_media(state: StandInState, kind: str, part: Json) -> None:
         raise _RefusedError(INVALID, "link")
     if "caption" in part:
         _check_length(part["caption"], LONGEST_CAPTION, "caption")
+
+
+def _check_buttons(part: Json) -> None:
+    if part.get("type") != "button":
+        raise _RefusedError(UNEXPECTED, "interactive.type")
+    _check_length(part.get("body", {}).get("text"), LONGEST_CAPTION, "interactive.body.text")
+    buttons = part.get("action", {}).get("buttons", [])
+    if not 0 < len(buttons) <= MOST_BUTTONS or any(button.get("type") != "reply" for button in buttons):
+        raise _RefusedError(INVALID, "interactive.action.buttons")
+    for button in buttons:
+        _check_length(button["reply"].get("id"), LONGEST_BUTTON_ID, "reply.id")
+        _check_length(button["reply"].get("title"), LONGEST_BUTTON, "reply.title")
+    if len({button["reply"]["title"] for button in buttons}) < len(buttons):
+        raise _RefusedError(INVALID, "Duplicated title")
 
 
 def _check_template(part: Json) -> None:

@@ -105,11 +105,20 @@ class TestMessages:
         assert [file["url"] for file in message["attachments"]] == ["https://files.example.com/a.pdf"]
         assert (await api.get(f"/v1/messages/{message['id']}"))[1] == message
 
+    async def test_buttons_are_kept_with_the_message(self, api, seeds) -> None:
+        buttons = [{"id": "yes", "title": "Sí, confirmo"}, {"id": "no", "title": "Cambiar algo"}]
+        path = f"/v1/conversations/{await seeds.conversation()}/messages"
+        status, message = await api.post(path, {"text": "¿Confirmas?", "buttons": buttons})
+        assert (status, message["text"], message["metadata"]["buttons"]) == (202, "¿Confirmas?", buttons)
+
     @pytest.mark.parametrize(
         "body",
         [
             {},
             {"text": "  "},
+            {"buttons": [{"id": "a", "title": "A"}]},
+            {"text": "x", "buttons": [{"id": "a", "title": "A"}] * 4},
+            {"text": "x", "buttons": [{"id": "a", "title": "x" * 21}]},
             {"template": "t"},
             {"text": "x", "template": {"name": "t"}},
             {"text": "x", "priority": "urgent"},
