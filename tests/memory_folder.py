@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")  # Linux; elsewhere there is none, and a disk does
-ROOM = 4 * 1024**3  # bytes; a run holds a tenth of it at a time
+ROOM = 2 * 1024**3  # bytes; a run of two processes was seen to hold 0.9 GB
 _PREFIX = "waystation-tests-"
 
 
