@@ -13,7 +13,6 @@ from handlers.ai.text import Token
 _CONTENT = frozenset({Role.WORD, Role.AMOUNT})
 _OWN = _CONTENT | {Role.UNIT, Role.USUAL, Role.HALF}
 _PURE_SIZES = frozenset({"ml", "cl", "cm", "m", "oz", "inch"})
-_OWN_PART = frozenset({"instead", "replace", "remove", "remove_it", "double", "triple", "half"})
 
 
 @dataclass(frozen=True, slots=True)

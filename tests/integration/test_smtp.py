@@ -21,8 +21,8 @@ from channels.errors import (
 from channels.mime import read_mail
 from channels.registry import build_adapters
 from channels.smtp import SmtpClient, SmtpStep, SmtpTimeouts
-from gateway.dev.stand_ins.smtp import SmtpFault, SmtpState, running_smtp
 from tests.integration.egress_stage import LOOPBACK, PUBLIC, Names, Server, silent, tls_contexts
+from tests.smtp_stand_in import SmtpFault, SmtpState, running_smtp
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 MESSAGE_ID = "0123456789abcdef0123456789abcdef.6f1b6c1d5f0a4c7e9d3b2a1908f7e6d5@dist.example.com"

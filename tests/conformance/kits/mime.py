@@ -11,9 +11,9 @@ from channels.base import Channel
 from channels.email_mime import MimeAdapter
 from channels.signatures_mime import MIME_SIGNATURE, mime_signature
 from channels.smtp import SmtpClient, SmtpServer, SmtpStep, SmtpTimeouts
-from gateway.dev.stand_ins.smtp import SmtpFault, SmtpState, running_smtp
 from handlers.runtime import utc_now
 from tests.conformance.kit import CUSTOMER_MAILBOX, ChannelKit, Credentials, Post, ProviderSide, SendFault
+from tests.smtp_stand_in import SmtpFault, SmtpState, running_smtp
 from tests.unit.channels.mime_cases import ADDRESS, OUR_ID, OUR_UUID, SECRET, fixture
 
 TYPE = {"Content-Type": "message/rfc822"}
