@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import re
 import shlex
 import signal
@@ -17,11 +18,21 @@ import pytest
 
 from db.embedded import remove_data_dir
 from gateway.dev.observing import observe
-from gateway.ports import free_port
+from gateway.ports import free_port, usable_port
 
 ROOT = Path(__file__).parents[2]
 WHATSAPP, SMS, CUSTOMER = "+525555550100", "+12025550100", "+525555550277"
 META, MAIL = "+525555550101", "pedidos@laesquina.example"
+
+
+def quiet_port() -> int:
+    """A free port under those that Linux gives to whoever asks for any: dev starts its database before it listens, and
+    that, or a connection of another test, could be given the port meanwhile.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        if usable_port(port) == port:
+            return port
+    return free_port()
 
 
 class Desk:
@@ -29,7 +40,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = quiet_port()
         self.shown = ""
         self._dev: asyncio.subprocess.Process | None = None
 
