@@ -40,38 +40,36 @@ async def lock_endpoint(connection: Connection, endpoint_id: UUID) -> EndpointRe
 
 async def insert_endpoint(connection: Connection, endpoint: EndpointRecord, filter_path: str | None) -> None:
     """Stores a new endpoint; ``filter_path`` is the filter as a JSON path predicate."""
-    await connection.execute(
-        _SQL["insert_endpoint"],
-        endpoint.id,
-        endpoint.name,
-        endpoint.url,
-        endpoint.event_types,
-        endpoint.filter,
-        filter_path,
-        endpoint.headers_sealed,
-        endpoint.secrets_sealed,
-        endpoint.ordering,
-        endpoint.created_at,
-        endpoint.updated_at,
-    )
+    await connection.execute(_SQL["insert_endpoint"], *_columns(endpoint, filter_path), endpoint.created_at)
 
 
 async def update_endpoint(connection: Connection, endpoint: EndpointRecord, filter_path: str | None) -> None:
     """Writes every field that may change."""
-    await connection.execute(
-        _SQL["update_endpoint"],
+    await connection.execute(_SQL["update_endpoint"], *_columns(endpoint, filter_path), endpoint.updated_at)
+
+
+def _columns(endpoint: EndpointRecord, filter_path: str | None) -> tuple[object, ...]:
+    return (
         endpoint.id,
         endpoint.name,
+        endpoint.description,
+        endpoint.transport,
         endpoint.url,
         endpoint.event_types,
         endpoint.filter,
         filter_path,
+        endpoint.payload,
         endpoint.headers_sealed,
         endpoint.secrets_sealed,
+        endpoint.auth_sealed,
+        endpoint.signing,
         endpoint.ordering,
+        endpoint.rate_limit_per_second,
+        endpoint.max_in_flight,
+        endpoint.verification,
         endpoint.enabled,
         endpoint.disabled_reason,
-        endpoint.updated_at,
+        endpoint.disabled_at,
     )
 
 

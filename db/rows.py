@@ -99,18 +99,27 @@ class AccountRecord:
 
 @dataclass(frozen=True, slots=True)
 class EndpointRecord:
-    """A webhook endpoint; secrets and custom headers are sealed."""
+    """A webhook endpoint; secrets, custom headers and credentials are sealed. ``url`` is None where it is pulled."""
 
     id: UUID
     name: str
-    url: str
+    description: str
+    transport: str
+    url: str | None
     event_types: Sequence[str]
     filter: Mapping[str, Any] | None
+    payload: str
     headers_sealed: bytes | None = field(repr=False)
     secrets_sealed: bytes = field(repr=False)
+    auth_sealed: bytes | None = field(repr=False)
+    signing: str
     ordering: str
+    rate_limit_per_second: Decimal | None
+    max_in_flight: int
+    verification: str
     enabled: bool
     disabled_reason: str | None
+    disabled_at: datetime | None
     created_at: datetime
     updated_at: datetime
 

@@ -65,14 +65,23 @@ async def create_endpoint(runtime: Runtime, distributor_id: UUID, draft: Endpoin
     record = EndpointRecord(
         id=endpoint_id,
         name=draft.name,
+        description="",
+        transport="push",
         url=draft.url,
         event_types=validate_event_types(draft.event_types),
         filter=draft.filter,
+        payload="full",
         headers_sealed=_seal_headers(runtime, distributor_id, endpoint_id, draft.headers),
         secrets_sealed=_seal_secrets(runtime, distributor_id, endpoint_id, [EndpointSecret(secret)]),
+        auth_sealed=None,
+        signing="hmac",
         ordering=draft.ordering,
+        rate_limit_per_second=None,
+        max_in_flight=10,
+        verification="none",
         enabled=True,
         disabled_reason=None,
+        disabled_at=None,
         created_at=now,
         updated_at=now,
     )
@@ -114,7 +123,9 @@ async def enable_endpoint(runtime: Runtime, distributor_id: UUID, endpoint_id: U
         if record.enabled:
             return record
         await endpoints.cancel_waiting(connection, endpoint_id, runtime.clock())
-        return await _store(runtime, connection, replace(record, enabled=True, disabled_reason=None))
+        return await _store(
+            runtime, connection, replace(record, enabled=True, disabled_reason=None, disabled_at=None)
+        )
 
 
 async def disable_endpoint(runtime: Runtime, distributor_id: UUID, endpoint_id: UUID) -> EndpointRecord:
@@ -130,7 +141,8 @@ async def disable(
     runtime: Runtime, connection: Connection, distributor_id: UUID, endpoint: EndpointRecord, reason: str
 ) -> EndpointRecord:
     """Disables a locked and enabled endpoint: what waits for it is cancelled, the others are told."""
-    disabled = await _store(runtime, connection, replace(endpoint, enabled=False, disabled_reason=reason))
+    off = replace(endpoint, enabled=False, disabled_reason=reason, disabled_at=runtime.clock())
+    disabled = await _store(runtime, connection, off)
     await endpoints.cancel_waiting(connection, endpoint.id, disabled.updated_at)
     data = {"endpoint_id": endpoint.id, "name": endpoint.name, "reason": reason}
     await tell(connection, runtime, distributor_id, EventType.ENDPOINT_DISABLED, data)

@@ -81,8 +81,10 @@ async def make_endpoint(
     endpoint_id = runtime.new_id()
     async with runtime.database.tenant(distributor_id) as connection:
         await connection.execute(
-            "insert into webhook_endpoints (distributor_id, id, name, url, event_types, secrets_sealed, created_at,"
-            " updated_at) values ($1, $2, 'erp', $3, $4, $5, $6, $6)",
+            "with endpoint as (insert into webhook_endpoints (distributor_id, id, name, url, event_types,"
+            " secrets_sealed, created_at, updated_at) values ($1, $2, 'erp', $3, $4, $5, $6, $6) returning *)"
+            " insert into webhook_endpoint_state (distributor_id, endpoint_id, updated_at)"
+            " select distributor_id, id, created_at from endpoint",
             distributor_id,
             endpoint_id,
             url,

@@ -1,34 +1,44 @@
 -- name: list_endpoints
-select id, name, url, event_types, filter, headers_sealed, secrets_sealed, ordering, enabled, disabled_reason,
-    created_at, updated_at
+select id, name, description, transport, url, event_types, filter, payload, headers_sealed, secrets_sealed, auth_sealed, signing,
+    ordering, rate_limit_per_second, max_in_flight, verification, enabled, disabled_reason, disabled_at, created_at, updated_at
 from webhook_endpoints
 where distributor_id = (select get_current_distributor_id()) and deleted_at is null and id < $1
 order by id desc
 limit $2;
 
 -- name: read_endpoint
-select id, name, url, event_types, filter, headers_sealed, secrets_sealed, ordering, enabled, disabled_reason,
-    created_at, updated_at
+select id, name, description, transport, url, event_types, filter, payload, headers_sealed, secrets_sealed, auth_sealed, signing,
+    ordering, rate_limit_per_second, max_in_flight, verification, enabled, disabled_reason, disabled_at, created_at, updated_at
 from webhook_endpoints
 where distributor_id = (select get_current_distributor_id()) and id = $1 and deleted_at is null;
 
 -- name: lock_endpoint
-select id, name, url, event_types, filter, headers_sealed, secrets_sealed, ordering, enabled, disabled_reason,
-    created_at, updated_at
+select id, name, description, transport, url, event_types, filter, payload, headers_sealed, secrets_sealed, auth_sealed, signing,
+    ordering, rate_limit_per_second, max_in_flight, verification, enabled, disabled_reason, disabled_at, created_at, updated_at
 from webhook_endpoints
 where distributor_id = (select get_current_distributor_id()) and id = $1 and deleted_at is null
 for no key update;
 
 -- name: insert_endpoint
+-- With its state: every claim of deliveries is decided by it.
+with endpoint as (
 insert into webhook_endpoints
-    (distributor_id, id, name, url, event_types, filter, filter_path, headers_sealed, secrets_sealed, ordering,
+    (distributor_id, id, name, description, transport, url, event_types, filter, filter_path, payload, headers_sealed, secrets_sealed,
+     auth_sealed, signing, ordering, rate_limit_per_second, max_in_flight, verification, enabled, disabled_reason, disabled_at,
      created_at, updated_at)
-values (get_current_distributor_id(), $1, $2, $3, $4, $5, $6::text::jsonpath, $7, $8, $9, $10, $11);
+values (get_current_distributor_id(), $1, $2, $3, $4, $5, $6, $7, $8::text::jsonpath, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+    $19, $20, $21, $21)
+returning distributor_id, id, created_at
+)
+insert into webhook_endpoint_state (distributor_id, endpoint_id, updated_at)
+select distributor_id, id, created_at from endpoint;
 
 -- name: update_endpoint
 update webhook_endpoints
-set name = $2, url = $3, event_types = $4, filter = $5, filter_path = $6::text::jsonpath, headers_sealed = $7,
-    secrets_sealed = $8, ordering = $9, enabled = $10, disabled_reason = $11, updated_at = $12
+set name = $2, description = $3, transport = $4, url = $5, event_types = $6, filter = $7, filter_path = $8::text::jsonpath,
+    payload = $9, headers_sealed = $10, secrets_sealed = $11, auth_sealed = $12, signing = $13, ordering = $14,
+    rate_limit_per_second = $15, max_in_flight = $16, verification = $17, enabled = $18, disabled_reason = $19, disabled_at = $20,
+    updated_at = $21
 where distributor_id = (select get_current_distributor_id()) and id = $1;
 
 -- name: delete_endpoint

@@ -45,6 +45,7 @@ UNIQUE_BY_THEMSELVES = {
 # Lookups across tenants that name no single row.
 ACROSS_TENANTS = {
     "channel_accounts_route": "a post to several accounts names each by the provider's id, before its tenant is known",
+    "webhook_endpoint_state_due": "the worker looks for whatever is due, of all tenants",
 }
 WITHOUT_PRIMARY_KEY = {
     "ai_usage_metrics": "its key holds NULL where no model was asked; it is unique, NULLS NOT DISTINCT"
@@ -62,6 +63,8 @@ LOOSE_IDS = {
     "messages.turn_message_id": "of another partition, which goes before this one",
     "messages.inbound_event_id": "inbound_events are kept for days, messages for months",
     "webhook_replays.last_event_id": "how far a replay got; events are retired by partition",
+    "webhook_deliveries.replay_id": "the replay that sent it again; a replay goes with its endpoint only",
+    "webhook_endpoint_state.last_failed_event_id": "whose failure was counted last; events are retired by partition",
     "webhook_deliveries.ordering_key": "what is delivered in order: today a conversation, whatever it is by then",
     "data_access_audit.actor_id": "of a person, an API key or nobody, and an audit outlives them",
     "data_access_audit.record_id": "of any table, and an audit outlives what it tells of",
