@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from db.lanes import ClaimedDeliveryRow
 from db.named_sql import load_statements
 from db.rows import AttemptRecord, DeliveryRecord, DeliveryState
 from db.tenant import Connection
@@ -56,28 +55,6 @@ async def lock_delivery(connection: Connection, delivery_id: UUID) -> DeliverySt
     """What decides on another try, the delivery locked until the transaction ends."""
     row = await connection.fetchrow(_SQL["lock_delivery"], delivery_id)
     return DeliveryState(**row) if row else None
-
-
-async def settle_delivery(
-    connection: Connection,
-    delivery: ClaimedDeliveryRow,
-    *,
-    status: str,
-    due_at: datetime | None,
-    schedule_position: int,
-    now: datetime,
-) -> None:
-    """Moves a claimed delivery on, unless its lease was taken over or it was decided on meanwhile."""
-    await connection.execute(
-        _SQL["settle_delivery"],
-        delivery.endpoint_id,
-        delivery.event_id,
-        delivery.lease_token,
-        status,
-        due_at,
-        schedule_position,
-        now,
-    )
 
 
 async def redeliver(connection: Connection, delivery: DeliveryState, now: datetime) -> None:

@@ -4,10 +4,9 @@ afterwards.
 A lease that runs out is claimed again by whoever comes next; nothing stays locked while the work is done.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from db.named_sql import load_statements
@@ -28,8 +27,8 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ClaimTerms:
-    """How much to claim at once: ``batch`` rows, at most ``share`` of one tenant (or endpoint), leased for
-    ``lease``.
+    """How much to claim at once: ``batch`` rows, at most ``share`` of one tenant (of deliveries: of one endpoint), leased
+    for ``lease``.
     """
 
     batch: int
@@ -89,26 +88,6 @@ class ClaimedPost:
     lease_token: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedDeliveryRow:
-    """A delivery whose attempt is written and not yet posted; secrets and headers are sealed.
-
-    ``interruptions`` counts the attempts in a row before this one that ended with their workers.
-    """
-
-    distributor_id: UUID
-    endpoint_id: UUID
-    event_id: UUID
-    attempt_id: UUID
-    interruptions: int
-    schedule_position: int
-    lease_token: UUID
-    body: str
-    url: str
-    secrets_sealed: bytes
-    headers_sealed: bytes | None
-
-
 async def claim_turns(
     connection: Connection, terms: ClaimTerms, now: datetime, token: UUID
 ) -> list[ClaimedTurn]:
@@ -145,21 +124,6 @@ async def claim_deferred(
         _SQL["claim_deferred"], *_arguments(terms, now, token), _first_id_of(now - OLDEST_POST)
     )
     return [ClaimedPost(**row) for row in rows]
-
-
-async def claim_deliveries(
-    connection: Connection, terms: ClaimTerms, now: datetime, token: UUID, attempt_ids: Sequence[UUID]
-) -> list[ClaimedDeliveryRow]:
-    """Leases deliveries and writes an attempt for each; ``attempt_ids`` must hold at least ``terms.batch``
-    ids.
-    """
-    rows = await connection.fetch(_SQL["claim_deliveries"], *_arguments(terms, now, token), list(attempt_ids))
-    return [ClaimedDeliveryRow(**row) for row in rows]
-
-
-async def settle_deliveries(connection: Connection, results: Sequence[dict[str, Any]]) -> None:
-    """Finishes attempts and schedules or ends their deliveries, all in one statement."""
-    await connection.execute(_SQL["settle_deliveries"], list(results))
 
 
 def _first_id_of(moment: datetime) -> UUID:

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -23,6 +24,18 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 _SQL = load_statements("audit")
 APP_ROLE = "waystation_app"
 WORKER_ROLE = "waystation_worker"
+_QUEUE_CONNECTIONS = 3  # claims, settlements, and one for whoever looks at the same time
+# No plan that reads all that waits in order to sort it: a queue that was empty when it was counted may hold a million.
+_BY_INDEX: Mapping[str, str] = MappingProxyType(
+    {
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+        "enable_sort": "off",
+        "plan_cache_mode": "force_generic_plan",
+        "jit": "off",
+    }
+)
+_NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
 
 # An escaped NUL, told apart from the letters "u0000" behind an escaped backslash.
 _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -49,14 +62,15 @@ _AWAY = (
 
 
 class Database:
-    """Connections of the run-time login, one pool per role.
+    """Connections of the run-time login: a pool for each role, and one of the worker's for work queues.
 
-    Both pools skip the driver's session reset on release: every setting made here is local to a transaction.
+    All pools skip the driver's session reset on release: every setting made here is local to a transaction.
     """
 
-    def __init__(self, app: Pool, worker: Pool) -> None:
+    def __init__(self, app: Pool, worker: Pool, queue: Pool) -> None:
         self._app = app
         self._worker = worker
+        self._queue = queue
 
     @asynccontextmanager
     async def tenant(self, distributor_id: UUID) -> AsyncIterator[Connection]:
@@ -97,12 +111,20 @@ class Database:
         async with _borrowed(self._worker) as connection:
             yield connection
 
+    @asynccontextmanager
+    async def queue_statements(self) -> AsyncIterator[Connection]:
+        """As ``worker_statements``, for statements that read a few rows off the front of an index: planned once, by what
+        indexes exist and not by statistics, which in a queue are from before or after the burst.
+        """
+        async with _borrowed(self._queue) as connection:
+            yield connection
+
     def jobs(self) -> Queries:
         """The job library's statements, in the worker's role; they know jobs and schedules, no tenant's rows."""
         return pool_jobs(self._worker)
 
     async def close(self) -> None:
-        await asyncio.gather(self._app.close(), self._worker.close())
+        await asyncio.gather(self._app.close(), self._worker.close(), self._queue.close())
 
 
 async def open_database(dsn: str, *, app: int = 8, worker: int = 8) -> Database:
@@ -112,15 +134,18 @@ async def open_database(dsn: str, *, app: int = 8, worker: int = 8) -> Database:
     try:
         app_pool = await _open_pool(dsn, APP_ROLE, app)
         worker_pool = await _open_pool(dsn, WORKER_ROLE, worker)
+        queue_pool = await _open_pool(dsn, WORKER_ROLE, _QUEUE_CONNECTIONS, at_once=0, more=_BY_INDEX)
     except CONNECT_ERRORS as error:
         raise connect_error(dsn, error) from None
-    return Database(app_pool, worker_pool)
+    return Database(app_pool, worker_pool, queue_pool)
 
 
-async def _open_pool(dsn: str, role: str, size: int) -> Pool:
+async def _open_pool(
+    dsn: str, role: str, size: int, *, at_once: int = 1, more: Mapping[str, str] = _NOTHING_MORE
+) -> Pool:
     return await asyncpg.create_pool(
         dsn,
-        min_size=1,
+        min_size=at_once,
         max_size=size,
         timeout=CONNECT_SECONDS,
         init=_set_up_connection,
@@ -130,6 +155,7 @@ async def _open_pool(dsn: str, role: str, size: int) -> Pool:
             "application_name": role,
             "idle_in_transaction_session_timeout": "30000",
             "timezone": "UTC",
+            **more,
         },
     )
 

@@ -14,20 +14,22 @@ import structlog
 from channels.base import ChannelAdapter
 from channels.errors import GatewayError
 from db import lanes
+from db.delivery_lane import ClaimedDeliveryRow
 from db.errors import DatabaseUnavailable
-from db.lanes import ClaimedDeliveryRow, ClaimedFile, ClaimedPost, ClaimedSend, ClaimedTurn, ClaimTerms, Shard
+from db.lanes import ClaimedFile, ClaimedPost, ClaimedSend, ClaimedTurn, ClaimTerms, Shard
 from db.wake import Notifier
 from gateway.batching import Batcher
+from gateway.delivery_claims import DeliveryClaims
 from gateway.metrics import WORK, WORK_SECONDS
 from handlers.deferred import AskResult, DeferredTools, ask_for_post
-from handlers.deliveries import FinishedDelivery, deliver, settle
+from handlers.deliveries import deliver, settle
 from handlers.media import FETCH_LEASE, MediaTools, fetch_file
 from handlers.outbound import SEND_LEASE, send_message
 from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
 from handlers.send_rates import SEND_PACE
 from handlers.turns import TurnTools, run_turn
-from handlers.webhooks.delivery import Egress
+from handlers.webhooks.delivery import Egress, FinishedDelivery
 
 Claimed = TypeVar("Claimed")
 
@@ -66,7 +68,7 @@ _log = structlog.get_logger("waystation.worker")
 class Lane(Generic[Claimed]):
     """One kind of work: how to claim up to so many pieces, how to do one, and how many at once.
 
-    ``poll`` is how many seconds pass between two claims that found nothing; a lane that is not ``woken`` keeps to it,
+    ``pause`` is how many seconds pass after a claim that found nothing; a lane that is not ``woken`` keeps to it,
     whatever happens.
     """
 
@@ -74,7 +76,7 @@ class Lane(Generic[Claimed]):
     claim: Callable[[int], Awaitable[Sequence[Claimed]]]
     handle: Callable[[Claimed], Awaitable[str]]
     concurrency: int
-    poll: float = POLL_SECONDS
+    pause: Callable[[], float] = lambda: POLL_SECONDS
     woken: bool = True
 
 
@@ -118,8 +120,8 @@ class LaneRunner(Generic[Claimed]):
         for item in claimed:
             self._start(item)
         if not claimed and not self._stop.is_set():
-            with contextlib.suppress(TimeoutError):  # the poll
-                await asyncio.wait_for(self._wake.wait(), self._lane.poll)
+            with contextlib.suppress(TimeoutError):  # the pause is over
+                await asyncio.wait_for(self._wake.wait(), self._lane.pause())
 
     async def _claim(self, room: int) -> Sequence[Claimed]:
         """What could be claimed. A fault, whatever it is, must not end the lane: it is told and waited for."""
@@ -187,14 +189,29 @@ class Worker:
         self._runtime = runtime
         self._tools = tools
         self._settler: Batcher[FinishedDelivery, None] = Batcher(lambda items: settle(runtime, items))
+        self._claims = DeliveryClaims(runtime, POLL_SECONDS)
+        self._delivery_runner = LaneRunner(
+            Lane(
+                "delivery",
+                self._claim_deliveries,
+                self._deliver,
+                DELIVERIES_AT_ONCE,
+                lambda: min(self._claims.pause, POLL_SECONDS),
+            )
+        )
         self._runners: tuple[LaneRunner[Any], ...] = (
             LaneRunner(Lane("turn", self._claim_turns, self._turn, TURNS_AT_ONCE)),
             LaneRunner(Lane("send", self._claim_sends, self._send, SENDS_AT_ONCE)),
-            LaneRunner(Lane("delivery", self._claim_deliveries, self._deliver, DELIVERIES_AT_ONCE)),
+            self._delivery_runner,
             LaneRunner(Lane("media", self._claim_media, self._fetch_file, FILES_AT_ONCE)),
             LaneRunner(
                 Lane(
-                    "fetch", self._claim_deferred, self._ask_for_post, POSTS_AT_ONCE, POSTS_POLL, woken=False
+                    "fetch",
+                    self._claim_deferred,
+                    self._ask_for_post,
+                    POSTS_AT_ONCE,
+                    lambda: POSTS_POLL,
+                    woken=False,
                 )
             ),
         )
@@ -230,11 +247,7 @@ class Worker:
             return await lanes.claim_sends(connection, terms, now, token, SEND_PACE)
 
     async def _claim_deliveries(self, room: int) -> Sequence[ClaimedDeliveryRow]:
-        terms = self._terms(room, DELIVERY_SHARE, DELIVERY_LEASE)
-        attempt_ids = [self._runtime.new_id() for _ in range(room)]
-        token = self._runtime.new_id()
-        async with self._runtime.database.worker_statements() as connection:
-            return await lanes.claim_deliveries(connection, terms, self._runtime.clock(), token, attempt_ids)
+        return await self._claims.claim(self._terms(room, DELIVERY_SHARE, DELIVERY_LEASE))
 
     async def _claim_media(self, room: int) -> Sequence[ClaimedFile]:
         terms = self._terms(room, FETCH_SHARE, FETCH_LEASE)
@@ -268,6 +281,8 @@ class Worker:
     async def _deliver(self, row: ClaimedDeliveryRow) -> str:
         finished = await deliver(self._runtime, self._tools.egress, row)
         await self._settler.submit(finished)
+        if self._claims.is_held_up:
+            self._delivery_runner.wake()
         return finished.settlement.status
 
     async def _fetch_file(self, claimed: ClaimedFile) -> str:

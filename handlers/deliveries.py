@@ -1,43 +1,48 @@
-"""The delivery lane's work: open the seals, make one attempt, decide, and settle many attempts in one
-statement.
+"""The delivery lane's work: open the seals, make one attempt, decide, settle many attempts in one statement, and look
+after endpoints that fail.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from channels.errors import FaultClass, InvalidInput
-from db import delivery_log, endpoints, lanes
+from db import delivery_lane, endpoints
+from db.delivery_lane import ClaimedDeliveryRow, EndpointKey, EndpointProgress
 from db.endpoints import headers_context, secrets_context
 from db.errors import SealBroken
-from db.lanes import ClaimedDeliveryRow
 from db.rows import EndpointRecord
-from db.tenant import Connection
 from handlers.endpoints import disable
 from handlers.runtime import Runtime
 from handlers.webhooks.delivery import (
     AttemptResult,
     ClaimedDelivery,
     DeliveryStatus,
+    DisableReason,
     Egress,
+    FinishedDelivery,
     Outcome,
     Settlement,
     attempt,
     decide,
+    decide_probe,
 )
+from handlers.webhooks.event_types import EventType
+from handlers.webhooks.health import (
+    DISABLE_AFTER,
+    DISABLED,
+    POLICY,
+    Verdict,
+    facts_of,
+    verdict,
+    warning_due,
+    way_to_disabling,
+)
+from handlers.webhooks.outbox import tell
 from handlers.webhooks.signing import load_secrets
 
 _INTERRUPTIONS_PER_WAIT = 3
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedDelivery:
-    """An attempt that was made, and what follows from it."""
-
-    claimed: ClaimedDeliveryRow
-    result: AttemptResult
-    settlement: Settlement
 
 
 async def deliver(runtime: Runtime, egress: Egress, row: ClaimedDeliveryRow) -> FinishedDelivery:
@@ -63,6 +68,9 @@ def _not_posted(runtime: Runtime, error_class: FaultClass) -> AttemptResult:
 
 
 def _decide(runtime: Runtime, row: ClaimedDeliveryRow, result: AttemptResult) -> Settlement:
+    is_probe = row.probes is not None and result.disable_reason is None
+    if is_probe and verdict(result) is Verdict.FAILURE:
+        return decide_probe(result, row.schedule_position, POLICY.pause((row.probes or 0) + 1))
     return decide(result, runtime.webhook_schedule, row.schedule_position, result.ended_at, runtime.random)
 
 
@@ -70,6 +78,8 @@ def _open(runtime: Runtime, row: ClaimedDeliveryRow) -> ClaimedDelivery:
     secrets = runtime.sealer.open_json(
         row.secrets_sealed, secrets_context(row.distributor_id, row.endpoint_id)
     )
+    if row.body is None:
+        raise InvalidInput("The event's payload is not kept any more.", field="body")
     headers: dict[str, str] = {}
     if row.headers_sealed is not None:
         headers = runtime.sealer.open_json(
@@ -86,18 +96,29 @@ def _open(runtime: Runtime, row: ClaimedDeliveryRow) -> ClaimedDelivery:
 
 
 async def settle(runtime: Runtime, finished: Sequence[FinishedDelivery]) -> list[None]:
-    """Records attempts and moves their deliveries on. An answer that disables the endpoint does so in one
-    transaction with its delivery: a crash before it leaves a delivery that is tried again, and answered so again.
+    """Records attempts, moves their deliveries on and folds them into the endpoints' states, all in one statement.
+    Then looks after the endpoints that it concerns: what is left of that after a crash, the next settlement does.
+
+    An answer that disables the endpoint does so in one transaction with its delivery: a crash before it leaves a
+    delivery that is tried again, and answered so again.
     """
-    async with runtime.database.worker_statements() as connection:
-        await lanes.settle_deliveries(connection, [_settled_row(item) for item in finished])
-    disabling: dict[UUID, list[FinishedDelivery]] = {}
+    progress = await _settle(runtime, finished)
+    disabling: dict[EndpointKey, list[FinishedDelivery]] = {}
     for item in finished:
         if item.settlement.disable_reason is not None:
-            disabling.setdefault(item.claimed.endpoint_id, []).append(item)
+            disabling.setdefault(item.claimed.endpoint, []).append(item)
     for items in disabling.values():
         await _settle_and_disable(runtime, items)
+    for endpoint in progress:
+        if endpoint.breaker or endpoint.failing_since is not None:
+            await _look_after(runtime, endpoint)
     return [None] * len(finished)
+
+
+async def _settle(runtime: Runtime, finished: Sequence[FinishedDelivery]) -> list[EndpointProgress]:
+    rows = [_settled_row(item) for item in finished]
+    async with runtime.database.queue_statements() as connection:
+        return await delivery_lane.settle_deliveries(connection, rows, facts_of(finished), POLICY.as_row())
 
 
 def _settled_row(item: FinishedDelivery) -> dict[str, Any]:
@@ -128,7 +149,14 @@ async def _settle_and_disable(runtime: Runtime, items: Sequence[FinishedDelivery
         endpoint = await endpoints.lock_endpoint(connection, claimed.endpoint_id)
         settled = [_counted(runtime, endpoint, item) for item in items]
         for item, settlement in zip(items, settled, strict=True):
-            await _move_on(connection, item, settlement)
+            await delivery_lane.settle_delivery(
+                connection,
+                item.claimed,
+                status=settlement.status,
+                due_at=settlement.due_at,
+                schedule_position=settlement.schedule_position,
+                now=item.result.ended_at,
+            )
         reasons = [settlement.disable_reason for settlement in settled if settlement.disable_reason]
         if endpoint is not None and endpoint.enabled and reasons:
             await disable(runtime, connection, claimed.distributor_id, endpoint, reasons[0])
@@ -146,12 +174,40 @@ def _counted(runtime: Runtime, endpoint: EndpointRecord | None, item: FinishedDe
     return _decide(runtime, item.claimed, replace(item.result, disable_reason=None))
 
 
-async def _move_on(connection: Connection, item: FinishedDelivery, settlement: Settlement) -> None:
-    await delivery_log.settle_delivery(
-        connection,
-        item.claimed,
-        status=settlement.status,
-        due_at=settlement.due_at,
-        schedule_position=settlement.schedule_position,
-        now=item.result.ended_at,
-    )
+async def _look_after(runtime: Runtime, progress: EndpointProgress) -> None:
+    """What follows for an endpoint: an outage that is over costs nothing, one that lasts is told of and then ends it."""
+    key = EndpointKey(progress.distributor_id, progress.endpoint_id)
+    now = runtime.clock()
+    if progress.breaker == "closes" and progress.was_failing_since is not None:
+        async with runtime.database.queue_statements() as connection:
+            await delivery_lane.give_back_attempts(connection, key, progress.was_failing_since, now)
+    percent = way_to_disabling(progress.failing_since, progress.failed_attempts, now)
+    if percent >= DISABLED:
+        await _give_up(runtime, key)
+    elif mark := warning_due(percent, progress.warned_percent):
+        await _warn(runtime, key, mark, now)
+
+
+async def _give_up(runtime: Runtime, key: EndpointKey) -> None:
+    async with runtime.database.tenant(key.distributor_id) as connection:
+        endpoint = await endpoints.lock_endpoint(connection, key.endpoint_id)
+        if endpoint is not None and endpoint.enabled:
+            await disable(runtime, connection, key.distributor_id, endpoint, DisableReason.FAILING)
+
+
+async def _warn(runtime: Runtime, key: EndpointKey, percent: int, now: datetime) -> None:
+    """Tells the tenant, once for each mark, that an endpoint is going to be disabled."""
+    async with runtime.database.tenant(key.distributor_id) as connection:
+        endpoint = await endpoints.read_endpoint(connection, key.endpoint_id)
+        failure = await delivery_lane.warn_endpoint(connection, key.endpoint_id, percent, now)
+        if endpoint is None or not endpoint.enabled or failure is None:
+            return
+        data = {
+            "endpoint_id": endpoint.id,
+            "name": endpoint.name,
+            "percent": percent,
+            "failing_since": failure.failing_since,
+            "failed_attempts": failure.failed_attempts,
+            "disabled_from": failure.failing_since + DISABLE_AFTER,
+        }
+        await tell(connection, runtime, key.distributor_id, EventType.ENDPOINT_FAILING, data)

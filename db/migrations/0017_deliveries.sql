@@ -36,13 +36,19 @@ alter table webhook_endpoint_state
     add column probes int not null default 0,
     add column last_failed_event_id uuid,
     add column last_success_at timestamptz,
-    add column warned_percent smallint not null default 0 check (warned_percent between 0 and 100);
+    add column failed_attempts int not null default 0,
+    add column warned_percent smallint not null default 0 check (warned_percent between 0 and 100),
+    add column ready_at timestamptz generated always as (
+        greatest(blocked_until, paced_until, case when breaker <> 'CLOSED' then breaker_until end)
+    ) stored;
 comment on table webhook_endpoint_state is
     '[8 Integrations] How an endpoint is doing: what is under way, its breaker, its pace, since when it fails. Every claim of deliveries is decided by it.';
 comment on column webhook_endpoint_state.in_flight is 'Deliveries under lease.';
 comment on column webhook_endpoint_state.next_due_at is 'When to look for retries next: never later than its earliest. First tries are found without it.';
 comment on column webhook_endpoint_state.blocked_until is 'Until then nothing is sent: the receiver said so (Retry-After).';
 comment on column webhook_endpoint_state.paced_until is 'When its rate allows the next post; all workers take their place by it.';
+comment on column webhook_endpoint_state.ready_at is 'When all of these let the next post go; NULL: now.';
+comment on column webhook_endpoint_state.failed_attempts is 'How many attempts failed since the last success.';
 comment on column webhook_endpoint_state.learned_rate is 'Posts a second that the receiver was seen to take when it last answered 429; grows again with time. NULL: no limit is known.';
 comment on column webhook_endpoint_state.rate_second is 'The second in which rate_count posts were taken, rate_previous in the one before.';
 comment on column webhook_endpoint_state.rate_count is 'Posts that the receiver took in rate_second.';
@@ -59,7 +65,7 @@ grant select on webhook_endpoint_state to waystation_worker;
 grant update (
         in_flight, concurrency, next_due_at, breaker, breaker_until, failing_since, consecutive_failures, blocked_until,
         paced_until, learned_rate, rate_second, rate_count, rate_previous, throttled_at, probes, last_failed_event_id,
-        last_success_at, warned_percent, updated_at
+        last_success_at, failed_attempts, warned_percent, updated_at
     ) on webhook_endpoint_state to waystation_app, waystation_worker;
 call allow_worker('webhook_endpoint_state', array['select', 'update']);
 

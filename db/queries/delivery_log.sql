@@ -70,13 +70,6 @@ join webhook_endpoints w on w.distributor_id = d.distributor_id and w.id = d.end
 where d.distributor_id = (select get_current_distributor_id()) and d.id = $1
 for no key update of d;
 
--- name: settle_delivery
--- As lanes.settle_deliveries, in the tenant's own transaction.
-update webhook_deliveries
-set status = $4, due_at = $5, schedule_position = $6, lease_until = null, lease_token = null, updated_at = $7
-where distributor_id = (select get_current_distributor_id()) and endpoint_id = $1 and event_id = $2
-    and lease_token = $3;
-
 -- name: redeliver
 update webhook_deliveries
 set status = 'PENDING', due_at = $3, schedule_position = 0, lease_until = null, lease_token = null, updated_at = $3

@@ -25,6 +25,18 @@ select 'sends', count(*), count(*) filter (where m.send_due_at <= $1), min(m.sen
 from messages m
 where m.distributor_id = (select get_current_distributor_id()) and m.send_due_at is not null
 union all
-select 'deliveries', count(*), count(*) filter (where d.due_at <= $1), min(d.due_at)
-from webhook_deliveries d
-where d.distributor_id = (select get_current_distributor_id()) and d.due_at is not null;
+select 'deliveries', sum(d.waiting)::bigint, sum(d.due)::bigint, min(d.oldest)
+from (
+    select count(*) as waiting, count(*) filter (where due_at <= $1) as due, min(due_at) as oldest
+    from webhook_deliveries
+    where distributor_id = (select get_current_distributor_id()) and status = 'PENDING' and due_at < 'infinity'
+    union all
+    select count(*), count(*) filter (where due_at <= $1), min(due_at)
+    from webhook_deliveries
+    where distributor_id = (select get_current_distributor_id()) and status = 'RETRYING' and due_at < 'infinity'
+    union all
+    -- Behind an older one of their conversation, or to be pulled.
+    select count(*), 0, null
+    from webhook_deliveries
+    where distributor_id = (select get_current_distributor_id()) and due_at = 'infinity'
+) d;

@@ -16,6 +16,7 @@ from typing import Protocol
 from uuid import UUID
 
 from channels.errors import DeliveryFault, EgressBlocked, FaultClass, InvalidInput, LookupsBusy
+from db.delivery_lane import ClaimedDeliveryRow
 from handlers.runtime import Clock, RetrySchedule, product_version
 from handlers.webhooks.events import public_event_id
 from handlers.webhooks.headers import is_reserved
@@ -51,10 +52,11 @@ class DeliveryStatus(StrEnum):
 
 
 class DisableReason(StrEnum):
-    """Why a receiver's answer disables its endpoint."""
+    """Why an endpoint is disabled, beside its tenant's own wish."""
 
     GONE = "gone"  # 410
     RECEIVER_ASKED = "receiver_asked"  # ``webhook-delivery: disable``
+    FAILING = "failing"  # for days
 
 
 class EgressAnswer(Protocol):
@@ -121,6 +123,15 @@ class Settlement:
     due_at: datetime | None
     schedule_position: int
     disable_reason: DisableReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedDelivery:
+    """An attempt that was made, and what follows from it."""
+
+    claimed: ClaimedDeliveryRow
+    result: AttemptResult
+    settlement: Settlement
 
 
 async def attempt(egress: Egress, delivery: ClaimedDelivery, clock: Clock) -> AttemptResult:
@@ -215,6 +226,14 @@ def decide(
         return Settlement(DeliveryStatus.EXHAUSTED, None, following, result.disable_reason)
     wait = max(jittered_wait(schedule, following, rng), result.retry_after or 0.0)
     return Settlement(DeliveryStatus.RETRYING, now + timedelta(seconds=wait), following)
+
+
+def decide_probe(result: AttemptResult, position: int, pause: float) -> Settlement:
+    """What becomes of a delivery whose attempt tried an endpoint that had been failing, and failed: the attempt has cost
+    it nothing, and it is due when the next probe is (``pause`` seconds), behind all that was due before.
+    """
+    wait = max(pause, result.retry_after or 0.0)
+    return Settlement(DeliveryStatus.RETRYING, result.ended_at + timedelta(seconds=wait), position)
 
 
 def jittered_wait(schedule: RetrySchedule, position: int, rng: random.Random) -> float:

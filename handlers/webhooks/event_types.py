@@ -23,6 +23,7 @@ class EventType(StrEnum):
     ORDER_REVIEW_REQUIRED = "order.review_required"
     ORDER_CONFIRMED = "order.confirmed"
     ORDER_CANCELLED = "order.cancelled"
+    ENDPOINT_FAILING = "endpoint.failing"
     ENDPOINT_DISABLED = "endpoint.disabled"
     ENDPOINT_TEST = "endpoint.test"
 

@@ -36,6 +36,7 @@ EVENT_MODELS: Mapping[EventType, type[Payload]] = MappingProxyType(
         EventType.ORDER_REVIEW_REQUIRED: payloads.OrderReviewRequired,
         EventType.ORDER_CONFIRMED: payloads.OrderConfirmed,
         EventType.ORDER_CANCELLED: payloads.OrderCancelled,
+        EventType.ENDPOINT_FAILING: payloads.EndpointFailing,
         EventType.ENDPOINT_DISABLED: payloads.EndpointDisabled,
         EventType.ENDPOINT_TEST: payloads.EndpointTest,
     }

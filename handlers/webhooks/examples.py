@@ -1,7 +1,7 @@
 """An example of every event, shown in the documentation and checked against its schema by a test."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from uuid import UUID
@@ -118,6 +118,14 @@ _EXAMPLES: Mapping[EventType, Payload] = MappingProxyType(
         EventType.ORDER_REVIEW_REQUIRED: payloads.OrderReviewRequired(**_TO_REVIEW),
         EventType.ORDER_CONFIRMED: payloads.OrderConfirmed(**_DRAFT | {"status": OrderStatus.CONFIRMED}),
         EventType.ORDER_CANCELLED: payloads.OrderCancelled(**_DRAFT | {"status": OrderStatus.CANCELLED}),
+        EventType.ENDPOINT_FAILING: payloads.EndpointFailing(
+            endpoint_id=_ENDPOINT,
+            name="ERP",
+            percent=50,
+            failing_since=_OCCURRED_AT,
+            failed_attempts=31,
+            disabled_from=_OCCURRED_AT + timedelta(days=5),
+        ),
         EventType.ENDPOINT_DISABLED: payloads.EndpointDisabled(
             endpoint_id=_ENDPOINT, name="ERP", reason="gone"
         ),

@@ -12,7 +12,15 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
 from channels.base import Channel, MessageStatus, MessageType
 from handlers.ai.types import Intent, Language
@@ -315,6 +323,17 @@ class OrderCancelled(OrderData):
     status: Literal[OrderStatus.CANCELLED] = Field(
         default=OrderStatus.CANCELLED, description="Always CANCELLED."
     )
+
+
+class EndpointFailing(Payload):
+    """A webhook endpoint has been failing and will be disabled if it goes on."""
+
+    endpoint_id: UUID = Field(description="The endpoint.")
+    name: Text = Field(description="The endpoint's name.")
+    percent: int = Field(ge=1, le=99, description="How far it is on its way to being disabled.")
+    failing_since: AwareDatetime = Field(description="When it first failed since its last success.")
+    failed_attempts: int = Field(ge=1, description="Attempts that failed since then.")
+    disabled_from: AwareDatetime = Field(description="When it is disabled at the earliest.")
 
 
 class EndpointDisabled(Payload):

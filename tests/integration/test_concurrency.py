@@ -13,7 +13,7 @@ from channels.base import Channel, ChannelAccount, MessageStatus, StatusUpdate
 from channels.errors import OptedOut, OutcomeUnknown
 from db import accept, sends, turns
 from db.errors import DatabaseUnavailable, SchemaOutdated
-from db.lanes import ClaimTerms, Shard, claim_deliveries, claim_sends, claim_turns
+from db.lanes import ClaimTerms, Shard, claim_sends, claim_turns
 from db.migrate import find_runtime_dsn, migrate
 from db.tenant import Database, open_database
 from handlers.ai.types import Extraction, Intent
@@ -26,6 +26,7 @@ from handlers.runtime import Runtime
 from handlers.send_rates import SEND_PACE
 from handlers.statuses import settle_statuses
 from handlers.turns import MAX_ATTEMPTS, TurnResult
+from tests.delivery_stage import claim, claim_on
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint, posted
 from tests.fakes import FakeAdapter, FakeClock, FakeEngine
 from tests.integration.test_deliveries import FakeEgress, open_outbox
@@ -269,14 +270,7 @@ async def test_an_event_stored_while_its_endpoint_was_being_disabled_is_cancelle
     async with runtime.database.worker() as connection:
         await accept.accept_messages(connection, [accepted_item(runtime, account, inbound())])
         await disable_endpoint(runtime, tenant, endpoint)
-    async with runtime.database.worker_statements() as connection:
-        claimed = await claim_deliveries(
-            connection,
-            ClaimTerms(10, 10, timedelta(seconds=30)),
-            clock(),
-            runtime.new_id(),
-            [runtime.new_id() for _ in range(10)],
-        )
+    claimed = await claim(runtime, ClaimTerms(10, 10, timedelta(seconds=30)))
     async with runtime.database.tenant(tenant) as connection:
         statuses = await connection.fetch("select status from webhook_deliveries")
 
@@ -411,15 +405,11 @@ async def test_shards_share_out_all_tenants_and_none_twice(runtime: Runtime, clo
     for index in range(3):
         terms = ClaimTerms(100, 100, timedelta(seconds=30), Shard(index, 3))
         async with runtime.database.worker_statements() as connection:
-            ids = [runtime.new_id() for _ in range(100)]
             seen += [
                 turn.distributor_id
                 for turn in await claim_turns(connection, terms, clock(), runtime.new_id())
             ]
-            seen += [
-                row.distributor_id
-                for row in await claim_deliveries(connection, terms, clock(), runtime.new_id(), ids)
-            ]
+            seen += [row.distributor_id for row in await claim_on(connection, terms, clock(), runtime.new_id)]
             assert await claim_sends(connection, terms, clock(), runtime.new_id(), SEND_PACE) == []
 
     assert sorted(seen) == sorted([*tenants, *tenants])

@@ -1,6 +1,7 @@
 """The delivery lane on a real database: claim writes the attempt, settle finishes it."""
 
 import itertools
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,13 +12,15 @@ from channels.base import Channel, ChannelAccount
 from channels.egress import EgressResponse
 from channels.errors import DeliveryFault, FaultClass
 from db.accounts import find_account
+from db.delivery_lane import ClaimedDeliveryRow
 from db.endpoints import secrets_context
-from db.lanes import ClaimedDeliveryRow, ClaimTerms, claim_deliveries
+from db.lanes import ClaimTerms
 from handlers.deliveries import deliver, settle
 from handlers.endpoints import disable_endpoint, enable_endpoint, patch_endpoint, redeliver
 from handlers.inbound import accept_messages
 from handlers.runtime import Runtime
 from handlers.webhooks.signing import EndpointSecret, dump_secrets, new_secret
+from tests.delivery_stage import claim
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint
 from tests.fakes import FakeClock
 
@@ -47,10 +50,8 @@ class Outbox:
         self.runtime = runtime
         self.tenant = tenant
 
-    async def claim(self) -> list[ClaimedDeliveryRow]:
-        ids = [self.runtime.new_id() for _ in range(TERMS.batch)]
-        async with self.runtime.database.worker_statements() as connection:
-            return await claim_deliveries(connection, TERMS, self.runtime.clock(), self.runtime.new_id(), ids)
+    async def claim(self) -> Sequence[ClaimedDeliveryRow]:
+        return await claim(self.runtime, TERMS)
 
     async def work(self, egress: FakeEgress) -> int:
         finished = [await deliver(self.runtime, egress, row) for row in await self.claim()]

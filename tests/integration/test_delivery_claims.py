@@ -11,16 +11,19 @@ import asyncpg
 import pytest
 
 from db import delivery_log, endpoints
-from db.lanes import ClaimedDeliveryRow, ClaimTerms, Shard, claim_deliveries
+from db.delivery_lane import ClaimedDeliveryRow
+from db.lanes import ClaimTerms, Shard
 from db.tenant import Connection
 from db.wake import Notifier
-from gateway.worker import EVERYTHING, Worker, WorkerTools
+from gateway.delivery_claims import AHEAD, BEGINNING, DeliveryClaims
+from gateway.worker import EVERYTHING, POLL_SECONDS, Worker, WorkerTools
 from handlers.catalogues import CatalogueCache
 from handlers.endpoints import patch_endpoint
 from handlers.runtime import Runtime
 from handlers.turns import TurnTools
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import tell
+from tests import delivery_stage
 from tests.factories import make_distributor, make_endpoint
 from tests.fakes import FakeClock, FakeEngine
 from tests.integration.test_concurrency import blocked_by
@@ -51,8 +54,7 @@ async def claim_on(
     connection: Connection, runtime: Runtime, batch: int, share: int = 10, shard: Shard = EVERYTHING
 ) -> list[ClaimedDeliveryRow]:
     terms = ClaimTerms(batch, share, LEASE, shard)
-    ids = [runtime.new_id() for _ in range(batch)]
-    return await claim_deliveries(connection, terms, runtime.clock(), runtime.new_id(), ids)
+    return await delivery_stage.claim_on(connection, terms, runtime.clock(), runtime.new_id)
 
 
 async def claim(runtime: Runtime, batch: int, **more: Any) -> list[ClaimedDeliveryRow]:
@@ -104,14 +106,18 @@ async def test_an_endpoint_has_no_more_than_its_share_under_way(runtime: Runtime
     assert len(await claim(runtime, 10, share=3)) == 3
 
 
-async def test_a_second_worker_finds_work_while_the_first_still_claims(runtime: Runtime):
+async def test_a_second_worker_passes_over_what_the_first_still_claims_and_looks_again_soon(runtime: Runtime):
     tenant = await make_tenant(runtime, 4)
     await make_due(runtime, tenant, 5)
+    claims = DeliveryClaims(runtime, POLL_SECONDS)
 
     async with asyncio.timeout(SOON), runtime.database.worker() as first:
         of_first = await claim_on(first, runtime, 6)
-        of_second = await claim(runtime, 6)
+        meanwhile, pause = await claims.claim(ClaimTerms(6, 10, LEASE)), claims.pause
+    of_second = await claims.claim(ClaimTerms(6, 10, LEASE))
 
+    assert not meanwhile
+    assert pause < POLL_SECONDS
     assert (len(of_first), len(of_second)) == (6, 6)
     assert not {(row.endpoint_id, row.event_id) for row in of_first} & {
         (row.endpoint_id, row.event_id) for row in of_second
@@ -156,10 +162,15 @@ async def test_a_claim_reads_what_is_due_once_though_the_statistics_are_from_bef
     await administer(admin_dsn, "update webhook_deliveries set status = 'SUCCESS', due_at = null")
     await make_due(runtime, tenant, 20)
     ids = [runtime.new_id() for _ in range(10)]
-    terms = (clock(), clock() + LEASE, runtime.new_id(), 10, 10, 0, 1, ids)
+    async with runtime.database.tenant(tenant) as connection:
+        endpoint_ids = [row["id"] for row in await connection.fetch("select id from webhook_endpoints")]
+    terms = (clock(), clock() + LEASE, runtime.new_id(), 10, 10, ids, [tenant] * 40, endpoint_ids, AHEAD)
 
-    plan = await explain(runtime, "lanes", "claim_deliveries", *terms)
+    walk = await explain(runtime, "delivery_lane", "find_endpoints", clock(), 256, *BEGINNING, 10, 0, 1)
+    plan = await explain(runtime, "delivery_lane", "claim_deliveries", *terms)
 
+    assert walk.root["Actual Rows"] == 40
+    assert walk.rows_read("webhook_deliveries") < 4 * 800
     assert plan.root["Actual Rows"] == 10
     assert plan.rows_read("webhook_deliveries") < 4 * 800
 

@@ -6,6 +6,7 @@ what a connection may come to after five times, as planned for any.
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +35,7 @@ from gateway.api.paging import FIRST_ID, FIRST_MOMENT, LAST_MOMENT
 from handlers.runtime import new_uuid7
 from handlers.send_rates import SEND_PACE
 from handlers.statuses import STATUS_RANKS
+from tests.delivery_stage import claim_on
 from tests.integration.plans import ExplainingConnection, Plan
 from tests.servers import MASTER_KEY
 
@@ -100,6 +102,7 @@ class Case:
     blocks: int
     rows: int
     worker: bool = False
+    queue: bool = False
 
 
 SEEDS_QUEUE = (
@@ -182,9 +185,7 @@ def _sends(connection: Connection, m: Million) -> Awaitable[Any]:
 
 
 def _deliveries(connection: Connection, m: Million) -> Awaitable[Any]:
-    return lanes.claim_deliveries(
-        connection, TERMS, m.now, new_uuid7(), [new_uuid7() for _ in range(TERMS.batch)]
-    )
+    return claim_on(connection, TERMS, m.now, new_uuid7)
 
 
 CASES = [
@@ -195,7 +196,7 @@ CASES = [
     Case("AI queue", lambda c, m: ai_reads.read_queue(c, m.now), "messages_awaiting_turn", 300, 500),
     Case("due turns", _turns, "conversations_turn_due", 5_000, 1_000, worker=True),
     Case("due sends", _sends, "messages_send_line messages_send_order", 6_000, 4_000, worker=True),
-    Case("due deliveries", _deliveries, "webhook_deliveries_due", 8_000, 3_000, worker=True),
+    Case("due deliveries", _deliveries, "webhook_deliveries_new", 8_000, 3_000, queue=True),
     Case("status by the provider's id", _status, "messages_provider_id", 1_000, 30, worker=True),
     Case("orders", _orders, "orders_pkey", 150, 60),
     Case("orders of a customer", lambda c, m: _orders(c, m, customer_id=m.customer), "orders_customer", 50, 10),
@@ -204,14 +205,21 @@ CASES = [
     Case("review queue, oldest first", lambda c, _m: _review(c, FIRST_ID, oldest_first=True), "orders_review conversations_waiting", 600, 200),
     Case("unread", lambda c, _m: inbox.list_unread(c), "conversations_unread", 100, 100),
     Case("AI errors", _errors, "ai_responses_failed", 150, 80),
-    Case("queues", lambda c, m: tenant_health.list_queues(c, m.now), "conversations_turn_due messages_send_line webhook_deliveries_due", 200, 200),
+    Case("queues", lambda c, m: tenant_health.list_queues(c, m.now), "conversations_turn_due messages_send_line webhook_deliveries_new", 200, 200),
     Case("words of a customer", _words, "messages_customer", 100, 50),
     Case("risks", _risks, "customers_last_order", 900, 400),
 ]  # fmt: skip
 
 
+@asynccontextmanager
+async def queue_transaction(database: Database) -> AsyncIterator[Connection]:
+    async with database.queue_statements() as connection, connection.transaction():
+        yield connection
+
+
 async def explain(case: Case, database: Database, million: Million, *, often: bool) -> list[Plan]:
     door = database.worker() if case.worker else database.tenant(million.tenant)
+    door = queue_transaction(database) if case.queue else door
     async with door as connection:
         explaining = ExplainingConnection(connection, often=often)
         try:

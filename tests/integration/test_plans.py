@@ -24,7 +24,9 @@ MANY = 3_000
 
 async def explain(runtime: Runtime, source: str, name: str, *arguments: Any) -> Plan:
     """The plan of a worker's statement, which is run for it."""
-    async with runtime.database.worker_statements() as connection:
+    database = runtime.database
+    opened = database.queue_statements if source == "delivery_lane" else database.worker_statements
+    async with opened() as connection:
         text = await connection.fetchval(
             f"explain (analyze, buffers, format json) {load_statements(source)[name]}", *arguments
         )

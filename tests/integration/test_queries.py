@@ -25,6 +25,10 @@ WORKER_STATEMENTS = {
     ("api_keys", "find_key_owner"),
     ("inbound_events", "find_event"),
     ("reconcile", "list_due_accounts"),
+    ("delivery_lane", "find_endpoints"),
+    ("delivery_lane", "claim_deliveries"),
+    ("delivery_lane", "settle_deliveries"),
+    ("delivery_lane", "give_back_attempts"),
     *(("upkeep", name) for name in UPKEEP_ACROSS_TENANTS),
 }
 

@@ -98,7 +98,7 @@ async def test_a_small_lane_fills_every_slot_and_a_large_one_waits_until_a_quart
 
 async def test_a_lane_that_is_not_woken_keeps_to_its_poll():
     work = Work()
-    runner = LaneRunner(Lane("test", work.claim, work.handle, 1, poll=3600.0, woken=False))
+    runner = LaneRunner(Lane("test", work.claim, work.handle, 1, pause=lambda: 3600.0, woken=False))
     task = asyncio.create_task(runner.run())
     async with asyncio.timeout(10):
         await work.idle.wait()

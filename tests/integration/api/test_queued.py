@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from db import delivery_log, inbox
-from db.lanes import ClaimTerms, claim_deliveries, claim_sends
+from db.lanes import ClaimTerms, claim_sends
 from handlers.send_rates import SEND_PACE
+from tests.delivery_stage import claim_on
 from tests.integration.api.seeds import ENDPOINT
 
 DELIVERIES, ENDPOINTS = "/v1/webhook-deliveries", "/v1/webhook-endpoints"
@@ -21,9 +22,8 @@ def quick_worker(runtime, clock, monkeypatch):
 
     async def claim() -> None:
         async with runtime.database.worker_statements() as connection:
-            ids = [runtime.new_id() for _ in range(TERMS.batch)]
             got.extend(await claim_sends(connection, TERMS, clock(), runtime.new_id(), SEND_PACE))
-            got.extend(await claim_deliveries(connection, TERMS, clock(), runtime.new_id(), ids))
+            got.extend(await claim_on(connection, TERMS, clock(), runtime.new_id))
 
     def after_claiming(read: Any) -> Any:
         async def claim_and_read(*arguments: Any) -> Any:

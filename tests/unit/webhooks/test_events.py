@@ -61,7 +61,7 @@ def _all_models(model: type[Payload]) -> list[type[Payload]]:
 
 
 def test_every_type_of_the_contract_is_known():
-    assert set(CONTRACT_TYPES.split()) == KNOWN_TYPES
+    assert set(CONTRACT_TYPES.split()) | {"endpoint.failing"} == KNOWN_TYPES
     assert {"message", "conversation", "customer", "ai", "order", "order_session", "endpoint"} == FAMILIES
 
 
