@@ -124,6 +124,7 @@ where n % 5 < 1;
 insert into webhook_endpoints (distributor_id, id, name, url, event_types, secrets_sealed, created_at, updated_at)
 select pg_temp.tenant(w), pg_temp.made('2026-01-01T00:00:00Z', w), 'erp', 'https://erp.example.test', '{*}', '', now(), now()
 from generate_series(0, 39) w;
+insert into webhook_endpoint_state (distributor_id, endpoint_id, updated_at) select distributor_id, id, now() from webhook_endpoints;
 insert into webhook_events (distributor_id, id, type, body, occurred_at)
 select pg_temp.tenant(e), pg_temp.made(at, e), 'order.created', '{"data": {"n": 1}}', at
 from generate_series(1, 50000) e

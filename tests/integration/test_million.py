@@ -221,6 +221,8 @@ async def explain(case: Case, database: Database, million: Million, *, often: bo
     door = database.worker() if case.worker else database.tenant(million.tenant)
     door = queue_transaction(database) if case.queue else door
     async with door as connection:
+        # What a session reads of the catalogue when it first stores an event is not the statement's.
+        await connection.fetchval("select record_events($1)", [])
         explaining = ExplainingConnection(connection, often=often)
         try:
             await case.ask(explaining.as_connection(), million)
