@@ -31,6 +31,8 @@ _BY_INDEX: Mapping[str, str] = MappingProxyType(
         "enable_seqscan": "off",
         "enable_bitmapscan": "off",
         "enable_sort": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
         "plan_cache_mode": "force_generic_plan",
         "jit": "off",
     }

@@ -129,6 +129,7 @@ def _settled_row(item: FinishedDelivery) -> dict[str, Any]:
         "event_id": claimed.event_id,
         "attempt_id": claimed.attempt_id,
         "lease_token": claimed.lease_token,
+        "ordering_key": claimed.ordering_key,
         "finished_at": result.ended_at.isoformat(),
         "outcome": result.outcome,
         "status_code": result.status_code,

@@ -282,7 +282,9 @@ create function claim_deliveries(
 declare
     locked record;
 begin
-    select array_agg(s.distributor_id) as tenants, array_agg(s.endpoint_id) as endpoints into locked
+    select array_agg(s.distributor_id) as tenants, array_agg(s.endpoint_id) as endpoints,
+        count(distinct s.distributor_id) as tenant_count
+    into locked
     from (
         select s.distributor_id, s.endpoint_id
         from unnest(tenants, endpoint_ids) as wanted(distributor_id, endpoint_id)
@@ -292,10 +294,17 @@ begin
     ) s;
     return query
     with state as materialized (
-        select s.distributor_id, s.endpoint_id, s.in_flight, s.concurrency, s.breaker, s.probes, s.next_due_at,
-            coalesce(s.ready_at, '-infinity') <= moment as is_ready, greatest(s.paced_until, moment - ahead * interval '1 second') as paced_from,
-            w.enabled and w.deleted_at is null as takes, w.max_in_flight,
-            1 / least(w.rate_limit_per_second, s.learned_rate) * interval '1 second' as gap
+        select s.distributor_id, s.endpoint_id, s.in_flight, s.breaker, s.probes,
+            s.next_due_at <= moment and coalesce(s.ready_at, '-infinity') <= moment as has_retries,
+            coalesce(s.ready_at, '-infinity') <= moment as is_ready, w.enabled and w.deleted_at is null as takes,
+            least(s.concurrency, w.max_in_flight, share) - s.in_flight as room,
+            -- What it can be asked for at most if all tenants and all their endpoints take turns, and what is in the way.
+            least(
+                s.in_flight + 2 + 2 * batch / (locked.tenant_count * count(*) over (partition by s.distributor_id)), 3 * share
+            ) as looked_at,
+            greatest(s.paced_until, moment - ahead * interval '1 second') as paced_from,
+            1 / least(w.rate_limit_per_second, s.learned_rate) * interval '1 second' as gap,
+            w.payload, w.url, w.signing, w.secrets_sealed, w.headers_sealed, w.auth_sealed
         from unnest(locked.tenants, locked.endpoints) as wanted(distributor_id, endpoint_id)
         join webhook_endpoint_state s on s.distributor_id = wanted.distributor_id and s.endpoint_id = wanted.endpoint_id
         join webhook_endpoints w on w.distributor_id = wanted.distributor_id and w.id = wanted.endpoint_id
@@ -318,22 +327,10 @@ begin
         from late
         where d.distributor_id = late.distributor_id and d.endpoint_id = late.endpoint_id and d.event_id = late.event_id
     ),
-    -- The earliest of each endpoint, whether under lease or not: a window that always holds a free one if there is any.
-    first_try as (
-        select s.distributor_id, s.endpoint_id, d.event_id, d.due_at, d.lease_until, false as is_retry
-        from state s
-        cross join lateral (
-            select d.event_id, d.due_at, d.lease_until
-            from webhook_deliveries d
-            where d.distributor_id = s.distributor_id and d.endpoint_id = s.endpoint_id
-                and d.status = 'PENDING' and d.due_at < 'infinity' and d.due_at <= moment
-            order by d.due_at
-            limit 3 * share
-        ) d
-        where s.takes and s.is_ready
-    ),
+    -- The earliest of each endpoint, whether under lease or not. What is under lease is among them, so that some are free if
+    -- any are.
     retry as materialized (
-        select s.distributor_id, s.endpoint_id, d.event_id, d.due_at, d.lease_until, true as is_retry
+        select s.*, d.*, true as is_retry
         from state s
         cross join lateral (
             select d.event_id, d.due_at, d.lease_until
@@ -341,41 +338,56 @@ begin
             where d.distributor_id = s.distributor_id and d.endpoint_id = s.endpoint_id
                 and d.status = 'RETRYING' and d.due_at < 'infinity'
             order by d.due_at
-            limit 3 * share
+            limit s.looked_at
         ) d
-        where s.takes and s.is_ready and s.next_due_at <= moment
+        where s.takes and s.has_retries
+    ),
+    earliest as (
+        select s.*, d.*, false as is_retry
+        from state s
+        cross join lateral (
+            select d.event_id, d.due_at, d.lease_until
+            from webhook_deliveries d
+            where d.distributor_id = s.distributor_id and d.endpoint_id = s.endpoint_id
+                and d.status = 'PENDING' and d.due_at < 'infinity' and d.due_at <= moment
+            order by d.due_at
+            limit s.looked_at
+        ) d
+        where s.takes and s.is_ready
+        union all
+        select * from retry
     ),
     free as (
-        select d.*, d.lease_until is not null as was_interrupted,
-            row_number() over of_endpoint as rank,
-            count(d.lease_until) over (partition by d.distributor_id, d.endpoint_id) as interrupted
-        from (select * from first_try union all select * from retry) d
-        where d.due_at <= moment and (d.lease_until is null or d.lease_until <= moment)
-        window of_endpoint as (partition by d.distributor_id, d.endpoint_id order by d.is_retry, d.due_at, d.event_id)
+        select e.*, e.lease_until is not null as was_interrupted,
+            row_number() over (partition by e.distributor_id, e.endpoint_id order by e.is_retry, e.due_at, e.event_id) as rank,
+            -- Each of these has its place under way already.
+            count(e.lease_until) over (partition by e.distributor_id, e.endpoint_id) as interrupted
+        from earliest e
+        where e.due_at <= moment and (e.lease_until is null or e.lease_until <= moment)
     ),
     candidate as (
-        select f.*, s.in_flight - f.interrupted + f.rank as place
+        select f.*, f.in_flight - f.interrupted + f.rank as place
         from free f
-        join state s using (distributor_id, endpoint_id)
-        -- A lease that ran out has its place under way already.
-        where f.rank <= case when s.breaker = 'CLOSED' then least(s.concurrency, s.max_in_flight, share) - s.in_flight + f.interrupted else 1 end
-            and (s.gap is null or s.paced_from + (f.rank - 1) * s.gap <= moment)
+        where f.rank <= case when f.breaker = 'CLOSED' then f.room + f.interrupted else 1 end
+            and (f.gap is null or f.paced_from + (f.rank - 1) * f.gap <= moment)
+    ),
+    held as (
+        select s.distributor_id, sum(s.in_flight) as deliveries from state s group by s.distributor_id
     ),
     in_line as (
-        select c.*, tenant.held + row_number() over (partition by c.distributor_id order by c.place, c.is_retry, c.due_at) as turn
+        select c.*, held.deliveries + row_number() over (partition by c.distributor_id order by c.place, c.is_retry, c.due_at) as turn
         from candidate c
-        join (select distributor_id, sum(in_flight) as held from state group by distributor_id) tenant using (distributor_id)
+        join held using (distributor_id)
         order by turn, c.is_retry, c.due_at
         limit 2 * batch
     ),
     chosen as (
-        select d.distributor_id, d.endpoint_id, d.event_id, in_line.was_interrupted, in_line.is_retry
+        select in_line.*
         from in_line
-        -- One by one in that order, each looked at again under its lock, until there are enough. The coalesce keeps the
-        -- planner off the indexes of what is due, which old statistics make look small: the key finds one row.
+        -- One by one in that order, until there are enough; the coalesce keeps the planner off the indexes of what is due,
+        -- which old statistics make look small: the key finds one row.
         cross join lateral (
-            select d.distributor_id, d.endpoint_id, d.event_id
-            from webhook_deliveries d
+            select from webhook_deliveries d
             where d.distributor_id = in_line.distributor_id and d.endpoint_id = in_line.endpoint_id
                 and d.event_id = in_line.event_id
                 and coalesce(d.due_at, 'infinity') <= moment and (d.lease_until is null or d.lease_until <= moment)
@@ -392,51 +404,61 @@ begin
         from due
         where d.distributor_id = due.distributor_id and d.endpoint_id = due.endpoint_id and d.event_id = due.event_id
         returning d.distributor_id, d.endpoint_id, d.event_id, d.attempt_count, d.schedule_position, d.lease_token, d.trigger,
-            d.ordering_key, attempt_ids[due.line] as attempt_id, due.was_interrupted
+            d.ordering_key, attempt_ids[due.line] as attempt_id, due.was_interrupted,
+            case when due.breaker <> 'CLOSED' then due.probes end as probes, due.payload, due.url, due.signing, due.secrets_sealed,
+            due.headers_sealed, due.auth_sealed
     ),
     attempt as (
         insert into webhook_delivery_attempts (distributor_id, id, endpoint_id, event_id, number, started_at, trigger, probe)
-        select c.distributor_id, c.attempt_id, c.endpoint_id, c.event_id, c.attempt_count, moment, c.trigger, s.breaker <> 'CLOSED'
+        select c.distributor_id, c.attempt_id, c.endpoint_id, c.event_id, c.attempt_count, moment, c.trigger, c.probes is not null
         from claimed c
-        join state s using (distributor_id, endpoint_id)
     ),
-    taken as (
-        select s.distributor_id, s.endpoint_id, count(due.event_id) as deliveries,
-            count(*) filter (where not due.was_interrupted) as fresh
-        from state s
-        left join due using (distributor_id, endpoint_id)
-        group by s.distributor_id, s.endpoint_id
-    ),
-    -- When to look for retries again: what is under lease, when the lease ends.
-    later as (
-        select r.distributor_id, r.endpoint_id,
-            min(case when due.event_id is not null then lease_end else greatest(r.due_at, r.lease_until) end) as due_at
+    -- What an endpoint's state has to know of this: what it gave, and when to look for retries again.
+    told as (
+        select due.distributor_id, due.endpoint_id, true as takes, 1 as given, (not due.was_interrupted)::int as fresh, due.paced_from,
+            due.gap, due.is_retry::int as retries, 0 as retries_due, false as has_retries, false as has_more,
+            null::timestamptz as later
+        from due
+        union all
+        select r.distributor_id, r.endpoint_id, true, 0, 0, null, null, 0,
+            (r.due_at <= moment and (r.lease_until is null or r.lease_until <= moment))::int, true,
+            row_number() over (partition by r.distributor_id, r.endpoint_id) = r.looked_at,
+            case when r.lease_until > moment then r.lease_until when r.due_at > moment then r.due_at end
         from retry r
-        left join due using (distributor_id, endpoint_id, event_id)
-        group by r.distributor_id, r.endpoint_id
+        union all
+        select s.distributor_id, s.endpoint_id, s.takes, 0, 0, null, null, 0, 0, true, false, null
+        from state s
+        where s.has_retries or not s.takes
+    ),
+    change as (
+        select t.distributor_id, t.endpoint_id, bool_and(t.takes) as takes, sum(t.given) as given, sum(t.fresh) as fresh,
+            max(t.paced_from) + sum(t.given) * max(t.gap) as paced_until, bool_or(t.has_retries) as has_retries,
+            case
+                when bool_or(t.has_more) or sum(t.retries_due) > sum(t.retries) then moment
+                else least(min(t.later), case when sum(t.retries) > 0 then lease_end end)
+            end as next_due_at
+        from told t
+        group by t.distributor_id, t.endpoint_id
     ),
     decided as (
         update webhook_endpoint_state s
-        set in_flight = case when state.takes then s.in_flight + taken.fresh else 0 end,
+        set in_flight = case when c.takes then s.in_flight + c.fresh else 0 end,
             next_due_at = case
-                when not state.takes then null
-                when state.is_ready and state.next_due_at <= moment then later.due_at
+                when not c.takes then null
+                when c.has_retries then c.next_due_at
                 else s.next_due_at
             end,
-            paced_until = case when state.gap is not null and taken.deliveries > 0 then state.paced_from + taken.deliveries * state.gap
-                else s.paced_until end,
-            breaker = case when s.breaker <> 'CLOSED' and taken.deliveries > 0 then 'HALF_OPEN' else s.breaker end,
+            paced_until = coalesce(c.paced_until, s.paced_until),
+            breaker = case when s.breaker <> 'CLOSED' and c.given > 0 then 'HALF_OPEN' else s.breaker end,
             -- Should the probe's worker end with it, another may be made then.
-            breaker_until = case when s.breaker <> 'CLOSED' and taken.deliveries > 0 then lease_end else s.breaker_until end,
+            breaker_until = case when s.breaker <> 'CLOSED' and c.given > 0 then lease_end else s.breaker_until end,
             updated_at = moment
-        from state
-        join taken using (distributor_id, endpoint_id)
-        left join later using (distributor_id, endpoint_id)
-        where s.distributor_id = state.distributor_id and s.endpoint_id = state.endpoint_id
+        from change c
+        where s.distributor_id = c.distributor_id and s.endpoint_id = c.endpoint_id
     )
     select c.distributor_id, c.endpoint_id, c.event_id, c.attempt_id, c.attempt_count, c.trigger, c.schedule_position,
-        c.lease_token, c.ordering_key, case when s.breaker <> 'CLOSED' then s.probes end as probes,
-        e.body::text as body, w.payload, w.url, w.signing, w.secrets_sealed, w.headers_sealed, w.auth_sealed,
+        c.lease_token, c.ordering_key, c.probes, e.body::text, c.payload, c.url, c.signing, c.secrets_sealed, c.headers_sealed,
+        c.auth_sealed,
         -- How many attempts in a row, up to this one, ended with their workers.
         case when c.was_interrupted then (
             select count(*)
@@ -448,11 +470,9 @@ begin
                     where ended.distributor_id = c.distributor_id and ended.endpoint_id = c.endpoint_id
                         and ended.event_id = c.event_id and ended.outcome <> 'unknown'
                 ), 0)
-        ) else 0 end as interruptions
+        ) else 0 end
     from claimed c
-    join state s using (distributor_id, endpoint_id)
-    join webhook_events e on e.distributor_id = c.distributor_id and e.id = c.event_id
-    join webhook_endpoints w on w.distributor_id = c.distributor_id and w.id = c.endpoint_id;
+    join webhook_events e on e.distributor_id = c.distributor_id and e.id = c.event_id;
 end
 $$;
 comment on function claim_deliveries(timestamptz, timestamptz, uuid, int, int, uuid[], uuid[], uuid[], double precision) is
@@ -472,12 +492,19 @@ create function settle_deliveries(results jsonb, facts jsonb, policy jsonb) retu
     set search_path = pg_catalog, public, pg_temp
     as $$
 #variable_conflict use_column
+declare
+    rule record;
 begin
     perform
     from jsonb_to_recordset(facts) as f(distributor_id uuid, endpoint_id uuid)
     join webhook_endpoint_state s on s.distributor_id = f.distributor_id and s.endpoint_id = f.endpoint_id
     order by s.distributor_id, s.endpoint_id
     for update of s;
+    select * into rule
+    from jsonb_to_record(policy) as p(
+        breaker_failures int, breaker_pause double precision, longest_pause double precision, concurrency int,
+        throttle_pause double precision, rate_cut numeric, lowest_rate numeric, highest_rate numeric, rate_growth double precision
+    );
     return query
     with result as materialized (
         select *
@@ -486,26 +513,6 @@ begin
             outcome text, status_code int, error_class text, duration_ms int, response_excerpt text, evidence jsonb,
             status text, due_at timestamptz, schedule_position int, disables boolean
         )
-    ),
-    fact as materialized (
-        select *
-        from jsonb_to_recordset(facts) as f(
-            distributor_id uuid, endpoint_id uuid, successes int, succeeded_at timestamptz, failures int, failed_ids uuid[],
-            last_failed_id uuid, failing_from timestamptz, probe_failed boolean, throttled_from timestamptz, rate_limited boolean,
-            blocked_until timestamptz, next_due_at timestamptz, finished_at timestamptz
-        )
-    ),
-    rule as materialized (
-        select *
-        from jsonb_to_record(policy) as p(
-            breaker_failures int, breaker_pause double precision, longest_pause double precision, concurrency int,
-            throttle_pause double precision, rate_cut numeric, lowest_rate numeric, highest_rate numeric, rate_growth double precision
-        )
-    ),
-    state as materialized (
-        select s.*
-        from fact f
-        join webhook_endpoint_state s on s.distributor_id = f.distributor_id and s.endpoint_id = f.endpoint_id
     ),
     attempt as (
         update webhook_delivery_attempts a
@@ -520,7 +527,6 @@ begin
         set status = r.status, due_at = r.due_at, schedule_position = r.schedule_position, lease_until = null, lease_token = null,
             updated_at = r.finished_at
         from result r
-        join state s using (distributor_id, endpoint_id)
         where d.distributor_id = r.distributor_id and d.endpoint_id = r.endpoint_id and d.event_id = r.event_id
             -- Whatever was decided while the post was under way (cancelled, asked for again) took this token away, and stands.
             and d.lease_token = r.lease_token and not r.disables
@@ -531,96 +537,86 @@ begin
         from moved
         group by distributor_id, endpoint_id
     ),
-    seen as (
-        select s.distributor_id, s.endpoint_id,
-            case when f.succeeded_at is null then s.consecutive_failures else 0 end + cardinality(f.failed_ids)
-                - coalesce(f.succeeded_at is null and s.last_failed_event_id = any (f.failed_ids), false)::int as failures_in_a_row,
-            f.throttled_from is not null
-                and (s.throttled_at is null or f.throttled_from >= s.throttled_at + p.throttle_pause * interval '1 second') as slows_down,
-            f.successes + case when s.rate_second = second.this then s.rate_count else 0 end as rate_count,
-            case when s.rate_second = second.this then s.rate_previous
-                when s.rate_second = second.this - interval '1 second' then s.rate_count else 0 end as rate_previous,
-            second.this as second
-        from state s
-        join fact f using (distributor_id, endpoint_id)
-        cross join rule p
-        cross join lateral (select date_trunc('second', f.finished_at, 'UTC') as this) second
-    ),
-    turned as (
-        select v.*,
+    -- A row per endpoint: what it did, how it was before, and what that makes of it.
+    turned as materialized (
+        select f.*, seen.*, s.failing_since as was_failing_since,
+            f.succeeded_at is not null as succeeds,
             case
                 when s.breaker <> 'CLOSED' and f.succeeded_at is not null then 'closes'
-                when s.breaker = 'CLOSED' and cardinality(f.failed_ids) > 0 and v.failures_in_a_row >= p.breaker_failures then 'opens'
+                when s.breaker = 'CLOSED' and cardinality(f.failed_ids) > 0 and seen.failures_in_a_row >= rule.breaker_failures
+                    then 'opens'
                 when s.breaker <> 'CLOSED' and f.probe_failed then 'stays open'
                 else ''
-            end as breaker
-        from seen v
-        join state s using (distributor_id, endpoint_id)
-        join fact f using (distributor_id, endpoint_id)
-        cross join rule p
+            end as turn
+        from jsonb_to_recordset(facts) as f(
+            distributor_id uuid, endpoint_id uuid, successes int, succeeded_at timestamptz, failures int, failed_ids uuid[],
+            last_failed_id uuid, failing_from timestamptz, probe_failed boolean, throttled_from timestamptz, rate_limited boolean,
+            blocked_until timestamptz, next_due_at timestamptz, finished_at timestamptz
+        )
+        join webhook_endpoint_state s on s.distributor_id = f.distributor_id and s.endpoint_id = f.endpoint_id
+        cross join lateral (select date_trunc('second', f.finished_at, 'UTC') as second) at
+        cross join lateral (
+            select at.second,
+                case when f.succeeded_at is null then s.consecutive_failures else 0 end + cardinality(f.failed_ids)
+                    - coalesce(f.succeeded_at is null and s.last_failed_event_id = any (f.failed_ids), false)::int as failures_in_a_row,
+                f.throttled_from is not null and (
+                    s.throttled_at is null or f.throttled_from >= s.throttled_at + rule.throttle_pause * interval '1 second'
+                ) as slows_down,
+                f.successes + case when s.rate_second = at.second then s.rate_count else 0 end as taken,
+                case when s.rate_second = at.second then s.rate_previous
+                    when s.rate_second = at.second - interval '1 second' then s.rate_count else 0 end as taken_before
+        ) seen
     )
     update webhook_endpoint_state s
     set in_flight = greatest(s.in_flight - coalesce(r.deliveries, 0), 0),
-        next_due_at = least(s.next_due_at, f.next_due_at),
-        blocked_until = greatest(s.blocked_until, f.blocked_until),
+        next_due_at = least(s.next_due_at, t.next_due_at),
+        blocked_until = greatest(s.blocked_until, t.blocked_until),
         consecutive_failures = t.failures_in_a_row,
-        failed_attempts = case when f.succeeded_at is null then s.failed_attempts else 0 end + f.failures,
-        failing_since = case
-            when f.succeeded_at is null then coalesce(s.failing_since, f.failing_from)
-            else f.failing_from
-        end,
-        last_failed_event_id = coalesce(f.last_failed_id, case when f.succeeded_at is null then s.last_failed_event_id end),
-        last_success_at = greatest(s.last_success_at, f.succeeded_at),
-        warned_percent = case when f.succeeded_at is null then s.warned_percent else 0 end,
-        breaker = case t.breaker when 'closes' then 'CLOSED' when 'opens' then 'OPEN' when 'stays open' then 'OPEN' else s.breaker end,
-        breaker_until = case t.breaker
+        failed_attempts = case when t.succeeds then 0 else s.failed_attempts end + t.failures,
+        failing_since = case when t.succeeds then t.failing_from else coalesce(s.failing_since, t.failing_from) end,
+        last_failed_event_id = coalesce(t.last_failed_id, case when not t.succeeds then s.last_failed_event_id end),
+        last_success_at = greatest(s.last_success_at, t.succeeded_at),
+        warned_percent = case when t.succeeds then 0 else s.warned_percent end,
+        breaker = case t.turn when 'closes' then 'CLOSED' when 'opens' then 'OPEN' when 'stays open' then 'OPEN' else s.breaker end,
+        breaker_until = case t.turn
             when 'closes' then null
-            when 'opens' then f.finished_at + p.breaker_pause * interval '1 second'
-            when 'stays open' then f.finished_at
-                + least(p.breaker_pause * 2 ^ least(s.probes + 1, 30), p.longest_pause) * interval '1 second'
+            when 'opens' then t.finished_at + rule.breaker_pause * interval '1 second'
+            when 'stays open' then t.finished_at
+                + least(rule.breaker_pause * 2 ^ least(s.probes + 1, 30), rule.longest_pause) * interval '1 second'
             else s.breaker_until
         end,
-        probes = case t.breaker when 'closes' then 0 when 'opens' then 0 when 'stays open' then s.probes + 1 else s.probes end,
+        probes = case t.turn when 'closes' then 0 when 'opens' then 0 when 'stays open' then s.probes + 1 else s.probes end,
         concurrency = case
-            when t.breaker = 'closes' then 1
+            when t.turn = 'closes' then 1
             when t.slows_down then greatest(s.concurrency / 2, 1)
-            when f.successes > 0 then least(s.concurrency + 1, p.concurrency)
+            when t.successes > 0 then least(s.concurrency + 1, rule.concurrency)
             else s.concurrency
         end,
-        throttled_at = case when t.slows_down then f.finished_at else s.throttled_at end,
-        rate_second = t.second, rate_count = t.rate_count, rate_previous = t.rate_previous,
+        throttled_at = case when t.slows_down then t.finished_at else s.throttled_at end,
+        rate_second = t.second, rate_count = t.taken, rate_previous = t.taken_before,
         learned_rate = case
-            when t.slows_down and f.rate_limited then greatest(
-                p.rate_cut * least(coalesce(s.learned_rate, p.highest_rate), greatest(t.rate_previous, t.rate_count)), p.lowest_rate
+            when t.slows_down and t.rate_limited then greatest(
+                rule.rate_cut * least(coalesce(s.learned_rate, rule.highest_rate), greatest(t.taken_before, t.taken)), rule.lowest_rate
             )
-            when s.learned_rate is null or f.successes = 0 then s.learned_rate
-            when s.learned_rate >= p.highest_rate then null
+            when s.learned_rate is null or t.successes = 0 then s.learned_rate
+            when s.learned_rate >= rule.highest_rate then null
             -- Once for each second that passed.
-            else least(p.highest_rate, s.learned_rate * (p.rate_growth ^ least(
+            else least(rule.highest_rate, s.learned_rate * (rule.rate_growth ^ least(
                 greatest(extract(epoch from t.second - coalesce(s.rate_second, t.second))::double precision, 0), 60
             ))::numeric)
         end,
-        updated_at = f.finished_at
-    from fact f
-    cross join rule p
-    join turned t using (distributor_id, endpoint_id)
-    join state before using (distributor_id, endpoint_id)
-    left join released r using (distributor_id, endpoint_id)
-    where s.distributor_id = f.distributor_id and s.endpoint_id = f.endpoint_id
-    returning s.distributor_id, s.endpoint_id, t.breaker, before.failing_since as was_failing_since, s.failing_since, s.failed_attempts,
-        s.warned_percent;
+        updated_at = t.finished_at
+    from turned t
+    left join released r on r.distributor_id = t.distributor_id and r.endpoint_id = t.endpoint_id
+    where s.distributor_id = t.distributor_id and s.endpoint_id = t.endpoint_id
+    returning s.distributor_id, s.endpoint_id, t.turn, t.was_failing_since, s.failing_since, s.failed_attempts, s.warned_percent;
     -- What waited behind a delivery that is at its end goes next.
-    perform release_heads(r.distributor_id, r.endpoint_id, r.ended, r.finished_at)
-    from (
-        select d.distributor_id, d.endpoint_id, array_agg(distinct d.ordering_key) as ended, max(r.finished_at) as finished_at
-        from jsonb_to_recordset(results)
-            as r(distributor_id uuid, endpoint_id uuid, event_id uuid, finished_at timestamptz, due_at timestamptz)
-        join webhook_deliveries d
-            on d.distributor_id = r.distributor_id and d.endpoint_id = r.endpoint_id and d.event_id = r.event_id
-        where r.due_at is null and d.ordering_key is not null and d.due_at is null
-        group by d.distributor_id, d.endpoint_id
-        order by d.distributor_id, d.endpoint_id
-    ) r;
+    perform release_heads(r.distributor_id, r.endpoint_id, array_agg(distinct r.ordering_key), max(r.finished_at))
+    from jsonb_to_recordset(results)
+        as r(distributor_id uuid, endpoint_id uuid, ordering_key uuid, finished_at timestamptz, due_at timestamptz)
+    where r.ordering_key is not null and r.due_at is null
+    group by r.distributor_id, r.endpoint_id
+    order by r.distributor_id, r.endpoint_id;
 end
 $$;
 comment on function settle_deliveries(jsonb, jsonb, jsonb) is

@@ -54,7 +54,7 @@ join webhook_endpoint_state s on s.distributor_id = f.distributor_id and s.endpo
 join webhook_endpoints w on w.distributor_id = f.distributor_id and w.id = f.endpoint_id
 cross join lateral (select w.enabled and w.deleted_at is null as it) takes
 cross join lateral (
-    -- What is under lease is among the oldest: never more than the share, so that some of these are free if any are.
+    -- What is under lease is among the oldest, so that one of these is free if any is.
     select coalesce(bool_or(
         d.lease_until <= $1 or d.lease_until is null and s.in_flight < least(s.concurrency, w.max_in_flight, $5)
     ), false) or coalesce(not takes.it and count(*) > 0, false) as any_is
@@ -65,7 +65,7 @@ cross join lateral (
             where d.distributor_id = f.distributor_id and d.endpoint_id = f.endpoint_id
                 and d.status = 'PENDING' and d.due_at < 'infinity' and d.due_at <= $1
             order by d.due_at
-            limit 3 * $5
+            limit s.in_flight + 1
         )
         union all
         (
@@ -74,7 +74,7 @@ cross join lateral (
             where s.next_due_at <= $1 and d.distributor_id = f.distributor_id and d.endpoint_id = f.endpoint_id
                 and d.status = 'RETRYING' and d.due_at < 'infinity' and d.due_at <= $1
             order by d.due_at
-            limit 3 * $5
+            limit s.in_flight + 1
         )
     ) d
 ) due
