@@ -7,6 +7,7 @@ GatewayError
 │   ├── UnknownAccount
 │   ├── NotFound
 │   ├── WrongState
+│   │   └── ChallengeFailed
 │   └── InvalidInput
 │       ├── UrlNotAllowed
 │       └── HeaderNotAllowed
@@ -85,6 +86,12 @@ class WrongState(Rejected):
     """The thing is in a state that does not allow this."""
 
     code = "wrong_state"
+
+
+class ChallengeFailed(WrongState):
+    """The endpoint did not answer the challenge."""
+
+    code = "challenge_failed"
 
 
 class InvalidInput(Rejected):
@@ -166,6 +173,7 @@ class FaultClass(StrEnum):
     STATUS = "status"  # it was answered, but not as hoped for
     EGRESS_BLOCKED = "egress_blocked"
     CONFIGURATION = "configuration"  # nothing was posted: secrets or headers cannot be used
+    AUTHORISATION = "authorisation"  # nothing was posted: the endpoint's token server gave no token
     INTERRUPTED = "interrupted"  # nothing was posted: too many attempts in a row had ended with their workers
     DEFERRED = "deferred"  # nothing was posted, for a reason of our own: costs no place of the schedule
 

@@ -22,6 +22,11 @@ def headers_context(distributor_id: UUID, endpoint_id: UUID) -> str:
     return f"webhook_endpoints.headers:{distributor_id}:{endpoint_id}"
 
 
+def auth_context(distributor_id: UUID, endpoint_id: UUID) -> str:
+    """What an endpoint's sealed credentials are bound to."""
+    return f"webhook_endpoints.auth:{distributor_id}:{endpoint_id}"
+
+
 async def list_endpoints(connection: Connection, before: UUID, limit: int) -> Sequence[EndpointRecord]:
     """Newest first."""
     return [EndpointRecord(**row) for row in await connection.fetch(_SQL["list_endpoints"], before, limit)]
@@ -61,6 +66,7 @@ def _columns(endpoint: EndpointRecord, filter_path: str | None) -> tuple[object,
         endpoint.payload,
         endpoint.headers_sealed,
         endpoint.secrets_sealed,
+        endpoint.public_keys,
         endpoint.auth_sealed,
         endpoint.signing,
         endpoint.ordering,
@@ -79,8 +85,31 @@ async def delete_endpoint(connection: Connection, endpoint_id: UUID, now: dateti
 
 
 async def cancel_waiting(connection: Connection, endpoint_id: UUID, now: datetime) -> None:
-    """Cancels all deliveries that still wait for the endpoint."""
+    """Cancels all deliveries that still wait for the endpoint, those that are pulled and those behind others too.
+
+    Locks its state, which every claim and settlement of its deliveries needs: the last thing that a transaction does.
+    """
+    await connection.execute(_SQL["lock_state"], endpoint_id)
     await connection.execute(_SQL["cancel_waiting"], endpoint_id, now)
+
+
+async def release_waiting(connection: Connection, endpoint_id: UUID, now: datetime) -> None:
+    """Makes due what waits behind others of its conversation; locks the endpoint's state, so does it last."""
+    await connection.execute(_SQL["lock_state"], endpoint_id)
+    await connection.execute(_SQL["release_waiting"], endpoint_id, now)
+
+
+async def reset_health(connection: Connection, endpoint_id: UUID, now: datetime) -> None:
+    """The endpoint counts as healthy; what it did before is forgotten."""
+    await connection.execute(_SQL["reset_health"], endpoint_id, now)
+
+
+async def find_public_keys(connection: Connection, endpoint_id: UUID) -> Sequence[Mapping[str, Any]] | None:
+    """The public keys of any tenant's endpoint; None for an unknown or deleted one. Takes a worker's connection."""
+    keys: Sequence[Mapping[str, Any]] | None = await connection.fetchval(
+        _SQL["find_public_keys"], endpoint_id
+    )
+    return keys
 
 
 async def record_test_event(

@@ -4,14 +4,15 @@ Re-sealing goes tenant by tenant in small transactions with the rights of the ap
 run again at any time, and nobody waits for it. What becomes of a row meanwhile is a change like any other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from db.accounts import seal_context
-from db.endpoints import headers_context, secrets_context
+from db.endpoints import auth_context, headers_context, secrets_context
 from db.idempotency import answer_context
 from db.named_sql import load_statements
 from db.sealing import Sealer
@@ -22,6 +23,9 @@ _SQL = load_statements("resealing")
 _ANSWERS_KEPT = timedelta(hours=24)  # an older answer is never given again
 _BATCH = 100
 _TENANTS = 500
+_ENDPOINT_SEALS: Mapping[str, Callable[[UUID, UUID], str]] = MappingProxyType(
+    {"secrets_sealed": secrets_context, "headers_sealed": headers_context, "auth_sealed": auth_context}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +88,14 @@ async def _reseal_accounts(connection: Connection, sealer: Sealer, tenant: UUID)
 
 async def _reseal_endpoints(connection: Connection, sealer: Sealer, tenant: UUID) -> tuple[int, int]:
     rows = await connection.fetch(_SQL["take_endpoints"], sealer.older_ids, _BATCH)
-    secrets = [sealer.reseal(row["secrets_sealed"], secrets_context(tenant, row["id"])) for row in rows]
-    headers = [
-        row["headers_sealed"] and sealer.reseal(row["headers_sealed"], headers_context(tenant, row["id"]))
-        for row in rows
+    columns = [
+        [row[name] and sealer.reseal(row[name], context(tenant, row["id"])) for row in rows]
+        for name, context in _ENDPOINT_SEALS.items()
     ]
-    await connection.execute(_SQL["put_endpoints"], _column(rows, "id"), secrets, headers)
+    await connection.execute(_SQL["put_endpoints"], _column(rows, "id"), *columns)
     changed = zip(
-        (*secrets, *headers),
-        (*_column(rows, "secrets_sealed"), *_column(rows, "headers_sealed")),
+        (value for column in columns for value in column),
+        (value for name in _ENDPOINT_SEALS for value in _column(rows, name)),
         strict=True,
     )
     return len(rows), sum(new != old for new, old in changed)

@@ -111,6 +111,7 @@ class EndpointRecord:
     payload: str
     headers_sealed: bytes | None = field(repr=False)
     secrets_sealed: bytes = field(repr=False)
+    public_keys: Sequence[Mapping[str, Any]]
     auth_sealed: bytes | None = field(repr=False)
     signing: str
     ordering: str

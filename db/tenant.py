@@ -107,8 +107,8 @@ class Database:
 
         Besides accept and claim, the worker's role answers the lookups that come before a tenant is known, a
         closed list: a channel account by id, by what its provider calls it in a post to several accounts or (for
-        the operator's ``simulate``) by address, a stored post by id (for the operator's ``replay``), and the owner
-        of an API key by the key's hash.
+        the operator's ``simulate``) by address, a stored post by id (for the operator's ``replay``), the owner
+        of an API key by the key's hash, and the public keys of a webhook endpoint by its id.
         """
         async with _borrowed(self._worker) as connection:
             yield connection

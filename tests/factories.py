@@ -9,6 +9,7 @@ from channels.base import Channel, ChannelAccount, InboundMessage, InboundReques
 from db.accounts import seal_context
 from handlers.inbound import Posted, message_item
 from handlers.runtime import Runtime
+from handlers.webhooks.signing import EndpointSecret, SigningKey, signing_key
 
 TWILIO_CREDENTIALS: Mapping[str, Any] = {"account_sid": "AC" + "1" * 32, "auth_token": "tok_12345"}
 OUR_NUMBER = "+15550002222"
@@ -68,6 +69,11 @@ async def make_product(runtime: Runtime, distributor_id: UUID, sku: str, name: s
             *row.values(),
         )
     return product_id
+
+
+def signing_keys(*secrets: str) -> tuple[SigningKey, ...]:
+    """Secrets (`whsec_…`, `whsk_…`) that sign without end."""
+    return tuple(signing_key(EndpointSecret(secret)) for secret in secrets)
 
 
 async def make_endpoint(

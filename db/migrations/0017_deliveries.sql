@@ -6,6 +6,7 @@ alter table webhook_endpoints
     add column transport text not null default 'push' check (transport in ('push', 'pull')),
     add column payload text not null default 'full' check (payload in ('full', 'thin')),
     add column signing text not null default 'hmac' check (signing in ('hmac', 'ed25519', 'both')),
+    add column public_keys jsonb not null default '[]',
     add column auth_sealed bytea,
     add column rate_limit_per_second numeric(10, 3) check (rate_limit_per_second > 0),
     add column max_in_flight smallint not null default 10 check (max_in_flight between 1 and 100),
@@ -17,12 +18,14 @@ comment on column webhook_endpoints.description is 'What it is for, in the tenan
 comment on column webhook_endpoints.transport is 'push: we post to url; pull: the integrator fetches and acknowledges.';
 comment on column webhook_endpoints.payload is 'thin: ids only, the integrator reads the rest over the API.';
 comment on column webhook_endpoints.signing is 'Which signatures a post carries: HMAC (v1), Ed25519 (v1a) or both.';
+comment on column webhook_endpoints.public_keys is
+    'The public halves of the Ed25519 keys, new first: kid, x (JWK, RFC 8037) and, for one that only overlaps, expires_at. Anybody may read them by the endpoint''s id.';
 comment on column webhook_endpoints.auth_sealed is 'How we authenticate at the endpoint (bearer, basic, OAuth 2, client certificate), sealed by the service; NULL: by the signature alone.';
 comment on column webhook_endpoints.rate_limit_per_second is 'The most posts a second that the integrator wants; NULL: as many as it takes.';
 comment on column webhook_endpoints.max_in_flight is 'The most posts under way at once that the integrator wants; 1: one after the other.';
 comment on column webhook_endpoints.verification is 'Whether its owner proved to be it by answering a challenge; pending: nothing is sent yet.';
 comment on column webhook_endpoints.disabled_at is 'Since when nothing is made for it; what was missed since then can be sent.';
-grant update (description, transport, payload, signing, auth_sealed, rate_limit_per_second, max_in_flight, verification, disabled_at)
+grant update (description, transport, payload, signing, public_keys, auth_sealed, rate_limit_per_second, max_in_flight, verification, disabled_at)
     on webhook_endpoints to waystation_app;
 
 alter table webhook_endpoint_state

@@ -12,6 +12,8 @@ from (
     union all
     select substr(headers_sealed, 1, 1), substr(headers_sealed, 2, 8), deleted_at is null from webhook_endpoints
     union all
+    select substr(auth_sealed, 1, 1), substr(auth_sealed, 2, 8), deleted_at is null from webhook_endpoints
+    union all
     select substr(response_sealed, 1, 1), substr(response_sealed, 2, 8), true from idempotency_keys
     where created_at > now() - $1::interval
 ) sealed
@@ -30,14 +32,15 @@ from unnest($1::uuid[], $2::bytea[]) as new (id, sealed)
 where channel_accounts.id = new.id;
 
 -- name: take_endpoints
-select id, secrets_sealed, headers_sealed from webhook_endpoints
+select id, secrets_sealed, headers_sealed, auth_sealed from webhook_endpoints
 where substr(secrets_sealed, 2, 8) = any($1::bytea[]) or substr(headers_sealed, 2, 8) = any($1::bytea[])
+    or substr(auth_sealed, 2, 8) = any($1::bytea[])
 order by id limit $2
 for update;
 
 -- name: put_endpoints
-update webhook_endpoints set secrets_sealed = new.secrets, headers_sealed = new.headers
-from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as new (id, secrets, headers)
+update webhook_endpoints set secrets_sealed = new.secrets, headers_sealed = new.headers, auth_sealed = new.auth
+from unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[]) as new (id, secrets, headers, auth)
 where webhook_endpoints.id = new.id;
 
 -- name: take_answers

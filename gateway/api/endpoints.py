@@ -1,106 +1,48 @@
 """``/v1/webhook-endpoints``: where an integrator wants events posted."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+import secrets
+from datetime import timedelta
 from functools import partial
 from http import HTTPMethod, HTTPStatus
-from typing import Annotated, Any, Literal
-from uuid import UUID
+from typing import Any
 
-from pydantic import BeforeValidator, Field
-
-from channels.errors import NotFound
+from channels.errors import NotFound, WrongState
 from db import endpoints as rows_of
 from db.rows import EndpointRecord
 from gateway.api.deliveries import Delivery, load_delivery
+from gateway.api.endpoint_models import (
+    Auth,
+    Endpoint,
+    EndpointCreate,
+    EndpointPatch,
+    EndpointWithSecret,
+    OAuth2Auth,
+    SecretRotation,
+)
 from gateway.api.operations import Call, Operation
 from gateway.api.paging import BY_ID, make_page, read_position
-from gateway.api.schemas import Answer, Body, JsonObject, Line, NoQuery, Page, PageQuery, Patch, absent
+from gateway.api.schemas import NoQuery, Page, PageQuery
 from handlers import endpoints
+from handlers.endpoint_rules import Ordering, PayloadForm, Transport, Verification
+from handlers.endpoint_seals import auth_type, header_names
 from handlers.endpoints import CheckedUrl, EndpointDraft
+from handlers.webhooks.challenge import ask_owner
+from handlers.webhooks.public_keys import current_public_key
+from handlers.webhooks.signing import Signing
 
 _PATH = "/v1/webhook-endpoints"
 _ONE = f"{_PATH}/{{id}}"
 _TAG = "webhook endpoints"
+_CHALLENGE_BYTES = 32
 
 
-def _not_enforced(value: Any) -> Any:
-    if value is not None:
-        raise ValueError("a rate limit is not in this release; leave it null")
-    return value
-
-
-Ordering = Literal["none", "conversation"]
-EventTypes = Annotated[list[Line], Field(min_length=1, max_length=100)]
-Headers = Annotated[
-    dict[str, str], Field(description="Added to every delivery; write-only.", max_length=20, repr=False)
-]
-RateLimit = Annotated[
-    None,
-    Field(description="Not in this release: anything but null is 422."),
-    BeforeValidator(_not_enforced),
-]
-_FILTER = (
-    'Over the event\'s body, such as `{"data.total_amount": {"$gte": 100}}`; null or {} takes every event.'
-)
-_ORDERING = (
-    "conversation: the events of one conversation one after the other, a failed one holds back the next."
-)
-
-
-class Endpoint(Answer):
-    """A webhook endpoint, without its secret and the values of its headers."""
-
-    id: UUID
-    name: str
-    url: str
-    event_types: Sequence[str]
-    filter: Mapping[str, Any] | None
-    header_names: Sequence[str]
-    ordering: str
-    rate_limit_per_second: None = None
-    enabled: bool
-    disabled_reason: str | None
-    created_at: datetime
-    updated_at: datetime
-
-
-class EndpointWithSecret(Endpoint):
-    """An endpoint with its new secret, shown this once."""
-
-    secret: str = Field(description="Standard Webhooks' `whsec_…`; never shown again.")
-
-
-class EndpointCreate(Body):
-    """A webhook endpoint to be made."""
-
-    name: Line = Field(examples=["erp"])
-    url: str = Field(max_length=2048, examples=["https://erp.example.com/hooks/waystation"])
-    event_types: EventTypes = Field(description="Types, `family.*` or `*`.", examples=[["order.*"]])
-    filter: JsonObject | None = Field(default=None, description=_FILTER)
-    headers: Headers = Field(default_factory=dict)
-    ordering: Ordering = Field(default="none", description=_ORDERING)
-    rate_limit_per_second: RateLimit = None
-
-
-class EndpointPatch(Patch):
-    """What may change of an endpoint; custom headers are replaced as a whole."""
-
-    name: Line = absent()
-    url: str = absent(max_length=2048)
-    event_types: EventTypes = absent()
-    filter: JsonObject | None = Field(default=None, description=_FILTER)
-    headers: Headers = absent()
-    ordering: Ordering = absent(description=_ORDERING)
-    rate_limit_per_second: RateLimit = None
-
-
-async def check_url(call: Call[EndpointCreate | EndpointPatch, NoQuery]) -> CheckedUrl | None:
-    """The checked URL of a body, if it names one."""
-    if "url" not in call.body.model_fields_set:
-        return None
+async def check_targets(call: Call[EndpointCreate | EndpointPatch, NoQuery]) -> CheckedUrl | None:
+    """The checked URL of a body, if it names one; its token server is checked, too."""
     check = partial(call.egress.check_url, party=str(call.distributor_id))
-    return await endpoints.check_endpoint_url(check, call.body.url)
+    auth = call.body.auth
+    if isinstance(auth, OAuth2Auth):
+        await endpoints.check_endpoint_url(check, auth.token_url, "auth.token_url")
+    return None if call.body.url is None else await endpoints.check_endpoint_url(check, call.body.url)
 
 
 async def list_endpoints(call: Call[None, PageQuery]) -> Page[Endpoint]:
@@ -113,7 +55,20 @@ async def list_endpoints(call: Call[None, PageQuery]) -> Page[Endpoint]:
 async def create_endpoint(call: Call[EndpointCreate, NoQuery]) -> EndpointWithSecret:
     body = call.body
     draft = EndpointDraft(
-        body.name, call.prepared, body.event_types, body.filter, body.headers, body.ordering
+        name=body.name,
+        description=body.description,
+        transport=body.transport,
+        url=call.prepared,
+        event_types=body.event_types,
+        filter=body.filter,
+        payload=body.payload,
+        headers=body.headers,
+        auth=_stored_auth(body.auth),
+        signing=body.signing,
+        ordering=body.ordering,
+        rate_limit_per_second=body.rate_limit_per_second,
+        max_in_flight=body.max_in_flight,
+        verify=body.verify,
     )
     return _with_secret(call, await endpoints.create_endpoint(call.runtime, call.distributor_id, draft))
 
@@ -128,7 +83,8 @@ async def read_endpoint(call: Call[None, NoQuery]) -> Endpoint:
 
 async def update_endpoint(call: Call[EndpointPatch, NoQuery]) -> Endpoint:
     changes = call.body.changes()
-    changes.pop("rate_limit_per_second", None)
+    if "auth" in changes:
+        changes["auth"] = _stored_auth(call.body.auth)
     if call.prepared is not None:
         changes["url"] = call.prepared
     return _endpoint(
@@ -146,8 +102,29 @@ async def test_endpoint(call: Call[None, NoQuery]) -> Delivery:
         return await load_delivery(one, await endpoints.send_test(one.runtime, call.distributor_id, call.id))
 
 
-async def rotate_endpoint_secret(call: Call[None, NoQuery]) -> EndpointWithSecret:
-    return _with_secret(call, await endpoints.rotate_secret(call.runtime, call.distributor_id, call.id))
+async def rotate_endpoint_secret(call: Call[SecretRotation, NoQuery]) -> EndpointWithSecret:
+    overlap = timedelta(seconds=call.body.overlap_seconds)
+    made = await endpoints.rotate_secret(
+        call.runtime, call.distributor_id, call.id, overlap, call.body.signing
+    )
+    return _with_secret(call, made)
+
+
+async def ask_endpoint_owner(call: Call[None, NoQuery]) -> EndpointRecord:
+    """The endpoint that answered a challenge."""
+    async with call.transaction() as connection:
+        record = await rows_of.read_endpoint(connection, call.id)
+    if record is None:
+        raise NotFound
+    if record.url is None:
+        raise WrongState("An endpoint that is pulled has nobody to ask.")
+    challenge = secrets.token_urlsafe(_CHALLENGE_BYTES)
+    await ask_owner(call.runtime, call.egress, call.distributor_id, record, challenge)
+    return record
+
+
+async def verify_endpoint(call: Call[None, NoQuery]) -> Endpoint:
+    return _endpoint(call, await endpoints.mark_verified(call.runtime, call.distributor_id, call.prepared))
 
 
 async def enable_endpoint(call: Call[None, NoQuery]) -> Endpoint:
@@ -158,17 +135,31 @@ async def disable_endpoint(call: Call[None, NoQuery]) -> Endpoint:
     return _endpoint(call, await endpoints.disable_endpoint(call.runtime, call.distributor_id, call.id))
 
 
+def _stored_auth(auth: Auth | None) -> dict[str, Any] | None:
+    return None if auth is None else auth.model_dump(exclude_none=True)
+
+
 def _endpoint(call: Call[Any, Any], record: EndpointRecord) -> Endpoint:
     return Endpoint(
         id=record.id,
         name=record.name,
+        description=record.description,
+        transport=Transport(record.transport),
         url=record.url,
         event_types=record.event_types,
         filter=record.filter,
-        header_names=endpoints.header_names(call.runtime, call.distributor_id, record),
-        ordering=record.ordering,
+        payload=PayloadForm(record.payload),
+        header_names=header_names(call.runtime, call.distributor_id, record),
+        auth_type=auth_type(call.runtime, call.distributor_id, record),
+        signing=Signing(record.signing),
+        public_key=current_public_key(record.public_keys),
+        ordering=Ordering(record.ordering),
+        rate_limit_per_second=record.rate_limit_per_second,
+        max_in_flight=record.max_in_flight,
+        verification=Verification(record.verification),
         enabled=record.enabled,
         disabled_reason=record.disabled_reason,
+        disabled_at=record.disabled_at,
         created_at=record.created_at,
         updated_at=record.updated_at,
     )
@@ -198,7 +189,7 @@ OPERATIONS = (
         tag=_TAG,
         summary="Create a webhook endpoint; its secret is shown once",
         handle=create_endpoint,
-        prepare=check_url,
+        prepare=check_targets,
         body=EndpointCreate,
         response=EndpointWithSecret,
         status=HTTPStatus.CREATED,
@@ -217,7 +208,7 @@ OPERATIONS = (
         tag=_TAG,
         summary="Change a webhook endpoint",
         handle=update_endpoint,
-        prepare=check_url,
+        prepare=check_targets,
         body=EndpointPatch,
         response=Endpoint,
     ),
@@ -239,9 +230,23 @@ OPERATIONS = (
     ),
     _action(
         "rotate-secret",
-        "Make a new secret; the old one still signs for 24 hours",
+        "Make new secrets; those before still sign for 24 hours, or as long as asked",
         handle=rotate_endpoint_secret,
+        body=SecretRotation,
+        body_required=False,
         response=EndpointWithSecret,
+    ),
+    _action(
+        "verify",
+        "Ask the endpoint's owner with a challenge",
+        description=(
+            'Posts `{"type": "endpoint.challenge", "challenge": "…"}`, signed. The endpoint is verified if it answers 2xx'
+            " with the challenge as text, or as `challenge` of a JSON object; one that was made with `verify` is"
+            " enabled then. Else 409 `challenge_failed`, and nothing changes."
+        ),
+        prepare=ask_endpoint_owner,
+        handle=verify_endpoint,
+        response=Endpoint,
     ),
     _action(
         "enable",

@@ -14,10 +14,12 @@ from gateway.api.problems import CONTENT_TYPE
 from gateway.api.replays import HEADER
 from gateway.api.requests import EVENT_ID
 from gateway.api.schemas import Problem
-from handlers.webhooks.delivery import USER_AGENT
+from gateway.api.webhook_keys import PATH as KEYS_PATH
+from gateway.api.webhook_keys import WebhookKeys, describe_keys
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.events import event_body, json_schema
 from handlers.webhooks.examples import example
+from handlers.webhooks.headers import USER_AGENT
 
 OPENAPI = "3.1.0"
 _VERSION = USER_AGENT.rpartition("/")[2]
@@ -50,6 +52,8 @@ def build_document(operations: Sequence[Operation]) -> Json:
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, references)
     paths[MEDIA_PATH] = {"get": _linked_file(references.answers[Problem])}
+    keys, problem = references.answers[WebhookKeys], references.answers[Problem]
+    paths[KEYS_PATH] = {"get": describe_keys(keys, _problem("An unknown or deleted endpoint.", problem))}
     webhooks = {event_type.value: _webhook(event_type, schemas) for event_type in EventType}
     return {
         "openapi": OPENAPI,
@@ -83,7 +87,8 @@ class _References:
 
 def _model_schemas(operations: Sequence[Operation]) -> tuple[_References, dict[str, Json]]:
     bodies = {operation.body for operation in operations if operation.body}
-    answers = {operation.response for operation in operations if operation.response} | {Problem}
+    answers: set[type[BaseModel]] = {Problem, WebhookKeys}
+    answers |= {operation.response for operation in operations if operation.response}
     queries = {operation.query for operation in operations}
     found, definitions = models_json_schema(
         [
@@ -128,7 +133,7 @@ def _request_body(operation: Operation, schema: Json) -> Json:
         content_type: {"schema": schema if content_type == JSON else {"type": "string"}}
         for content_type in operation.body_types
     }
-    return {"required": True, "content": content}
+    return {"required": operation.body_required, "content": content}
 
 
 def _parameters(operation: Operation, references: _References) -> list[Json]:
@@ -201,7 +206,7 @@ def _error_statuses(operation: Operation) -> list[HTTPStatus]:
 
 
 def _linked_file(problem: Json) -> Json:
-    """The one path that needs no key."""
+    """One of the paths that need no key."""
     parameter = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
     body = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
     return {

@@ -75,8 +75,8 @@ class Operation:
 
     ``handle`` gives back what is answered, of type ``response``. ``prepare`` runs before it, outside of any
     transaction: the place to wait for others. ``read_body`` (content, content type) replaces the reading of
-    JSON into ``body``. ``errors`` names what is special to the operation: 400, 401, 404, 413, 415 and 422
-    follow from its form.
+    JSON into ``body``, of which every field has a default unless it is ``body_required``. ``errors`` names what is
+    special to the operation: 400, 401, 404, 413, 415 and 422 follow from its form.
     """
 
     method: HTTPMethod
@@ -93,6 +93,7 @@ class Operation:
     prepare: Callable[[Call[Any, Any]], Awaitable[Any]] | None = None
     read_body: BodyReader | None = None
     body_types: tuple[str, ...] = (JSON,)
+    body_required: bool = True
     body_cap: int = BODY_CAP
 
     @property

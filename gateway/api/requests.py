@@ -26,6 +26,7 @@ _MALFORMED = "The body is not JSON, or has a number or a nesting out of range."
 _UNTOLD = frozenset({"application/octet-stream", "application/x-www-form-urlencoded", "text/plain"})
 MAX_JSON_DEPTH = 32  # arrays and objects in one another; the deepest filter that we take needs 22
 _HOLDERS = (dict, list)
+_NO_FIELDS = b"{}"
 
 
 async def read_call(
@@ -119,7 +120,9 @@ async def _read_body(operation: Operation, raw: bytes, content_type: str) -> Any
     if operation.read_body is not None:
         # May be long; a thread keeps the loop free for others.
         return await asyncio.to_thread(operation.read_body, raw, content_type)
-    return read_model(operation.body, raw) if operation.body else None
+    if operation.body is None:
+        return None
+    return read_model(operation.body, raw if raw or operation.body_required else _NO_FIELDS)
 
 
 def _levels(value: Any) -> Iterator[list[Any]]:

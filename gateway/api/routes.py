@@ -28,6 +28,7 @@ from gateway.api import (
     tenant,
     tenant_health,
     usage,
+    webhook_keys,
 )
 from gateway.api.openapi import build_document
 from gateway.api.operations import JSON
@@ -71,7 +72,7 @@ _PAGE_FILES = (
 
 
 def add_api_routes(app: web.Application) -> None:
-    """Adds `/v1/…`, `/openapi.json` and `/docs`.
+    """Adds `/v1/…`, the keys of webhooks, `/openapi.json` and `/docs`.
 
     The application must have `gateway.middleware.MIDDLEWARES`, and RUNTIME, ADAPTERS, EGRESS, ACCOUNTS,
     MEDIA_STORE and NOTIFIER of `gateway.keys` before its first request.
@@ -80,6 +81,7 @@ def add_api_routes(app: web.Application) -> None:
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, make_handler(operation))
     app.router.add_route("GET", media.PATH, media.serve_file)
+    app.router.add_route("GET", webhook_keys.PATH, webhook_keys.serve_keys)
     document = orjson.dumps(build_document(OPERATIONS))
     app.router.add_route("GET", "/openapi.json", _fixed(document, JSON))
     folder = resources.files("gateway.api").joinpath("docs")

@@ -17,10 +17,10 @@ from uuid import UUID
 
 from channels.errors import DeliveryFault, EgressBlocked, FaultClass, InvalidInput, LookupsBusy
 from db.delivery_lane import ClaimedDeliveryRow
-from handlers.runtime import Clock, RetrySchedule, product_version
+from handlers.runtime import Clock, RetrySchedule
 from handlers.webhooks.events import public_event_id
-from handlers.webhooks.headers import is_reserved
-from handlers.webhooks.signing import EndpointSecret, active_secrets, signature_headers
+from handlers.webhooks.headers import request_headers
+from handlers.webhooks.signing import EndpointSecret, active_keys, signing_key
 
 MAX_EXCERPT_BYTES = 4_096
 MAX_RETRY_AFTER = 86_400.0  # seconds
@@ -29,9 +29,6 @@ DEFERRAL = 10.0  # seconds, after which an attempt is made anew that could not b
 DELIVERY_HEADER = "webhook-delivery"  # of a response; ``disable`` asks for no more deliveries
 _DELAY_SECONDS = re.compile(r"[0-9]+")
 _ALWAYS_CAPPED_DIGITS = 9
-
-
-USER_AGENT = f"Waystation/{product_version()}"
 
 
 class Outcome(StrEnum):
@@ -140,7 +137,7 @@ async def attempt(egress: Egress, delivery: ClaimedDelivery, clock: Clock) -> At
     Raises InvalidInput if no secret of the endpoint is in force: a delivery is never sent unsigned.
     """
     started_at = clock()
-    headers = request_headers(delivery, started_at)
+    headers = _headers(delivery, started_at)
     try:
         answer = await egress.post(delivery.url, headers, delivery.body, party=str(delivery.distributor_id))
     except InvalidInput:  # a rule on headers that got stricter since they were stored
@@ -150,16 +147,10 @@ async def attempt(egress: Egress, delivery: ClaimedDelivery, clock: Clock) -> At
     return _judge(answer, started_at, clock())
 
 
-def request_headers(delivery: ClaimedDelivery, now: datetime) -> dict[str, str]:
-    """All headers of an attempt at ``now``: the endpoint's own, then ours, which they cannot override."""
-    custom = {name: value for name, value in delivery.headers.items() if not is_reserved(name)}
-    secrets = active_secrets(delivery.secrets, now)
-    return {
-        **custom,
-        "Content-Type": "application/json",
-        "User-Agent": USER_AGENT,
-        **signature_headers(public_event_id(delivery.event_id), int(now.timestamp()), delivery.body, secrets),
-    }
+def _headers(delivery: ClaimedDelivery, now: datetime) -> dict[str, str]:
+    keys = active_keys(map(signing_key, delivery.secrets), now)
+    message_id = public_event_id(delivery.event_id)
+    return request_headers(message_id, delivery.body, now, keys=keys, custom=delivery.headers)
 
 
 def _judge(answer: EgressAnswer, started_at: datetime, ended_at: datetime) -> AttemptResult:

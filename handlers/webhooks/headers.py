@@ -1,10 +1,16 @@
-"""Custom headers of an endpoint: what an integrator may add to every delivery, and what stays ours."""
+"""The headers of a post to an endpoint: what an integrator may add, and what stays ours."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from channels.errors import InvalidInput
 from channels.targets import HEADER_NAME, is_framing_header
+from handlers.runtime import product_version
+from handlers.webhooks.endpoint_auth import NOTHING, Authorisation
+from handlers.webhooks.signing import SigningKey, signature_headers
+
+USER_AGENT = f"Waystation/{product_version()}"
 
 MAX_HEADERS = 20
 MAX_NAME = 100  # characters
@@ -19,6 +25,31 @@ def is_reserved(name: str) -> bool:
     """Whether a header is ours to set, in whatever case it is written."""
     lowered = name.lower()
     return lowered in RESERVED_NAMES or lowered.startswith(RESERVED_PREFIX) or is_framing_header(name)
+
+
+def request_headers(
+    message_id: str,
+    body: bytes,
+    now: datetime,
+    *,
+    keys: Sequence[SigningKey],
+    custom: Mapping[str, str],
+    authorisation: Authorisation = NOTHING,
+) -> dict[str, str]:
+    """All headers of a post at ``now``, signed by all of ``keys``: the endpoint's own, then ours, which they cannot
+    override.
+    """
+    ours = {
+        **authorisation.headers,
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+        **signature_headers(message_id, int(now.timestamp()), body, keys),
+    }
+    taken = {name.lower() for name in authorisation.headers}
+    return {
+        **{name: value for name, value in custom.items() if not (is_reserved(name) or name.lower() in taken)},
+        **ours,
+    }
 
 
 def validate_custom_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -11,11 +11,12 @@ import pytest
 
 from channels.registry import build_adapters
 from gateway.api.accounts import AccountCreate
-from gateway.api.endpoints import EndpointCreate
+from gateway.api.endpoint_models import EndpointCreate
 from gateway.settings import RESERVED_NAMES, Settings
 from handlers.ai.files import extract_file
 from handlers.ai.rules import RulesEngine
 from handlers.webhooks.signing import new_secret, signature_headers
+from tests.factories import signing_keys
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,13 +62,14 @@ def test_the_verification_example_accepts_ours_and_refuses_a_forgery():
         new_secret(lambda count: b"x" * count),
         b'{"type":"order.created"}',
     )
-    headers = signature_headers("evt_1", int(time.time()), body, [other, secret])
+    headers = signature_headers("evt_1", int(time.time()), body, signing_keys(other, secret))
 
     assert callable(is_genuine)
     assert is_genuine(secret, headers, body)
     assert not is_genuine(secret, headers, body + b" ")
     assert not is_genuine(new_secret(lambda count: b"y" * count), headers, body)
-    assert not is_genuine(secret, signature_headers("evt_1", int(time.time()) - 301, body, [secret]), body)
+    late = signature_headers("evt_1", int(time.time()) - 301, body, signing_keys(secret))
+    assert not is_genuine(secret, late, body)
 
 
 def test_the_examples_of_requests_are_taken_as_they_are_written():

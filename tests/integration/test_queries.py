@@ -23,6 +23,7 @@ UPKEEP_ACROSS_TENANTS = (
 )
 WORKER_STATEMENTS = {
     ("api_keys", "find_key_owner"),
+    ("endpoints", "find_public_keys"),
     ("inbound_events", "find_event"),
     ("reconcile", "list_due_accounts"),
     ("delivery_lane", "find_endpoints"),

@@ -15,13 +15,14 @@ from channels.egress import EgressClient
 from channels.errors import FaultClass
 from gateway.dev.receiver import Fault, FaultMode, Receiver, build_receiver, serve_receiver, utc_now
 from handlers.webhooks.delivery import (
-    USER_AGENT,
     ClaimedDelivery,
     DisableReason,
     Outcome,
     attempt,
 )
+from handlers.webhooks.headers import USER_AGENT
 from handlers.webhooks.signing import EndpointSecret, new_secret, signature_headers
+from tests.factories import signing_keys
 
 SECRET, OTHER_SECRET = (new_secret(random.Random(seed).randbytes) for seed in (1, 2))
 BODY = '{"type":"order.created","data":{"text":"ñ"}}'.encode()
@@ -40,7 +41,7 @@ async def client(served: tuple[str, Receiver]) -> AsyncIterator[aiohttp.ClientSe
 
 
 def _signed(body: bytes = BODY, secret: str = SECRET, event_id: str = "evt_1") -> dict[str, str]:
-    return signature_headers(event_id, int(datetime.now(UTC).timestamp()), body, [secret])
+    return signature_headers(event_id, int(datetime.now(UTC).timestamp()), body, signing_keys(secret))
 
 
 async def _post(

@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from channels.egress import EgressClient
+from channels.networks import Network
 from channels.registry import build_adapters
 from db.wake import Notifier
 from gateway.accounts import AccountDirectory
@@ -82,8 +83,16 @@ def store(runtime: Runtime) -> MemoryStore:
 
 
 @pytest.fixture
-async def http(aiohttp_client, runtime: Runtime, store: MemoryStore) -> AsyncIterator[AioClient]:
-    egress = EgressClient()
+def egress_allow() -> tuple[Network, ...]:
+    """The private networks that endpoints may be in."""
+    return ()
+
+
+@pytest.fixture
+async def http(
+    aiohttp_client, runtime: Runtime, store: MemoryStore, egress_allow: tuple[Network, ...]
+) -> AsyncIterator[AioClient]:
+    egress = EgressClient(egress_allow)
     app = web.Application(middlewares=MIDDLEWARES)
     app[RUNTIME] = runtime
     app[ADAPTERS] = build_adapters()

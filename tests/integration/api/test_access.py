@@ -39,6 +39,7 @@ VALID_BODIES = {
     "create_product": PRODUCT,
     "create_template": {"name": "bye", "language": "es", "body": "Adiós {{name}}"},
     "import_products": {"products": []},
+    "rotate_endpoint_secret": {"overlap_seconds": 0},
     "update_account": {"settings": {}},
     "update_category": {"name": "new"},
     "update_contact": {"opted_out": True},
