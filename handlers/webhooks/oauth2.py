@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -59,7 +59,8 @@ class _Token:
     value: str = field(repr=False)
     fetched_at: datetime
     expires_at: datetime
-    after_refusal: bool
+    after_refusal: bool = False  # fetched because the one before was refused
+    is_refused: bool = False
 
 
 class TokenStore:
@@ -68,7 +69,6 @@ class TokenStore:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tokens: OrderedDict[TokenKey, _Token] = OrderedDict()
-        self._refused: set[TokenKey] = set()
         self._fetching: dict[TokenKey, asyncio.Task[_Token]] = {}
 
     async def token(self, egress: Egress, key: TokenKey, credentials: ClientCredentials) -> str:
@@ -77,7 +77,7 @@ class TokenStore:
         Raises DeliveryFault with the class AUTHORISATION where there is none to be had, and LookupsBusy.
         """
         kept = self._tokens.get(key)
-        if kept is not None and kept.expires_at > self._clock():
+        if kept is not None and not kept.is_refused and kept.expires_at > self._clock():
             self._tokens.move_to_end(key)
             return kept.value
         task = self._fetching.get(key)
@@ -90,26 +90,25 @@ class TokenStore:
     def refuse(self, key: TokenKey, token: str) -> None:
         """The endpoint answered 401 to this token: another is fetched for the next post, once."""
         kept = self._tokens.get(key)
-        if kept is None or kept.value != token:
-            return  # it is replaced already
+        if kept is None or kept.is_refused or kept.value != token:
+            return  # it is being replaced, or was
         if kept.after_refusal and self._clock() < kept.fetched_at + REFETCH_AFTER:
             return
-        del self._tokens[key]
-        self._refused.add(key)
+        self._tokens[key] = replace(kept, is_refused=True)
 
     async def _fetch(self, egress: Egress, key: TokenKey, credentials: ClientCredentials) -> _Token:
         value, lifetime = await request_token(egress, credentials, party=str(key.distributor_id))
-        now = self._clock()
-        return _Token(value, now, now + lifetime, after_refusal=key in self._refused)
+        now, before = self._clock(), self._tokens.get(key)
+        return _Token(value, now, now + lifetime, after_refusal=before is not None and before.is_refused)
 
     def _fetched(self, key: TokenKey, done: asyncio.Task[_Token]) -> None:
         del self._fetching[key]
         if done.cancelled() or done.exception() is not None:
             return  # whoever waits is told
-        self._refused.discard(key)
-        if len(self._tokens) >= MOST_KEPT:
-            self._tokens.popitem(last=False)
         self._tokens[key] = done.result()
+        self._tokens.move_to_end(key)
+        if len(self._tokens) > MOST_KEPT:
+            self._tokens.popitem(last=False)
 
 
 async def request_token(
