@@ -30,7 +30,9 @@ from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
 from handlers.send_rates import SEND_PACE
 from handlers.turns import TurnTools, run_turn
-from handlers.webhooks.delivery import Egress, FinishedDelivery
+from handlers.webhooks.delivery import FinishedDelivery
+from handlers.webhooks.delivery_tools import delivery_tools
+from handlers.webhooks.egress import Egress
 
 Claimed = TypeVar("Claimed")
 
@@ -198,6 +200,7 @@ class Worker:
     def __init__(self, runtime: Runtime, tools: WorkerTools) -> None:
         self._runtime = runtime
         self._tools = tools
+        self._delivery_tools = delivery_tools(runtime, tools.egress)
         self._settler: Batcher[FinishedDelivery, None] = Batcher(lambda items: settle(runtime, items))
         self._claims = DeliveryClaims(runtime, POLL_SECONDS)
         self._delivery_runner = LaneRunner(
@@ -289,7 +292,7 @@ class Worker:
         return result
 
     async def _deliver(self, row: ClaimedDeliveryRow) -> str:
-        finished = await deliver(self._runtime, self._tools.egress, row)
+        finished = await deliver(self._runtime, self._delivery_tools, row)
         await self._settler.submit(finished)
         if self._claims.is_held_up:
             self._delivery_runner.wake()

@@ -2,12 +2,13 @@
 after endpoints that fail.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
-from channels.errors import FaultClass, InvalidInput
+from channels.errors import DeliveryFault, FaultClass, InvalidInput, LookupsBusy
 from db import delivery_lane, endpoints
 from db.delivery_lane import ClaimedDeliveryRow, EndpointKey, EndpointProgress
 from db.endpoints import headers_context, secrets_context
@@ -20,7 +21,6 @@ from handlers.webhooks.delivery import (
     ClaimedDelivery,
     DeliveryStatus,
     DisableReason,
-    Egress,
     FinishedDelivery,
     Outcome,
     Settlement,
@@ -28,6 +28,7 @@ from handlers.webhooks.delivery import (
     decide,
     decide_probe,
 )
+from handlers.webhooks.delivery_tools import DeliveryTools
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.health import (
     DISABLE_AFTER,
@@ -40,15 +41,15 @@ from handlers.webhooks.health import (
     way_to_disabling,
 )
 from handlers.webhooks.outbox import tell
-from handlers.webhooks.signing import load_secrets
 
 _INTERRUPTIONS_PER_WAIT = 3
 
 
-async def deliver(runtime: Runtime, egress: Egress, row: ClaimedDeliveryRow) -> FinishedDelivery:
+async def deliver(runtime: Runtime, tools: DeliveryTools, row: ClaimedDeliveryRow) -> FinishedDelivery:
     """Makes one attempt at a claimed delivery, whose attempt is on record already. A failure is a result, not an
-    error; so is an endpoint whose secrets cannot be opened. One whose attempts end with their workers, far more
-    often in a row than the schedule has waits, is given up and not posted: it may be what ends them.
+    error; so is an endpoint whose secrets cannot be opened, or whose token server gives no token. One whose attempts
+    end with their workers, far more often in a row than the schedule has waits, is given up and not posted: it may be
+    what ends them.
     """
     if row.interruptions >= _INTERRUPTIONS_PER_WAIT * len(runtime.webhook_schedule.waits):
         result = _not_posted(runtime, FaultClass.INTERRUPTED)
@@ -56,10 +57,22 @@ async def deliver(runtime: Runtime, egress: Egress, row: ClaimedDeliveryRow) -> 
             row, result, Settlement(DeliveryStatus.EXHAUSTED, None, row.schedule_position)
         )
     try:
-        result = await attempt(egress, _open(runtime, row), runtime.clock)
+        result = await _attempt(runtime, tools, row)
     except (SealBroken, InvalidInput):
         result = _not_posted(runtime, FaultClass.CONFIGURATION)
+    except (DeliveryFault, LookupsBusy) as fault:
+        result = _not_posted(runtime, fault.error_class)
     return FinishedDelivery(row, result, _decide(runtime, row, result))
+
+
+async def _attempt(runtime: Runtime, tools: DeliveryTools, row: ClaimedDeliveryRow) -> AttemptResult:
+    """A token that the receiver refuses is replaced for the next attempt: this one is on record as it was."""
+    opened, auth = _open(tools, row), row.auth_sealed
+    authorisation = await tools.authoriser.authorise(tools.egress, *row.endpoint, auth)
+    result = await attempt(tools.egress, replace(opened, authorisation=authorisation), runtime.clock)
+    if result.status_code == HTTPStatus.UNAUTHORIZED:
+        tools.authoriser.refuse(*row.endpoint, auth, authorisation)
+    return result
 
 
 def _not_posted(runtime: Runtime, error_class: FaultClass) -> AttemptResult:
@@ -74,23 +87,18 @@ def _decide(runtime: Runtime, row: ClaimedDeliveryRow, result: AttemptResult) ->
     return decide(result, runtime.webhook_schedule, row.schedule_position, result.ended_at, runtime.random)
 
 
-def _open(runtime: Runtime, row: ClaimedDeliveryRow) -> ClaimedDelivery:
-    secrets = runtime.sealer.open_json(
-        row.secrets_sealed, secrets_context(row.distributor_id, row.endpoint_id)
-    )
+def _open(tools: DeliveryTools, row: ClaimedDeliveryRow) -> ClaimedDelivery:
     if row.body is None:
         raise InvalidInput("The event's payload is not kept any more.", field="body")
-    headers: dict[str, str] = {}
+    headers: Mapping[str, str] = {}
     if row.headers_sealed is not None:
-        headers = runtime.sealer.open_json(
-            row.headers_sealed, headers_context(row.distributor_id, row.endpoint_id)
-        )
+        headers = tools.headers.open(row.headers_sealed, headers_context(*row.endpoint))
     return ClaimedDelivery(
         distributor_id=row.distributor_id,
         event_id=row.event_id,
         url=row.url,
         body=row.body.encode(),
-        secrets=load_secrets(secrets),
+        keys=tools.keys.open(row.secrets_sealed, secrets_context(*row.endpoint)),
         headers=headers,
     )
 

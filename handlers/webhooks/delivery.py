@@ -12,15 +12,16 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Protocol
 from uuid import UUID
 
 from channels.errors import DeliveryFault, EgressBlocked, FaultClass, InvalidInput, LookupsBusy
 from db.delivery_lane import ClaimedDeliveryRow
 from handlers.runtime import Clock, RetrySchedule
+from handlers.webhooks.egress import Egress, EgressAnswer
+from handlers.webhooks.endpoint_auth import NOTHING, Authorisation
 from handlers.webhooks.events import public_event_id
 from handlers.webhooks.headers import request_headers
-from handlers.webhooks.signing import EndpointSecret, active_keys, signing_key
+from handlers.webhooks.signing import SigningKey, active_keys
 
 MAX_EXCERPT_BYTES = 4_096
 MAX_RETRY_AFTER = 86_400.0  # seconds
@@ -56,29 +57,6 @@ class DisableReason(StrEnum):
     FAILING = "failing"  # for days
 
 
-class EgressAnswer(Protocol):
-    """What the guarded client gives back; ``body`` is at most its cap, not decompressed."""
-
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    @property
-    def body(self) -> bytes: ...
-
-
-class Egress(Protocol):
-    """The guarded client: posts without following redirects, within its own time-outs and caps."""
-
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, party: str) -> EgressAnswer:
-        """For ``party``, at whose cost its hanging names are. Raises DeliveryFault, EgressBlocked or LookupsBusy,
-        each with its class, or InvalidInput for a header.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
     """What an attempt needs. ``body`` is posted byte for byte; what may hold a secret does not print."""
@@ -87,8 +65,9 @@ class ClaimedDelivery:
     event_id: UUID
     url: str = field(repr=False)
     body: bytes = field(repr=False)
-    secrets: tuple[EndpointSecret, ...] = field(repr=False)
+    keys: tuple[SigningKey, ...] = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    authorisation: Authorisation = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +127,14 @@ async def attempt(egress: Egress, delivery: ClaimedDelivery, clock: Clock) -> At
 
 
 def _headers(delivery: ClaimedDelivery, now: datetime) -> dict[str, str]:
-    keys = active_keys(map(signing_key, delivery.secrets), now)
-    message_id = public_event_id(delivery.event_id)
-    return request_headers(message_id, delivery.body, now, keys=keys, custom=delivery.headers)
+    return request_headers(
+        public_event_id(delivery.event_id),
+        delivery.body,
+        now,
+        keys=active_keys(delivery.keys, now),
+        custom=delivery.headers,
+        authorisation=delivery.authorisation,
+    )
 
 
 def _judge(answer: EgressAnswer, started_at: datetime, ended_at: datetime) -> AttemptResult:

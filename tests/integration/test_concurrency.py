@@ -26,6 +26,7 @@ from handlers.runtime import Runtime
 from handlers.send_rates import SEND_PACE
 from handlers.statuses import settle_statuses
 from handlers.turns import MAX_ATTEMPTS, TurnResult
+from handlers.webhooks.delivery_tools import delivery_tools
 from tests.delivery_stage import claim, claim_on
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint, posted
 from tests.fakes import FakeAdapter, FakeClock, FakeEngine
@@ -256,7 +257,7 @@ async def test_a_late_settlement_moves_no_delivery_that_was_decided_meanwhile(
     (endpoint,) = await outbox.rows("select id from webhook_endpoints")
     await disable_endpoint(runtime, outbox.tenant, endpoint["id"])
 
-    await settle(runtime, [await deliver(runtime, FakeEgress(500), slow)])
+    await settle(runtime, [await deliver(runtime, delivery_tools(runtime, FakeEgress(500)), slow)])
 
     assert (await outbox.delivery())["status"] == "CANCELLED"
 

@@ -19,6 +19,7 @@ from handlers.deliveries import deliver, settle
 from handlers.endpoints import disable_endpoint, enable_endpoint, patch_endpoint, redeliver
 from handlers.inbound import accept_messages
 from handlers.runtime import Runtime
+from handlers.webhooks.delivery_tools import delivery_tools
 from handlers.webhooks.signing import EndpointSecret, dump_secrets, new_secret
 from tests.delivery_stage import claim
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint
@@ -34,7 +35,9 @@ class FakeEgress:
         self.script = list(script)
         self.posts: list[tuple[str, dict[str, str], bytes]] = []
 
-    async def post(self, url: str, headers: Any, body: bytes, *, party: str) -> EgressResponse:
+    async def post(
+        self, url: str, headers: Any, body: bytes, *, party: str, timeouts: Any = None
+    ) -> EgressResponse:
         self.posts.append((url, dict(headers), body))
         answer = self.script.pop(0) if self.script else 204
         if isinstance(answer, Exception):
@@ -54,7 +57,10 @@ class Outbox:
         return await claim(self.runtime, TERMS)
 
     async def work(self, egress: FakeEgress) -> int:
-        finished = [await deliver(self.runtime, egress, row) for row in await self.claim()]
+        finished = [
+            await deliver(self.runtime, delivery_tools(self.runtime, egress), row)
+            for row in await self.claim()
+        ]
         if finished:
             await settle(self.runtime, finished)
         return len(finished)
@@ -159,7 +165,9 @@ async def test_a_worker_that_comes_back_late_finishes_its_attempt_only(outbox: O
     clock.advance(31)
     await outbox.work(FakeEgress())
 
-    await settle(outbox.runtime, [await deliver(outbox.runtime, FakeEgress(500), slow)])
+    await settle(
+        outbox.runtime, [await deliver(outbox.runtime, delivery_tools(outbox.runtime, FakeEgress(500)), slow)]
+    )
 
     attempts = await outbox.rows("select outcome from webhook_delivery_attempts order by number")
     assert [attempt["outcome"] for attempt in attempts] == ["failure", "success"]
@@ -173,11 +181,15 @@ async def test_a_worker_that_comes_back_late_does_not_move_what_another_is_at(
     clock.advance(31)
     (running,) = await outbox.claim()
 
-    await settle(outbox.runtime, [await deliver(outbox.runtime, FakeEgress(500), slow)])
+    await settle(
+        outbox.runtime, [await deliver(outbox.runtime, delivery_tools(outbox.runtime, FakeEgress(500)), slow)]
+    )
     row = await outbox.delivery()
     assert (row["status"], row["lease_token"]) == ("PENDING", running.lease_token)
 
-    await settle(outbox.runtime, [await deliver(outbox.runtime, FakeEgress(), running)])
+    await settle(
+        outbox.runtime, [await deliver(outbox.runtime, delivery_tools(outbox.runtime, FakeEgress()), running)]
+    )
     assert (await outbox.delivery())["status"] == "SUCCESS"
 
 
@@ -225,7 +237,9 @@ async def test_gone_disables_the_endpoint_and_cancels_what_waits(outbox: Outbox,
     claimed = await outbox.claim()
     await accept_messages(runtime, [accepted_item(runtime, account, inbound(key="SM2"))])
 
-    await settle(runtime, [await deliver(runtime, FakeEgress(410), row) for row in claimed])
+    await settle(
+        runtime, [await deliver(runtime, delivery_tools(runtime, FakeEgress(410)), row) for row in claimed]
+    )
 
     (endpoint,) = await outbox.rows("select enabled, disabled_reason from webhook_endpoints")
     statuses = await outbox.rows("select status from webhook_deliveries order by event_id")
@@ -239,7 +253,9 @@ async def test_all_that_met_gone_at_once_are_exhausted_and_it_is_told_once(outbo
     await accept_messages(runtime, [accepted_item(runtime, account, inbound(key="SM2"))])
     claimed = await outbox.claim()
 
-    await settle(runtime, [await deliver(runtime, FakeEgress(410), row) for row in claimed])
+    await settle(
+        runtime, [await deliver(runtime, delivery_tools(runtime, FakeEgress(410)), row) for row in claimed]
+    )
 
     assert len(claimed) == 2
     assert await outbox.rows("select distinct status from webhook_deliveries") == [{"status": "EXHAUSTED"}]
@@ -250,7 +266,9 @@ async def test_an_answer_of_an_old_url_disables_nothing(outbox: Outbox, clock: F
     (slow,) = await outbox.claim()
     (endpoint,) = await outbox.rows("select id from webhook_endpoints")
     await patch_endpoint(outbox.runtime, outbox.tenant, endpoint["id"], {"url": "https://new.example.test/"})
-    await settle(outbox.runtime, [await deliver(outbox.runtime, FakeEgress(410), slow)])
+    await settle(
+        outbox.runtime, [await deliver(outbox.runtime, delivery_tools(outbox.runtime, FakeEgress(410)), slow)]
+    )
     clock.advance(60)
     egress = FakeEgress()
     await outbox.work(egress)
@@ -262,7 +280,7 @@ async def test_an_answer_of_an_old_url_disables_nothing(outbox: Outbox, clock: F
 
 async def test_an_answer_from_before_it_was_enabled_again_disables_nothing(outbox: Outbox, clock: FakeClock):
     (slow,) = await outbox.claim()
-    answered = await deliver(outbox.runtime, FakeEgress(410), slow)
+    answered = await deliver(outbox.runtime, delivery_tools(outbox.runtime, FakeEgress(410)), slow)
     (endpoint,) = await outbox.rows("select id from webhook_endpoints")
     clock.advance(1)
     for change in (disable_endpoint, enable_endpoint):
@@ -306,7 +324,10 @@ async def test_a_wish_for_no_more_outlives_a_worker_killed_at_any_step(
 ):
     for step in range(1, 100):
         outbox = await open_outbox(runtime)
-        finished = [await deliver(runtime, FakeEgress(answer), row) for row in await outbox.claim()]
+        finished = [
+            await deliver(runtime, delivery_tools(runtime, FakeEgress(answer)), row)
+            for row in await outbox.claim()
+        ]
         killed = False
         with pytest.MonkeyPatch.context() as patches:
             kill_at(step, patches)

@@ -21,7 +21,7 @@ from handlers.webhooks.delivery import (
     attempt,
 )
 from handlers.webhooks.headers import USER_AGENT
-from handlers.webhooks.signing import EndpointSecret, new_secret, signature_headers
+from handlers.webhooks.signing import new_secret, signature_headers
 from tests.factories import signing_keys
 
 SECRET, OTHER_SECRET = (new_secret(random.Random(seed).randbytes) for seed in (1, 2))
@@ -239,7 +239,7 @@ def _delivery(url: str) -> ClaimedDelivery:
         event_id=an_id,
         url=url,
         body=BODY,
-        secrets=(EndpointSecret(SECRET), EndpointSecret(OTHER_SECRET)),
+        keys=signing_keys(SECRET, OTHER_SECRET),
         headers={"Authorization": "Bearer x"},
     )
 

@@ -30,7 +30,8 @@ from handlers.webhooks.delivery import (
     excerpt_of,
     retry_after_seconds,
 )
-from handlers.webhooks.signing import EndpointSecret, new_secret
+from handlers.webhooks.signing import EndpointSecret, new_secret, signing_key
+from tests.factories import signing_keys
 from tests.fakes import FakeClock
 
 EVENT_ID = UUID("0198c0de-0000-7000-8000-000000000001")
@@ -54,7 +55,9 @@ class FakeEgress:
         self.outcome, self.clock, self.seconds = outcome, clock, seconds
         self.posts: list[tuple[str, dict[str, str], bytes]] = []
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, party: str) -> Answer:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, party: str, timeouts=None
+    ) -> Answer:
         self.posts.append((url, dict(headers), body))
         self.clock.advance(self.seconds)
         if isinstance(self.outcome, Exception):
@@ -68,7 +71,7 @@ def _delivery(**changes) -> ClaimedDelivery:
         event_id=EVENT_ID,
         url=URL,
         body=BODY,
-        secrets=(EndpointSecret(SECRET),),
+        keys=signing_keys(SECRET),
     )
     return replace(delivery, **changes)
 
@@ -107,11 +110,12 @@ async def test_a_retry_has_the_same_id_and_a_new_timestamp_and_signature():
 
 async def test_every_secret_in_force_signs_the_new_one_first():
     clock = FakeClock(datetime.now(UTC))
-    both = (EndpointSecret(SECRET), EndpointSecret(OLD_SECRET, clock() + timedelta(seconds=1)))
+    ending = EndpointSecret(OLD_SECRET, clock() + timedelta(seconds=1))
+    both = (*signing_keys(SECRET), signing_key(ending))
 
-    during = await _posted(clock, secrets=both)
+    during = await _posted(clock, keys=both)
     clock.advance(1)
-    after = await _posted(clock, secrets=both)
+    after = await _posted(clock, keys=both)
 
     Webhook(OLD_SECRET).verify(BODY, during)
     assert [len(headers["webhook-signature"].split()) for headers in (during, after)] == [2, 1]
@@ -132,7 +136,7 @@ async def test_a_delivery_without_a_secret_in_force_is_never_sent():
     egress = FakeEgress(Answer(), clock)
 
     with pytest.raises(InvalidInput):
-        await attempt(egress, _delivery(secrets=(EndpointSecret(SECRET, clock()),)), clock)
+        await attempt(egress, _delivery(keys=(signing_key(EndpointSecret(SECRET, clock())),)), clock)
     assert egress.posts == []
 
 
