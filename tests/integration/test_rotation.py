@@ -14,7 +14,7 @@ from db import resealing
 from db.accounts import seal_context
 from db.connecting import with_login
 from db.embedded import EmbeddedPostgres
-from db.endpoints import headers_context, secrets_context
+from db.endpoints import auth_context, headers_context, secrets_context
 from db.errors import DatabaseRefused, KeysMissing, SealBroken
 from db.idempotency import answer_context
 from db.migrate import find_runtime_dsn, migrate
@@ -217,18 +217,18 @@ class TestResealing:
         for tenant in tenants:
             for number in range(3):
                 await make_account(runtime, tenant, address=f"+1555000{number:04d}")
-                await make_sealed_endpoint(runtime, tenant, {"X-Token": "t"} if number else None)
+                await make_sealed_endpoint(runtime, tenant, with_headers=number > 0, with_auth=number > 1)
                 await store_answer(runtime, tenant, f"answer {number}")
         progress: list[tuple[int, int]] = []
 
         done = await rotate(runtime.database, [new, MASTER_KEY], lambda *now: progress.append(now))
 
-        assert done.resealed == 2 * (3 + 3 + 2 + 3)
+        assert done.resealed == 2 * (3 + 3 + 2 + 1 + 3)
         assert progress[-1] == (done.resealed, done.resealed)
         assert [(use.first, use.seals) for use in done.uses] == [(True, done.resealed), (False, 0)]
         assert "it may go" in done.uses[1].told()
         for tenant in tenants:
-            assert await opened(runtime, Sealer([new]), tenant) == 11
+            assert await opened(runtime, Sealer([new]), tenant) == 12
 
     async def test_stopped_in_the_middle_it_is_run_again(self, runtime: Runtime, new: bytes, monkeypatch):
         monkeypatch.setattr(resealing, "_BATCH", 2)
@@ -321,6 +321,13 @@ def use_own_key(home: Path, failure: Exception | None = None) -> bytes:
         return key
 
 
+ENDPOINT_SEALS = {
+    "secrets_sealed": secrets_context,
+    "headers_sealed": headers_context,
+    "auth_sealed": auth_context,
+}
+
+
 async def store_answer(runtime: Runtime, tenant: UUID, key: str, age: str = "0 hours") -> None:
     sealed = runtime.sealer.seal(b"{}", answer_context(tenant, "POST /v1/x", key))
     async with runtime.database.tenant(tenant) as connection:
@@ -331,14 +338,17 @@ async def store_answer(runtime: Runtime, tenant: UUID, key: str, age: str = "0 h
         )  # fmt: skip
 
 
-async def make_sealed_endpoint(runtime: Runtime, tenant: UUID, headers: dict[str, str] | None = None) -> None:
+async def make_sealed_endpoint(
+    runtime: Runtime, tenant: UUID, *, with_headers: bool = False, with_auth: bool = False
+) -> None:
     endpoint = await make_endpoint(runtime, tenant, ["*"])
     secrets = runtime.sealer.seal_json(["s"], secrets_context(tenant, endpoint))
-    sealed = runtime.sealer.seal_json(headers, headers_context(tenant, endpoint)) if headers else None
+    headers = runtime.sealer.seal_json({"X-Token": "t"}, headers_context(tenant, endpoint))
+    auth = runtime.sealer.seal_json({"type": "bearer", "token": "t"}, auth_context(tenant, endpoint))
     async with runtime.database.tenant(tenant) as connection:
         await connection.execute(
-            "update webhook_endpoints set secrets_sealed = $1, headers_sealed = $2 where id = $3",
-            secrets, sealed, endpoint,
+            "update webhook_endpoints set secrets_sealed = $1, headers_sealed = $2, auth_sealed = $3 where id = $4",
+            secrets, headers if with_headers else None, auth if with_auth else None, endpoint,
         )  # fmt: skip
 
 
@@ -346,15 +356,15 @@ async def opened(runtime: Runtime, sealer: Sealer, tenant: UUID) -> int:
     """Opens all that a tenant has sealed; how many values that was."""
     async with runtime.database.tenant(tenant) as connection:
         accounts = await connection.fetch("select id, credentials_sealed as sealed from channel_accounts")
-        endpoints = await connection.fetch("select id, secrets_sealed, headers_sealed from webhook_endpoints")
+        endpoints = await connection.fetch("select * from webhook_endpoints")
         answers = await connection.fetch("select route, key, response_sealed from idempotency_keys")
     values: list[Any] = [
         *(sealer.open_json(row["sealed"], seal_context(tenant, row["id"])) for row in accounts),
-        *(sealer.open_json(row["secrets_sealed"], secrets_context(tenant, row["id"])) for row in endpoints),
         *(
-            sealer.open_json(row["headers_sealed"], headers_context(tenant, row["id"]))
+            sealer.open_json(row[column], context(tenant, row["id"]))
             for row in endpoints
-            if row["headers_sealed"]
+            for column, context in ENDPOINT_SEALS.items()
+            if row[column]
         ),
         *(
             sealer.open(row["response_sealed"], answer_context(tenant, row["route"], row["key"]))
