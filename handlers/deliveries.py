@@ -11,7 +11,6 @@ from typing import Any
 from channels.errors import DeliveryFault, FaultClass, InvalidInput, LookupsBusy
 from db import delivery_lane, endpoints
 from db.delivery_lane import ClaimedDeliveryRow, EndpointKey, EndpointProgress
-from db.endpoints import headers_context, secrets_context
 from db.errors import SealBroken
 from db.rows import EndpointRecord
 from handlers.endpoints import disable
@@ -92,13 +91,13 @@ def _open(tools: DeliveryTools, row: ClaimedDeliveryRow) -> ClaimedDelivery:
         raise InvalidInput("The event's payload is not kept any more.", field="body")
     headers: Mapping[str, str] = {}
     if row.headers_sealed is not None:
-        headers = tools.headers.open(row.headers_sealed, headers_context(*row.endpoint))
+        headers = tools.headers.open(row.headers_sealed, *row.endpoint)
     return ClaimedDelivery(
         distributor_id=row.distributor_id,
         event_id=row.event_id,
         url=row.url,
         body=row.body.encode(),
-        keys=tools.keys.open(row.secrets_sealed, secrets_context(*row.endpoint)),
+        keys=tools.keys.open(row.secrets_sealed, *row.endpoint),
         headers=headers,
     )
 

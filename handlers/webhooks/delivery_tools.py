@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from db.endpoints import headers_context, secrets_context
 from handlers.runtime import Runtime
 from handlers.webhooks.egress import Egress
 from handlers.webhooks.endpoint_auth import Authoriser
@@ -24,7 +25,7 @@ def delivery_tools(runtime: Runtime, egress: Egress) -> DeliveryTools:
     """Tools that remember nothing yet."""
     return DeliveryTools(
         egress=egress,
-        keys=OpenedSeals(runtime.sealer, load_keys),
-        headers=OpenedSeals(runtime.sealer, dict),
+        keys=OpenedSeals(runtime.sealer, secrets_context, load_keys),
+        headers=OpenedSeals(runtime.sealer, headers_context, dict),
         authoriser=Authoriser(runtime.sealer, runtime.clock),
     )

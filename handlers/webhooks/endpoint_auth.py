@@ -69,7 +69,7 @@ class Authoriser:
     """Opens endpoints' credentials and gets tokens for those that need one; remembers both, in memory only."""
 
     def __init__(self, sealer: Sealer, clock: Clock) -> None:
-        self._opened = OpenedSeals(sealer, read_auth)
+        self._opened = OpenedSeals(sealer, auth_context, read_auth)
         self._tokens = TokenStore(clock)
 
     async def authorise(
@@ -81,7 +81,7 @@ class Authoriser:
         """
         if auth_sealed is None:
             return NOTHING
-        auth = self._opened.open(auth_sealed, auth_context(distributor_id, endpoint_id))
+        auth = self._opened.open(auth_sealed, distributor_id, endpoint_id)
         if auth.credentials is None:
             return auth.fixed
         key = TokenKey(distributor_id, endpoint_id, auth_sealed)
