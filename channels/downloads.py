@@ -152,7 +152,7 @@ class DownloadClient:
             ) as response:
                 body = await _read(response, self._limits.cap + 1)
                 cut = body[: self._limits.cap]
-                return EgressResponse(response.status, response.headers, cut, len(body) > len(cut), "")
+                return EgressResponse(response.status, response.headers, cut, len(body) > len(cut))
         except aiohttp.ClientConnectorError:
             raise DeliveryFault(FaultClass.REFUSED) from None
         except aiohttp.ClientError:

@@ -6,21 +6,25 @@ whole, for each exchange anew. No redirect is followed, nothing is decompressed,
 has a limit in time.
 """
 
-import contextlib
-import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import aiohttp
-from aiohttp import ClientRequest, ClientTimeout, TCPConnector
+from aiohttp import BytesPayload, ClientTimeout
 from aiohttp.abc import AbstractResolver
 from aiohttp.client_reqrep import ClientResponse
-from aiohttp.connector import AddrInfoType, Connection
-from aiohttp.tracing import Trace
 
+from channels.client_certificates import CertificateContexts
+from channels.egress_connections import (
+    EXCHANGE,
+    FIRST_FINAL_STATUS,
+    Exchange,
+    GuardedConnector,
+    Monotonic,
+)
 from channels.errors import (
     DeliveryFault,
     EgressBlocked,
@@ -29,14 +33,15 @@ from channels.errors import (
     LookupsBusy,
     UrlNotAllowed,
 )
+from channels.exchanges import ClientCertificate, ExchangeTrace
 from channels.networks import AddressPolicy, Network
 from channels.resolving import Addresses, Lookups, PoolResolver
 from channels.targets import Target, check_headers, target_of
 
 BODY_CAP = 64 * 1024
-FIRST_FINAL_STATUS = 200
-KEEP_ALIVE = 4.0  # seconds; under the 5 after which many servers (Node's default) close an idle connection
 DEFAULT_HEADERS: Mapping[str, str] = {"User-Agent": "Waystation/1", "Accept-Encoding": "identity"}
+# What was read of a URL's form and judged of an address stays true: neither asks anything but its argument.
+MOST_TARGETS, MOST_ADDRESSES = 4096, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,9 @@ class EgressTimeouts:
         return self.total + 2 * self.lookup
 
 
+DEFAULT_TIMEOUTS = EgressTimeouts()
+
+
 @dataclass(frozen=True, slots=True)
 class EgressResponse:
     """An answer. ``body`` is at most the cap, undecoded; ``truncated`` where there was more."""
@@ -63,7 +71,7 @@ class EgressResponse:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     truncated: bool
-    address: str
+    trace: ExchangeTrace = field(default_factory=ExchangeTrace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,31 +82,16 @@ class _Outgoing:
     target: Target
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """What the connector must know and learns about one exchange; there is no other way to tell it."""
-
-    listed_only: bool
-    addresses: Addresses
-    blocked: bool = False
-    address: str = ""
-
-
-class _Refusal(OSError):
-    """Refused by policy; an OSError because that is what a socket factory may raise."""
-
-
-_ATTEMPT: ContextVar[_Attempt] = ContextVar("attempt")
+    tls: ssl.SSLContext | bool
+    limits: EgressTimeouts
 
 
 class EgressClient:
     """Sends requests to addresses that are not ours. Must be made inside a running loop, and closed.
 
-    ``allow``: networks that may be reached although private, or by plain http; from the deployment's settings
-    only. ``connections`` must not be under the number of exchanges at a time, or one slow target holds up the
-    others.
+    ``allow``: networks that may be reached although private, at whatever port, or by plain http; from the
+    deployment's settings only. ``connections`` must not be under the number of exchanges at a time, or one slow
+    target holds up the others.
     """
 
     def __init__(
@@ -109,32 +102,38 @@ class EgressClient:
         ssl_context: ssl.SSLContext | None = None,
         body_cap: int = BODY_CAP,
         connections: int = 1000,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Monotonic = time.monotonic,
     ) -> None:
-        self._policy = AddressPolicy(allow)
+        policy = AddressPolicy(allow)
+        self._allows_any = bool(allow)
         self._body_cap = body_cap
+        self._monotonic = monotonic
         self._lookups = Lookups(resolver or PoolResolver(), monotonic)
+        self._certificates = CertificateContexts(ssl_context)
+        self._target_of = lru_cache(MOST_TARGETS)(target_of)
+        self._permits = lru_cache(MOST_ADDRESSES)(policy.permits)
+        self._client_timeout = lru_cache(_client_timeout)
         self._session = aiohttp.ClientSession(
-            connector=_Connector(self._policy, ssl_context, connections),
+            connector=GuardedConnector(policy, ssl_context, connections, monotonic),
             cookie_jar=aiohttp.DummyCookieJar(),  # tenants share the session, they must not share cookies
             auto_decompress=False,
             trust_env=False,
         )
+        self._session._retry_connection = False  # noqa: SLF001 - no public way to send what is idempotent only once
 
     async def check_url(self, url: str, *, party: str = "") -> None:
         """For registration: raises UrlNotAllowed where the URL's form or one of its addresses is not allowed.
 
         A name that cannot be resolved now is accepted; every later exchange judges again.
         """
-        target = target_of(url)
-        if target.listed_only and not self._policy.allow:
-            raise UrlNotAllowed("Plain http and names of an inner network are not allowed.")
+        target = self._target_of(url)
+        if target.listed_only and not self._allows_any:
+            raise UrlNotAllowed("Plain http, this port, and names of an inner network are not allowed.")
         try:
-            found = await self._look_up(target, party, EgressTimeouts())
-        except (DeliveryFault, LookupsBusy):
+            addresses = [target.address] if target.address else _hosts(await self._look_up(target, party))
+        except (*LOOKUP_ERRORS, LookupsBusy):
             return
-        addresses = [target.address] if target.address else [result["host"] for result in found]
-        if not self._permits(addresses, target):
+        if not self._all_permitted(addresses, target):
             raise UrlNotAllowed("The URL's address is not allowed.")
 
     async def post(
@@ -145,9 +144,12 @@ class EgressClient:
         *,
         party: str = "",
         timeouts: EgressTimeouts | None = None,
+        certificate: ClientCertificate | None = None,
     ) -> EgressResponse:
         """One POST; see ``request``."""
-        return await self.request("POST", url, headers=headers, body=body, party=party, timeouts=timeouts)
+        return await self.request(
+            "POST", url, headers=headers, body=body, party=party, timeouts=timeouts, certificate=certificate
+        )
 
     async def request(
         self,
@@ -159,27 +161,33 @@ class EgressClient:
         party: str = "",
         timeouts: EgressTimeouts | None = None,
         body_cap: int | None = None,
+        certificate: ClientCertificate | None = None,
     ) -> EgressResponse:
-        """One exchange, never repeated, for ``party`` (whose name servers may be slow at its own cost only);
-        ``body_cap`` in place of the client's own.
+        """One exchange, never repeated, for ``party`` (whose name servers may be slow at its own cost only, and whose
+        connections with ``certificate`` serve nobody else); ``body_cap`` in place of the client's own.
 
         Any status from 200 on is an answer, redirects too, and whatever becomes of its body. Raises EgressBlocked
-        (constant text, whatever the reason), HeaderNotAllowed, DeliveryFault with its class, or LookupsBusy.
+        (constant text and no trace, whatever the reason), HeaderNotAllowed, InvalidInput for the certificate,
+        DeliveryFault with its class and trace, or LookupsBusy.
         """
         check_headers(headers)
-        limits = timeouts or EgressTimeouts()
         target = self._judged(url)
-        attempt = _Attempt(target.listed_only, await self._reachable(target, party, limits))
-        token = _ATTEMPT.set(attempt)
+        tls = True if certificate is None else await self._certificates.of(party, certificate)
+        sent = _Outgoing(
+            method, target, {**DEFAULT_HEADERS, **headers}, body, tls, timeouts or DEFAULT_TIMEOUTS
+        )
+        exchange = Exchange(
+            self._body_cap if body_cap is None else body_cap, self._monotonic(), target.listed_only
+        )
+        if target.address is None:
+            await self._resolve(sent, party, exchange)
+        token = EXCHANGE.set(exchange)
         try:
-            sent = _Outgoing(method, target, {**DEFAULT_HEADERS, **headers}, body)
-            return await self._exchange(
-                sent, limits, attempt, self._body_cap if body_cap is None else body_cap
-            )
+            return await self._exchange(sent, exchange)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _fault(error, attempt) from None
+            raise self._fault(error, exchange) from None
         finally:
-            _ATTEMPT.reset(token)
+            EXCHANGE.reset(token)
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -188,128 +196,96 @@ class EgressClient:
 
     def _judged(self, url: str) -> Target:
         try:
-            target = target_of(url)
+            target = self._target_of(url)
         except UrlNotAllowed:
             raise EgressBlocked from None
-        if target.listed_only and not self._policy.allow:
+        if target.listed_only and not self._allows_any:
             raise EgressBlocked
         return target
 
-    async def _reachable(self, target: Target, party: str, limits: EgressTimeouts) -> Addresses:
-        """What a name resolves to; it is refused whole where one address is denied: an attack or a mistake."""
+    async def _resolve(self, sent: _Outgoing, party: str, exchange: Exchange) -> None:
+        """Finds what the name stands for; it is refused whole where one address is denied: an attack or a mistake."""
+        target, exchange.asked_at = sent.target, self._monotonic()
         try:
-            found = await self._look_up(target, party, limits)
-        except DeliveryFault:
+            exchange.addresses = await self._look_up(target, party, sent.limits.lookup)
+        except LookupsBusy:
+            raise LookupsBusy(trace=exchange.trace(self._monotonic())) from None
+        except LOOKUP_ERRORS:
             if target.listed_only:  # that a name of the inner network does not exist is not told
                 raise EgressBlocked from None
-            raise
-        if not self._permits([result["host"] for result in found], target):
+            raise DeliveryFault(FaultClass.DNS, exchange.trace(self._monotonic())) from None
+        if not self._all_permitted(_hosts(exchange.addresses), target):
             raise EgressBlocked
-        return found
+        exchange.resolved_at = self._monotonic()
 
-    def _permits(self, addresses: Iterable[str], target: Target) -> bool:
-        return all(self._policy.permits(address, listed_only=target.listed_only) for address in addresses)
+    async def _look_up(
+        self, target: Target, party: str, patience: float = DEFAULT_TIMEOUTS.lookup
+    ) -> Addresses:
+        """Raises LOOKUP_ERRORS, and LookupsBusy."""
+        return await self._lookups.find(party, target.host, patience)
 
-    async def _look_up(self, target: Target, party: str, limits: EgressTimeouts) -> Addresses:
-        """Nothing for a literal, which the socket's judgement is enough for. Raises DeliveryFault, LookupsBusy."""
-        if target.address is not None:
-            return []
-        try:
-            return await self._lookups.find(party, target.host, limits.lookup)
-        except (OSError, TimeoutError, ValueError):
-            raise DeliveryFault(FaultClass.DNS) from None
+    def _all_permitted(self, addresses: Iterable[str], target: Target) -> bool:
+        return all(self._permits(address, listed_only=target.listed_only) for address in addresses)
 
-    async def _exchange(
-        self, sent: _Outgoing, limits: EgressTimeouts, attempt: _Attempt, body_cap: int
-    ) -> EgressResponse:
-        timeout = ClientTimeout(total=limits.total, connect=limits.connect, sock_connect=limits.connect)
+    async def _exchange(self, sent: _Outgoing, exchange: Exchange) -> EgressResponse:
         async with self._session.request(
             sent.method,
             sent.target.url,
             headers=sent.headers,
-            data=sent.body,
-            timeout=timeout,
+            data=None if sent.body is None else BytesPayload(sent.body),
+            timeout=self._client_timeout(sent.limits),
             allow_redirects=False,
+            ssl=sent.tls,
         ) as response:
             if response.status < FIRST_FINAL_STATUS:
                 response.close()
-                raise DeliveryFault(FaultClass.PROTOCOL)
-            excerpt, truncated = await _read(response, body_cap)
-            return EgressResponse(response.status, response.headers, excerpt, truncated, attempt.address)
+                raise aiohttp.ClientPayloadError
+            excerpt, truncated = await _read(response, exchange.body_cap)
+            trace = exchange.trace(self._monotonic())
+            return EgressResponse(response.status, response.headers, excerpt, truncated, trace)
+
+    def _fault(self, error: Exception, exchange: Exchange) -> GatewayError:
+        if exchange.blocked:
+            return EgressBlocked()
+        kind = FaultClass.DEFERRED if _is_our_own(error, exchange) else _fault_class(error)
+        return DeliveryFault(kind, exchange.trace(self._monotonic()))
 
 
-class _FoundAddresses(AbstractResolver):
-    """Gives the connector what was looked up and judged for the exchange at hand."""
-
-    async def resolve(
-        self,
-        host: str,  # noqa: ARG002 - the exchange's own
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 - all were asked for
-    ) -> Addresses:
-        return [{**address, "port": port} for address in _ATTEMPT.get().addresses]
-
-    async def close(self) -> None:
-        """Holds nothing."""
+LOOKUP_ERRORS = (OSError, TimeoutError, ValueError)
+TLS_ERRORS = (
+    aiohttp.ClientSSLError,
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ServerFingerprintMismatch,
+)
 
 
-class _Connector(TCPConnector):
-    """Judges each address when it is dialled; a connection used again has been judged then.
-
-    Scheme and host are in the key of a connection: one made for the allow list serves no other target.
-    """
-
-    def __init__(self, policy: AddressPolicy, ssl_context: ssl.SSLContext | None, connections: int) -> None:
-        super().__init__(
-            resolver=_FoundAddresses(),
-            use_dns_cache=False,  # it would share one tenant's addresses with others, and its failures, too
-            ssl=ssl_context or True,
-            limit=connections,
-            keepalive_timeout=KEEP_ALIVE,
-            socket_factory=self._socket,
-        )
-        self._policy = policy
-
-    async def connect(
-        self,
-        req: ClientRequest,
-        traces: list[Trace],
-        timeout: ClientTimeout,  # noqa: ASYNC109 - the base's signature
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        peer = connection.transport.get_extra_info("peername") if connection.transport else None
-        _ATTEMPT.get().address = str(peer[0]) if peer else ""
-        return connection
-
-    def _socket(self, candidate: AddrInfoType) -> socket.socket:
-        family, kind, protocol, _, address = candidate
-        attempt = _ATTEMPT.get()
-        if not self._policy.permits(str(address[0]), listed_only=attempt.listed_only):
-            raise _refusal(attempt)
-        return socket.socket(family, kind, protocol)
+def _hosts(addresses: Addresses) -> list[str]:
+    return [found["host"] for found in addresses]
 
 
-def _refusal(attempt: _Attempt) -> _Refusal:
-    attempt.blocked = True  # several refusals may reach the caller merged into a plain OSError
-    return _Refusal()
+def _client_timeout(limits: EgressTimeouts) -> ClientTimeout:
+    return ClientTimeout(total=limits.total, connect=limits.connect, sock_connect=limits.connect)
 
 
 async def _read(response: ClientResponse, cap: int) -> tuple[bytes, bool]:
     """The body up to the cap, and whether there was more: cut by us, or broken off by whatever fault. The status
     is an answer all the same, and the client uses a connection again only after a body's end.
     """
-    body, whole = bytearray(), False
-    with contextlib.suppress(aiohttp.ClientError, OSError):
-        while not whole and len(body) <= cap:
-            chunk = await response.content.read(cap + 1 - len(body))
-            body += chunk
-            whole = not chunk
-    return bytes(body[:cap]), not whole
+    body = bytearray()
+    try:
+        while len(body) <= cap:
+            body += await response.content.read(cap + 1 - len(body))
+            if response.content.at_eof():
+                return bytes(body[:cap]), len(body) > cap
+    except (aiohttp.ClientError, OSError):  # what came until then is kept
+        return bytes(body[:cap]), True
+    return bytes(body[:cap]), True
 
 
-def _fault(error: Exception, attempt: _Attempt) -> GatewayError:
-    refused = attempt.blocked or isinstance(getattr(error, "os_error", None), _Refusal)
-    return EgressBlocked() if refused else DeliveryFault(_fault_class(error))
+def _is_our_own(error: Exception, exchange: Exchange) -> bool:
+    """Whether nothing left for want of sockets or connections here."""
+    waited_in_vain = isinstance(error, TimeoutError) and exchange.dialled_at is exchange.ready_at is None
+    return exchange.short or waited_in_vain
 
 
 def _fault_class(error: Exception) -> FaultClass:
@@ -327,10 +303,3 @@ def _fault_class(error: Exception) -> FaultClass:
         (FaultClass.RESET, isinstance(error, OSError)),
     )
     return next((kind for kind, holds in kinds if holds), FaultClass.PROTOCOL)
-
-
-TLS_ERRORS = (
-    aiohttp.ClientSSLError,
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ServerFingerprintMismatch,
-)

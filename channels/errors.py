@@ -41,6 +41,8 @@ signature.
 
 from enum import StrEnum
 
+from channels.exchanges import ExchangeTrace
+
 
 class GatewayError(Exception):
     """Something went wrong."""
@@ -183,9 +185,10 @@ class DeliveryFault(Temporary):
 
     code = "delivery_fault"
 
-    def __init__(self, error_class: FaultClass) -> None:
+    def __init__(self, error_class: FaultClass, trace: ExchangeTrace | None = None) -> None:
         super().__init__(f"The other side gave no usable answer: {error_class}.")
         self.error_class = error_class
+        self.trace = trace or ExchangeTrace()
 
 
 class LookupsBusy(Temporary):
@@ -193,6 +196,10 @@ class LookupsBusy(Temporary):
 
     code = "lookups_busy"
     error_class = FaultClass.DEFERRED
+
+    def __init__(self, message: str | None = None, *, trace: ExchangeTrace | None = None) -> None:
+        super().__init__(message)
+        self.trace = trace or ExchangeTrace()
 
 
 class NotThere(Temporary):
@@ -307,3 +314,4 @@ class EgressBlocked(PolicyError):
 
     code = "egress_blocked"
     error_class = FaultClass.EGRESS_BLOCKED
+    trace = ExchangeTrace()  # always empty: what a dial would have met is not told

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True, slots=True)
 class ExchangeTrace:
     """How far an exchange came. Times are milliseconds of each phase; None where it was not reached, or not needed: a
-    literal needs no lookup, a connection that is used again neither dials nor greets.
+    literal needs no lookup, a connection that is used again neither dials nor greets. A phase that the exchange broke
+    off in lasted until then. The first byte is counted from when the connection was there, the total from the lookup
+    to the body's end.
 
-    ``address`` is the one that was dialled, empty where none was, and where the dial was refused by our own rules.
+    ``address`` is the one that was dialled last, empty where none was. Where our own rules refused the dial all of it
+    is empty.
     """
 
     address: str = ""

@@ -1,8 +1,8 @@
 """The form of a URL that a tenant names: read once, so that what is judged is what is dialled.
 
-Refused whatever it resolves to: other schemes, user information, fragments, ports of known services, and
-every way of writing an IPv4 address but the dotted one. Names that mean something inside a network only (one
-label, ``.internal``) and plain http may reach the deployment's allow list alone.
+Refused whatever it resolves to: other schemes, user information, fragments, and every way of writing an IPv4
+address but the dotted one. Names that mean something inside a network only (one label, ``.internal``), ports of
+services that are not web servers, and plain http may reach the deployment's allow list alone.
 """
 
 import re
@@ -31,8 +31,19 @@ INSIDE_SUFFIXES = (
 )
 WEB_PORTS = frozenset({80, 443})
 FIRST_FREE_PORT = 1024
-# ssh, mail and the like are below 1024; these are services behind which a POST may do harm
-SERVICE_PORTS = frozenset({2375, 2376, 2379, 3306, 5432, 5984, 6379, 9200, 10250, 10255, 11211, 27017})
+# Ssh, mail and the like are below 1024; these are services behind which a POST may do harm: databases, queues and
+# caches, the ports of container hosts and clusters, and those that browsers refuse (Fetch standard, "bad port").
+SERVICE_PORTS = frozenset(
+    {
+        *(1433, 1521, 2483, 2484, 3306, 5432, 5984, 6379, 6380, 7199, 9042, 9160, 9200, 9300, 11211),
+        *(27017, 27018, 27019, 28015),
+        *(2181, 4369, 5671, 5672, 9092, 9094, 61613, 61616),
+        *(2375, 2376, 2377, 2379, 2380, 6443, 10248, 10249, 10250, 10255, 10256, 10257, 10259),
+        *(3389, 5900, 5985, 5986),
+        *(1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669),
+        *(6679, 6697, 10080),
+    }
+)
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)  # RFC 9110 section 5.6.2
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,4096}")
 FRAMING_HEADERS = frozenset(
@@ -68,11 +79,13 @@ def target_of(url: str) -> Target:
         host, port = parsed.raw_host or "", parsed.port
     except ValueError:
         raise UrlNotAllowed("The URL cannot be read.") from None
-    _check_port(port)
+    if not port:  # 0 is none, and is not sent
+        raise UrlNotAllowed("The URL's port is not allowed.")
     address = _literal(host)
     if address is None:
         _check_name(host)
-    listed_only = parsed.scheme == "http" or (address is None and _is_inside(host))
+    of_a_name = address is None and _is_inside(host)
+    listed_only = parsed.scheme == "http" or of_a_name or not _is_web_port(port)
     return Target(parsed, host, address, listed_only)
 
 
@@ -87,7 +100,8 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 def is_framing_header(name: str) -> bool:
     """Whether a header frames or routes the request (RFC 9110 §7.6.1, RFC 9112 §6), in whatever case."""
-    return name.lower() in FRAMING_HEADERS or name.lower().startswith("proxy-")
+    lowered = name.lower()
+    return lowered in FRAMING_HEADERS or lowered.startswith("proxy-")
 
 
 def _check_text(url: str) -> None:
@@ -102,11 +116,8 @@ def _check_text(url: str) -> None:
         raise UrlNotAllowed("The URL may have no user information and no escapes before its path.")
 
 
-def _check_port(port: int | None) -> None:
-    if port in WEB_PORTS:
-        return
-    if port is None or port < FIRST_FREE_PORT or port in SERVICE_PORTS:
-        raise UrlNotAllowed("The URL's port is not allowed.")
+def _is_web_port(port: int) -> bool:
+    return port in WEB_PORTS or (port >= FIRST_FREE_PORT and port not in SERVICE_PORTS)
 
 
 def _literal(host: str) -> str | None:

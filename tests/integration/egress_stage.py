@@ -96,6 +96,33 @@ class Server:
         return f"{scheme}://{host}:{self.port}{path}"
 
 
+class Canary(Server):
+    """Nothing may come near it: on every address of this machine, IPv4 and IPv6, at one port."""
+
+    def __init__(self):
+        super().__init__(says(OK))
+
+    async def __aenter__(self):
+        await super().__aenter__()
+        both = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        self.server.close()
+        self.server = await asyncio.start_server(self._serve, sock=both)
+        self.port = both.getsockname()[1]
+        return self
+
+
+class Everywhere(Names):
+    """A resolver for which every name is the same machine."""
+
+    def __init__(self, *addresses):
+        super().__init__()
+        self.addresses = list(addresses)
+
+    async def resolve(self, host, port=0, family=socket.AF_INET):
+        self.names = {host: [self.addresses]}
+        return await super().resolve(host, port, family)
+
+
 async def head_of(server, reader):
     head = await reader.readuntil(b"\r\n\r\n")
     server.received += head

@@ -11,6 +11,7 @@ import pytest
 from channels.base import Channel, ChannelAccount
 from channels.egress import EgressResponse
 from channels.errors import DeliveryFault, FaultClass
+from channels.exchanges import ExchangeTrace
 from db.accounts import find_account
 from db.delivery_lane import ClaimedDeliveryRow
 from db.endpoints import secrets_context
@@ -43,7 +44,7 @@ class FakeEgress:
         if isinstance(answer, Exception):
             raise answer
         status, more = answer if isinstance(answer, tuple) else (answer, {})
-        return EgressResponse(status, more, b"thanks", False, "203.0.113.9")
+        return EgressResponse(status, more, b"thanks", False, ExchangeTrace("203.0.113.9"))
 
 
 class Outbox:

@@ -1,4 +1,4 @@
-"""The guarded client: a canary on loopback that nothing may reach, and what comes back of an answer."""
+"""The guarded client: whom it reaches, how often it dials, and what comes back of an answer."""
 
 import asyncio
 import gzip
@@ -10,103 +10,7 @@ from channels.errors import DeliveryFault, EgressBlocked, FaultClass, LookupsBus
 from channels.resolving import KEPT_SECONDS, PARTY_LOOKUPS
 from tests.integration.egress_stage import OK, PUBLIC, QUICK, Names, Server, client, endlessly, head_of, says
 
-# what may not be reached
-
-LITERALS = [
-    "127.0.0.1",
-    "127.8.8.8",
-    "0.0.0.0",
-    "[::1]",
-    "[::]",
-    "[::ffff:127.0.0.1]",
-    "[::ffff:7f00:1]",
-    "[::127.0.0.1]",
-    "[64:ff9b::7f00:1]",
-    "[2002:7f00:1::]",
-    "[2001:0:7f00:1::]",
-    "[fe80::1]",
-    "[fec0::1]",
-    "[fd00:ec2::254]",
-    "10.0.0.1",
-    "169.254.169.254",
-    "168.63.129.16",
-    "100.100.100.200",
-    "192.168.1.1",
-]
-FORMS = [
-    "127.1",
-    "2130706433",
-    "0177.0.0.1",
-    "0x7f000001",
-    "0x7f.0.0.1",
-    "127.0.0.1.",
-    "0",
-    "①②⑦.0.0.1",
-    "127。0。0。1",
-    "\uff11\uff12\uff17.0.0.1",
-    "localhost",
-    "localhost.",
-    "a.localhost",
-    "metadata.google.internal",
-    "printer.local",
-    "good@127.0.0.1",
-    "user:pw@127.0.0.1",
-    "127.0.0.1%2f",
-    "[fe80::1%25lo]",
-    "[::1%25lo]",
-]
-
-
-@pytest.mark.parametrize("host", LITERALS + FORMS)
-async def test_no_form_of_a_private_host_is_dialled(host):
-    async with Server(says(OK)) as canary, client(allow=()) as egress:
-        for scheme in ("http", "https"):
-            url = canary.url(scheme, host)
-            with pytest.raises(EgressBlocked) as caught:
-                await egress.post(url, {}, b"{}", timeouts=QUICK)
-            with pytest.raises(UrlNotAllowed):
-                await egress.check_url(url)
-
-            assert str(caught.value) == "The target address may not be reached from here."
-    assert canary.connections == 0
-
-
-@pytest.mark.parametrize(
-    "addresses",
-    [
-        ["127.0.0.1"],
-        ["::1"],
-        [PUBLIC, "127.0.0.1"],
-        ["127.0.0.1", PUBLIC],
-        ["::ffff:127.0.0.1"],
-        ["fe80::1%lo"],
-    ],
-    ids=", ".join,
-)
-async def test_a_name_with_a_private_answer_is_refused_whole(addresses):
-    names = Names(hook_example_test=[addresses])
-    async with Server(says(OK)) as canary, client(allow=(), resolver=names) as egress:
-        url = canary.url("https", "hook.example.test")
-        for _ in range(2):
-            with pytest.raises(EgressBlocked):
-                await egress.post(url, {}, b"{}", timeouts=QUICK)
-        with pytest.raises(UrlNotAllowed):
-            await egress.check_url(url)
-
-    assert canary.connections == 0
-
-
-async def test_a_denied_address_spoils_the_allowed_ones_beside_it():
-    """Here the other address could be reached, and is not even dialled."""
-    names = Names(inside=[["127.0.0.2", "127.0.0.1"]])
-    async with (
-        Server(says(OK), host="127.0.0.2") as canary,
-        client(allow=(ip_network("127.0.0.2/32"),), resolver=names) as egress,
-    ):
-        with pytest.raises(EgressBlocked):
-            await egress.post(canary.url("http", "inside"), {}, b"{}", timeouts=QUICK)
-
-    assert canary.connections == 0
+# what may be reached
 
 
 async def test_two_tenants_urls_of_one_name_are_judged_each_by_itself(monkeypatch):
@@ -138,41 +42,6 @@ async def test_two_tenants_urls_of_one_name_are_judged_each_by_itself(monkeypatc
     ]
 
 
-async def test_rebinding_between_registration_and_send():
-    names, now = Names(hook_example_test=[[PUBLIC], ["127.0.0.1"]]), iter((0.0, 0.0, KEPT_SECONDS))
-    async with (
-        Server(says(OK)) as canary,
-        client(allow=(), resolver=names, monotonic=lambda: next(now, KEPT_SECONDS)) as egress,
-    ):
-        url = canary.url("https", "hook.example.test")
-        await egress.check_url(url)
-        with pytest.raises(EgressBlocked):
-            await egress.post(url, {}, b"{}", timeouts=QUICK)
-
-    assert canary.connections == 0
-
-
-async def test_a_redirect_is_an_answer_and_is_not_followed():
-    async with Server(says(OK)) as canary:
-        location = canary.url().encode()
-        for status in (301, 302, 303, 307, 308):
-            redirect = b"HTTP/1.1 %d Go\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % (status, location)
-            async with Server(says(redirect)) as server, client() as egress:
-                answer = await egress.post(server.url(), {}, b"{}")
-                assert answer.status == status
-
-        assert canary.connections == 0
-
-
-async def test_proxies_of_the_environment_are_not_used(monkeypatch):
-    async with Server(says(OK)) as canary, Server(says(OK)) as server, client() as egress:
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
-            monkeypatch.setenv(name, canary.url(path=""))
-        assert (await egress.post(server.url(), {}, b"{}")).status == 200
-
-    assert canary.connections == 0
-
-
 async def test_plain_http_reaches_the_allow_list_only():
     names = Names(hook_example_test=[[PUBLIC]], inside=[["127.0.0.1"]], gone_internal=[["10.1.1.1"]])
     async with Server(says(OK)) as server, client(resolver=names) as egress:
@@ -184,7 +53,7 @@ async def test_plain_http_reaches_the_allow_list_only():
             with pytest.raises(EgressBlocked):
                 await egress.post(server.url("https", inner_name), {}, b"{}", timeouts=QUICK)
         await egress.check_url(server.url("http", "inside"))
-        assert (await egress.post(server.url("http", "inside"), {}, b"{}")).address == "127.0.0.1"
+        assert (await egress.post(server.url("http", "inside"), {}, b"{}")).trace.address == "127.0.0.1"
 
 
 # answers
@@ -197,7 +66,7 @@ async def test_an_answer_with_all_that_is_kept_of_it():
 
     assert (response.status, response.body, response.truncated) == (503, b"busy", False)
     assert response.headers["retry-after"] == "7"
-    assert response.address == "127.0.0.1"
+    assert response.trace.address == "127.0.0.1"
     assert b"POST /hook HTTP/1.1\r\n" in server.received
     assert b"webhook-id: evt_1\r\n" in server.received
     assert b"Accept-Encoding: identity\r\n" in server.received
@@ -209,11 +78,11 @@ async def test_connections_are_used_again():
         for _ in range(2):
             await head_of(server, reader)
             await reader.readexactly(2)
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     async with Server(twice) as server, client() as egress:
         for _ in range(2):
-            assert (await egress.post(server.url(), {}, b"{}")).address == "127.0.0.1"
+            assert (await egress.post(server.url(), {}, b"{}")).trace.address == "127.0.0.1"
 
     assert server.connections == 1
 
@@ -223,7 +92,7 @@ async def test_the_next_address_is_tried():
     async with Server(says(OK)) as server, client(resolver=names) as egress:
         response = await egress.post(server.url(host="inside"), {}, b"{}", timeouts=QUICK)
 
-    assert response.address == "127.0.0.1"
+    assert response.trace.address == "127.0.0.1"
 
 
 async def test_a_lookup_serves_several_exchanges():
