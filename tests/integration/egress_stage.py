@@ -11,7 +11,7 @@ import pytest
 from aiohttp.abc import AbstractResolver
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from channels.egress import EgressClient, EgressTimeouts
@@ -73,6 +73,7 @@ class Server:
         self.behave, self.tls, self.host = behave, tls, host
         self.connections = 0
         self.received = b""
+        self.sent = 0
 
     async def __aenter__(self):
         self.server = await asyncio.start_server(self._serve, self.host, 0, ssl=self.tls)
@@ -146,6 +147,7 @@ def endlessly(first, part, pause=0.0):
         while True:
             writer.write(part)
             await writer.drain()
+            server.sent += len(part)
             await asyncio.sleep(pause)
 
     return behave
@@ -171,26 +173,33 @@ async def fault(server, *, scheme="http", host="127.0.0.1", timeouts=QUICK, **op
     return caught.value.error_class
 
 
-def tls_contexts(host, folder):
-    """A server context with a certificate for the host, and a client context that trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+PLAIN_PEM = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+def self_signed(name, *, key=None, starts=-1, ends=1):
+    """A certificate for the name that vouches for itself, from and until so many days from now, and its key."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .sign(key, hashes.SHA256())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=starts))
+        .not_valid_after(now + timedelta(days=ends))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
     )
+    return made.public_bytes(serialization.Encoding.PEM).decode(), key.private_bytes(*PLAIN_PEM).decode()
+
+
+def tls_contexts(host, folder, **validity):
+    """A server context with a certificate for the host, and a client context that trusts it."""
+    certificate, key = self_signed(host, **validity)
     chain = folder / "server.pem"
-    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    chain.write_bytes(key.private_bytes(*plain) + made.public_bytes(serialization.Encoding.PEM))
+    chain.write_text(key + certificate)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(chain)
-    trusting = ssl.create_default_context(cadata=made.public_bytes(serialization.Encoding.PEM).decode())
-    return server, trusting
+    return server, ssl.create_default_context(cadata=certificate)

@@ -1,6 +1,10 @@
 """The guarded client against servers that misbehave in every known way."""
 
+import asyncio
+import os
+import resource
 import socket
+import zlib
 
 import pytest
 from aiohttp.test_utils import unused_port
@@ -24,6 +28,8 @@ from tests.integration.egress_stage import (
 # faults
 
 HEADERS = b"HTTP/1.1 200 OK\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 CHUNKED = HEADERS + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -51,7 +57,26 @@ CHUNKED = HEADERS + b"Transfer-Encoding: chunked\r\n\r\n"
             says(HEADERS + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
             {FaultClass.PROTOCOL},
         ),
+        ("an endless reason", endlessly(b"HTTP/1.1 200 ", b"x" * 1000), {FaultClass.PROTOCOL}),
+        ("headers without end or colon", endlessly(HEADERS, b"A"), {FaultClass.PROTOCOL}),
+        ("a flood of interim answers", endlessly(b"", CONTINUE * 500), {FaultClass.PROTOCOL}),
+        ("a flood of early hints", endlessly(b"", HINTS * 100), {FaultClass.PROTOCOL}),
+        ("a great version", says(b"HTTP/9.9 200 OK\r\n\r\n"), {FaultClass.PROTOCOL}),
+        ("a great status", says(b"HTTP/1.1 99999 OK\r\n\r\n"), {FaultClass.PROTOCOL}),
+        ("a negative status", says(b"HTTP/1.1 -20 OK\r\n\r\n"), {FaultClass.PROTOCOL}),
+        ("a radio", says(b"ICY 200 OK\r\n\r\n"), {FaultClass.PROTOCOL}),
+        ("TLS where none is", says(bytes.fromhex("15030300020228")), {FaultClass.PROTOCOL}),
+        ("NUL in a header", says(HEADERS + b"A: b\0c\r\n\r\n"), {FaultClass.PROTOCOL}),
+        ("a header without a colon", says(HEADERS + b"A\r\n\r\n"), {FaultClass.PROTOCOL}),
+        ("a length with a sign", says(HEADERS + b"Content-Length: +2\r\n\r\nok"), {FaultClass.PROTOCOL}),
+        ("a length below 0", says(HEADERS + b"Content-Length: -2\r\n\r\nok"), {FaultClass.PROTOCOL}),
+        ("a length past numbers", says(HEADERS + b"Content-Length: " + b"9" * 40), {FaultClass.PROTOCOL}),
         # Head and fault come as one, so there is no answer to be had.
+        (
+            "a length too short",
+            says(HEADERS + b"Content-Length: 2\r\n\r\nok and more"),
+            {FaultClass.PROTOCOL},
+        ),
         ("a broken chunk", says(CHUNKED + b"zz\r\n"), {FaultClass.PROTOCOL}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -95,6 +120,126 @@ async def test_a_status_is_an_answer_whatever_becomes_of_its_body(behave, begun)
     assert answer.body.startswith(begun)
     assert again.status == 200
     assert server.connections == 2, "a connection that broke off is not used again"
+
+
+@pytest.mark.parametrize(
+    ("first", "part"),
+    [
+        (CHUNKED + b"0\r\n", b"A: " + b"b" * 4000 + b"\r\n"),
+        (CHUNKED, b"1;" + b"x" * 4000 + b"\r\nx\r\n"),
+        (HEADERS + b"\r\n", b"x" * 4096),
+        (HEADERS + b"Content-Length: 99999999999\r\n\r\n", b"x" * 4096),
+    ],
+    ids=["trailers", "chunks of one byte", "a body without a length", "a body of a great length"],
+)
+async def test_an_answer_without_an_end_is_left_after_so_many_bytes(first, part):
+    """Long before the time is up, at whatever pace they come."""
+    async with Server(endlessly(first, part)) as server, client(body_cap=10_000) as egress:
+        answer = await egress.post(server.url(), {}, b"{}")
+
+    assert (answer.status, answer.truncated) == (200, True)
+    assert len(answer.body) <= 10_000
+    assert server.sent < 16 * 2**20, "what the sockets between us hold, and some more"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "unheard-of"])
+async def test_what_is_compressed_is_not_opened(encoding):
+    packed = zlib.compress(bytes(50_000_000), wbits=31 if "gzip" in encoding else 15)
+    head = HEADERS + b"Content-Encoding: %s\r\nContent-Length: %d\r\n\r\n" % (encoding.encode(), len(packed))
+    async with Server(says(head, packed)) as server, client(body_cap=10_000) as egress:
+        answer = await egress.post(server.url(), {}, b"{}")
+
+    assert (answer.body, answer.truncated) == (packed[:10_000], True)
+
+
+# answers that nobody asked for
+
+
+@pytest.mark.parametrize(
+    "unasked",
+    [
+        b"HTTP/1.1 202 Stale\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 2",
+        b"\r\n",
+        b"HTTP/1.1 408 Idle\r\n\r\n",
+    ],
+    ids=["an answer", "half an answer", "an empty line", "a farewell"],
+)
+async def test_what_comes_on_an_idle_connection_answers_nothing(unasked):
+    go, gone = asyncio.Event(), asyncio.Event()
+
+    async def behave(server, reader, writer):
+        await head_of(server, reader)
+        await reader.readexactly(2)
+        writer.write(HEADERS + b"Content-Length: 5\r\n\r\nright")
+        await go.wait()
+        writer.write(unasked)
+        await reader.read()  # until the client has hung up
+        gone.set()
+
+    async with Server(behave) as server, client() as egress:
+        await egress.post(server.url(), {}, b"{}", timeouts=QUICK)
+        go.set()
+        await gone.wait()
+        answer = await egress.post(server.url(), {}, b"{}", timeouts=QUICK)
+
+    assert (answer.status, answer.body, server.connections) == (200, b"right", 2)
+
+
+async def test_the_second_answer_of_two_answers_nothing():
+    stale = b"HTTP/1.1 202 Stale\r\nContent-Length: 0\r\n\r\n"
+    async with (
+        Server(says(HEADERS + b"Content-Length: 5\r\n\r\nright" + stale)) as server,
+        client() as egress,
+    ):
+        answers = [await egress.post(server.url(), {}, b"{}", timeouts=QUICK) for _ in range(2)]
+
+    assert [(answer.status, answer.body) for answer in answers] == [(200, b"right")] * 2
+    assert server.connections == 2
+
+
+# shortages of our own
+
+
+async def test_who_waits_for_a_connection_in_vain_is_charged_for_nothing():
+    async with Server(silent) as server, client(connections=1) as egress:
+        errors = await asyncio.gather(
+            *(egress.post(server.url(), {}, b"{}", timeouts=QUICK) for _ in range(2)), return_exceptions=True
+        )
+
+    assert [error.error_class for error in errors] == [FaultClass.TIMEOUT, FaultClass.DEFERRED]
+
+
+async def test_a_machine_without_file_descriptors_charges_nobody():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with Server(says(OK)) as server, client() as egress:
+        next_free = os.dup(0)
+        os.close(next_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
+        try:
+            with pytest.raises(DeliveryFault) as caught:
+                await egress.post(server.url(), {}, b"{}", timeouts=QUICK)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        answer = await egress.post(server.url(), {}, b"{}", timeouts=QUICK)
+
+    assert caught.value.error_class is FaultClass.DEFERRED
+    assert answer.status == 200
+
+
+async def test_what_is_idempotent_is_not_repeated_either():
+    async def once(server, reader, writer):
+        await head_of(server, reader)
+        writer.write(HEADERS + b"Content-Length: 0\r\n\r\n")
+        await head_of(server, reader)  # and then hangs up
+
+    async with Server(once) as server, client() as egress:
+        await egress.request("GET", server.url(), headers={}, timeouts=QUICK)
+        with pytest.raises(DeliveryFault) as caught:
+            await egress.request("GET", server.url(), headers={}, timeouts=QUICK)
+
+    assert caught.value.error_class is FaultClass.RESET
+    assert server.received.count(b"GET ") == 2
 
 
 async def test_a_closed_port():
@@ -193,6 +338,27 @@ async def test_a_server_without_tls():
 async def test_a_handshake_that_never_ends():
     async with Server(silent) as server:
         assert await fault(server, scheme="https") is FaultClass.TIMEOUT
+
+
+async def test_a_handshake_in_drops():
+    async def drip(server, reader, writer):
+        await reader.read(1)
+        writer.write(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")  # a server's hello of 16 KiB
+        while True:
+            writer.write(b"\0")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with Server(drip) as server:
+        assert await fault(server, scheme="https") is FaultClass.TIMEOUT
+
+
+@pytest.mark.parametrize(("starts", "ends"), [(-2, -1), (1, 2)], ids=["expired", "not yet valid"])
+async def test_a_certificate_out_of_its_time(tmp_path, starts, ends):
+    server_tls, trusting = tls_contexts("hook.example.test", tmp_path, starts=starts, ends=ends)
+    options = {"resolver": Names(hook_example_test=[["127.0.0.1"]]), "ssl_context": trusting}
+    async with Server(says(OK), tls=server_tls) as server:
+        assert await fault(server, scheme="https", host="hook.example.test", **options) is FaultClass.TLS
 
 
 async def test_the_systems_resolver():
