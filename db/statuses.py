@@ -37,13 +37,13 @@ class AcceptedStatus:
 
 
 async def accept_statuses(
-    connection: Connection, items: Sequence[Item], ranks: Ranks
+    connection: Connection, items: Sequence[Item], ranks: Ranks, told: Sequence[Item]
 ) -> list[AcceptedStatus]:
     """Dedupes statuses, records each and applies those that rise above what the message has; ``ranks`` is by channel
-    the rank of each status. Those of no known message are parked. ``lock_parked_keys`` and ``lock_messages`` go before
-    it in one transaction.
+    the rank of each status. Those of no known message are parked. ``told`` are events that are stored before the
+    statuses'. ``lock_parked_keys`` and ``lock_messages`` go before it in one transaction.
     """
-    rows = await fetch_stored(connection, _SQL["accept_statuses"], items, dict(ranks), True)
+    rows = await fetch_stored(connection, _SQL["accept_statuses"], items, dict(ranks), True, list(told))
     return [_status(row) for row in rows]
 
 
@@ -53,7 +53,7 @@ async def accept_plain(
     """Like ``accept_statuses``, for those items that need no lock beforehand; None for each of the others (of texts in
     parts, and of no message that is known), which are left as they are.
     """
-    rows = await fetch_stored(connection, _SQL["accept_statuses"], items, dict(ranks), False)
+    rows = await fetch_stored(connection, _SQL["accept_statuses"], items, dict(ranks), False, [])
     return [None if row["left_over"] else _status(row) for row in rows]
 
 
@@ -95,11 +95,12 @@ async def drop_parked(connection: Connection, before: datetime, limit: int) -> i
     return int(done.rpartition(" ")[2])
 
 
-async def learn_opt_outs(connection: Connection, items: Sequence[Item]) -> None:
-    """Marks the recipients of refused messages as opted out and tells it, once each; takes the transaction in
-    which ``accept_statuses`` stores the same items afterwards, before it locks their messages.
+async def learn_opt_outs(connection: Connection, items: Sequence[Item]) -> list[Item]:
+    """Marks the recipients of refused messages as opted out; gives back the events that tell it, once each, for
+    ``accept_statuses``, which stores the same items afterwards in the same transaction.
     """
-    await connection.execute(_SQL["learn_opt_outs"], [{**item, "post": None} for item in items])
+    rows = await connection.fetch(_SQL["learn_opt_outs"], [{**item, "post": None} for item in items])
+    return [row["event"] for row in rows]
 
 
 def _status(row: Record) -> AcceptedStatus:

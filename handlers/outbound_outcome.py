@@ -232,18 +232,22 @@ async def _fail(
         if settled is None or not settled.applied:
             return
         await _add_history(connection, runtime, settled.id, failed, "", code, part=part)
+        # Before anything is told, which locks the conversation's numbers: whoever writes has the conversation first.
+        asks = error.code == OutcomeUnknown.code and await sends.ask_for_person(
+            connection, settled.conversation_id
+        )
         more = {"error_code": error.provider_code, "reason": error.code, "address": attempt.row.address}
         await _tell(connection, runtime, claimed.distributor_id, EventType.MESSAGE_FAILED, settled, more)
         if silences:
             await _learn_opt_out(connection, runtime, claimed.distributor_id, settled)
-        if error.code == OutcomeUnknown.code:
-            await _ask_for_person(connection, runtime, claimed.distributor_id, settled)
+        if asks:
+            await _tell_asking(connection, runtime, claimed.distributor_id, settled)
 
 
 async def _learn_opt_out(
     connection: Connection, runtime: Runtime, distributor_id: UUID, settled: SettledSend
 ) -> None:
-    """The provider knows of a STOP that never reached us."""
+    """The provider knows of a STOP that never reached us. The caller has locked the contact."""
     contact = await turns.set_opted_out(connection, settled.conversation_id, runtime.clock(), "provider")
     if contact is None:
         return
@@ -264,12 +268,10 @@ async def _learn_opt_out(
     )
 
 
-async def _ask_for_person(
+async def _tell_asking(
     connection: Connection, runtime: Runtime, distributor_id: UUID, settled: SettledSend
 ) -> None:
     """Perhaps the customer has the message: a person finds out, code would send another copy."""
-    if not await sends.ask_for_person(connection, settled.conversation_id):
-        return
     data = {
         "conversation_id": settled.conversation_id,
         "customer_id": settled.customer_id,

@@ -64,10 +64,9 @@ async def settle_statuses(connection: Connection, items: Sequence[Item]) -> list
     """
     await lock_parked_keys(connection, items)
     refused = [item for item in items if item["opt_out_event"]]
-    if refused:
-        await learn_opt_outs(connection, refused)
+    told = await learn_opt_outs(connection, refused) if refused else []
     await lock_messages(connection, items)
-    return await accept_statuses(connection, items, STATUS_RANKS)
+    return await accept_statuses(connection, items, STATUS_RANKS, told)
 
 
 async def apply_parked(

@@ -80,7 +80,7 @@ on conflict do nothing;
 alter table webhook_events
     add column sequence bigint,
     alter column body drop not null;
-comment on column webhook_events.sequence is 'Its place among the events of its conversation, without gaps from 1; in the order in which they were committed.';
+comment on column webhook_events.sequence is 'Its place among the events of its conversation, without gaps from 1; in the order in which they were committed. After a silence longer than events are kept it begins at 1 again.';
 comment on column webhook_events.body is 'What is posted, byte for byte the same for every receiver of full payloads; NULL once its time is over, which is shorter than its attempts''.';
 drop index webhook_events_conversation;
 create index webhook_events_conversation on webhook_events (distributor_id, conversation_id, sequence) where conversation_id is not null;
@@ -133,6 +133,10 @@ grant update (status, matched, replayed, last_event_id, updated_at) on webhook_r
 -- Input: a JSON array of {id, distributor_id, type, conversation_id, occurred_at, due_at, body}. Gives back the number of
 -- deliveries. Events of a conversation are numbered under a lock that is held until they are committed: whoever sees
 -- number n sees all before it, and whether an older one is unfinished is decided for good (release_heads takes the same lock).
+-- Locks are taken in the order contact, conversation, order, message, delivery, and then these. So whoever has called this (or
+-- release_heads) takes, for the rest of the transaction, no row that somebody else may hold who is to tell of the same
+-- conversation; and who calls it twice for different conversations locks them all beforehand (lock_conversations), for two
+-- such calls have no common order.
 create or replace function record_events(events jsonb) returns bigint
     language plpgsql volatile
     set search_path = pg_catalog, public, pg_temp
@@ -221,6 +225,8 @@ revoke execute on function lock_conversations(uuid[]) from public;
 grant execute on function lock_conversations(uuid[]) to waystation_app, waystation_worker;
 
 -- Of each conversation in which nothing is on its way to this endpoint, lets the oldest that waits go.
+-- To be called in the transaction that ends deliveries, after that. Whoever calls it for several endpoints locks the
+-- conversations of all of them first.
 create function release_heads(tenant uuid, endpoint uuid, keys uuid[], moment timestamptz) returns bigint
     language plpgsql volatile
     set search_path = pg_catalog, public, pg_temp

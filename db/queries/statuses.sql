@@ -49,7 +49,8 @@ cross join lateral (
 -- name: accept_statuses
 -- $1: the statuses; $2: the posts that they came in, each once; $3: the posts' bodies, as bytes; $4: by channel, the rank of
 -- each status. Only if $5, which needs both locks: statuses of texts that left in parts are stored, and those of no known
--- message parked; else they are left, and the answer says so.
+-- message parked; else they are left, and the answer says so. $6: events that go before those of the statuses, so that the
+-- conversations of all are locked at once.
 with input as (
     select *
     from jsonb_to_recordset($1::jsonb) as i(
@@ -338,7 +339,7 @@ event as (
     where e.event is not null
 ),
 recorded as materialized (
-    select record_events(jsonb_agg(event order by position)) as deliveries from event
+    select record_events($6::jsonb || coalesce(jsonb_agg(event order by position), '[]')) as deliveries from event
 ),
 duplicate as materialized (
     select t.ordinal, pg_logical_emit_message(true, 'waystation', 'duplicate') as logged
@@ -400,7 +401,8 @@ where e.distributor_id = late.distributor_id and e.id = late.id;
 
 -- name: learn_opt_outs
 -- A provider refused messages because their recipient had told it STOP. A word that we heard after the message was written is
--- newer than that. Goes before the messages are locked, since a send, too, locks the contact before the message.
+-- newer than that. Goes before the messages are locked, since a send, too, locks the contact before the message. The events are
+-- only given back: whoever records them locks their conversations, and messages are locked before conversations.
 with input as (
     select *
     from jsonb_to_recordset($1::jsonb) as i(
@@ -463,4 +465,4 @@ event as (
     ) as event
     from silenced s
 )
-select record_events(jsonb_agg(event)) as deliveries from event;
+select event from event;

@@ -58,7 +58,7 @@ async def test_a_status_reads_its_message_alone(runtime: Runtime, admin_dsn: str
     item = status_item(runtime, posted(runtime, account), update)
 
     plan = await explain(
-        runtime, "statuses", "accept_statuses", *accept_arguments([item]), dict(STATUS_RANKS), False
+        runtime, "statuses", "accept_statuses", *accept_arguments([item]), dict(STATUS_RANKS), False, []
     )
 
     assert 0 < plan.rows_read("messages") < 20
