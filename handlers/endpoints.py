@@ -25,7 +25,7 @@ from handlers.webhooks.signing import (
     rotate,
     with_signing,
 )
-from handlers.webhooks.subscriptions import compile_filter, validate_event_types
+from handlers.webhooks.subscriptions import check_filter_paths, compile_filter, validate_event_types
 
 SECRET_OVERLAP = timedelta(hours=24)  # for which a rotated secret still signs, where nothing else is said
 MANUAL = "manual"  # the reason of an endpoint that its tenant disabled
@@ -82,7 +82,7 @@ async def create_endpoint(runtime: Runtime, distributor_id: UUID, draft: Endpoin
     check_endpoint(runtime, distributor_id, record)
     if draft.verify and record.url is None:
         raise InvalidInput("An endpoint that is pulled has nobody to ask.", field="verify")
-    filter_path = _filter_path(draft.filter)
+    filter_path = _new_filter_path(draft.filter)
     async with runtime.database.tenant(distributor_id) as connection:
         await endpoints.insert_endpoint(connection, record, filter_path)
     return EndpointWithSecret(record, _shown_secret(made))
@@ -289,7 +289,7 @@ def _as_stored(
         stored["auth_sealed"] = seal_auth(runtime, distributor_id, endpoint_id, changes["auth"])
     if "event_types" in changes:
         stored["event_types"] = validate_event_types(changes["event_types"])
-    _filter_path(changes.get("filter"))
+    _new_filter_path(changes.get("filter"))
     return stored
 
 
@@ -312,6 +312,11 @@ def _shown_secret(made: Sequence[EndpointSecret]) -> str | None:
     return next(
         (secret.value for secret in made if not secret.is_private_key and not secret.expires_at), None
     )
+def _new_filter_path(filter_: Mapping[str, Any] | None) -> str | None:
+    path = _filter_path(filter_)
+    if filter_ is not None:
+        check_filter_paths(filter_)
+    return path
 
 
 def _filter_path(filter_: Mapping[str, Any] | None) -> str | None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.api.media import PATH as MEDIA_PATH
-from gateway.api.operations import JSON, Operation
+from gateway.api.operations import JSON, WORD, Operation
 from gateway.api.problems import CONTENT_TYPE
 from gateway.api.replays import HEADER
 from gateway.api.requests import EVENT_ID
@@ -17,8 +17,8 @@ from gateway.api.schemas import Problem
 from gateway.api.webhook_keys import PATH as KEYS_PATH
 from gateway.api.webhook_keys import WebhookKeys, describe_keys
 from handlers.webhooks.event_types import EventType
-from handlers.webhooks.events import event_body, json_schema
-from handlers.webhooks.examples import example
+from handlers.webhooks.events import json_schema
+from handlers.webhooks.examples import example_body
 from handlers.webhooks.headers import USER_AGENT
 
 OPENAPI = "3.1.0"
@@ -137,7 +137,7 @@ def _request_body(operation: Operation, schema: Json) -> Json:
 
 
 def _parameters(operation: Operation, references: _References) -> list[Json]:
-    parameters = [_path_parameter(name) for name in operation.id_names]
+    parameters = [_path_parameter(name) for name in operation.path_names]
     for name, schema in references.queries[operation.query].get("properties", {}).items():
         parameters.append(_query_parameter(name, dict(schema)))
     if operation.method is HTTPMethod.POST:
@@ -146,11 +146,17 @@ def _parameters(operation: Operation, references: _References) -> list[Json]:
 
 
 def _path_parameter(name: str) -> Json:
-    is_event = name == EVENT_ID
-    schema = (
-        {"type": "string", "pattern": _EVENT_ID_PATTERN} if is_event else {"type": "string", "format": "uuid"}
-    )
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+    return {"name": name, "in": "path", "required": True, "schema": _path_schema(name)}
+
+
+def _path_schema(name: str) -> Json:
+    match name:
+        case _ if name == EVENT_ID:
+            return {"type": "string", "pattern": _EVENT_ID_PATTERN}
+        case _ if name == WORD:
+            return {"type": "string"}
+        case _:
+            return {"type": "string", "format": "uuid"}
 
 
 def _query_parameter(name: str, schema: Json) -> Json:
@@ -192,7 +198,7 @@ def _problem(description: str, schema: Json) -> Json:
 def _error_statuses(operation: Operation) -> list[HTTPStatus]:
     """What follows from an operation's form, and what it declares."""
     statuses = {HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY, *operation.errors}
-    if operation.id_names:
+    if operation.path_names:
         statuses.add(HTTPStatus.NOT_FOUND)
     if operation.body:
         statuses |= {
@@ -232,7 +238,7 @@ def _webhook(event_type: EventType, schemas: dict[str, Json]) -> Json:
     schema = json_schema(event_type)
     definitions = schema.pop("$defs", {})
     schemas.update({_WEBHOOK_PREFIX + name: _moved(definition) for name, definition in definitions.items()})
-    shown = event_body(example(event_type))
+    shown = example_body(event_type)
     return {
         "post": {
             "operationId": f"on_{event_type.value.replace('.', '_')}",

@@ -22,7 +22,8 @@ from handlers.runtime import Runtime
 BODY_CAP = 1024 * 1024
 JSON = "application/json"
 NO_ID = UUID(int=0)
-_ID_NAMES = re.compile(r"\{(\w+)\}")
+WORD = "type"  # what a path calls a name of a closed list
+_PATH_NAMES = re.compile(r"\{(\w+)\}")
 
 BodyT = TypeVar("BodyT")
 QueryT = TypeVar("QueryT")
@@ -45,6 +46,7 @@ class Call(Generic[BodyT, QueryT]):
     body: BodyT
     query: QueryT
     part_id: UUID = NO_ID
+    word: str = ""  # the path's name of something that has no id
     prepared: Any = None  # what the operation's ``prepare`` gave
 
     @property
@@ -104,4 +106,9 @@ class Operation:
     @property
     def id_names(self) -> tuple[str, ...]:
         """The names of the path's ids: none, one, or one and a part's."""
-        return tuple(_ID_NAMES.findall(self.path))
+        return tuple(name for name in self.path_names if name != WORD)
+
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        """The names of all that varies in the path."""
+        return tuple(_PATH_NAMES.findall(self.path))

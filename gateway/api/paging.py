@@ -41,6 +41,7 @@ BY_ID = Keyset(("id",), (UUID,), (LAST_ID,))
 FROM_OLDEST = Keyset(("id",), (UUID,), (FIRST_ID,))
 BY_LAST_ORDER = Keyset(("last_ordered_at", "id"), (datetime.fromisoformat, UUID), (FIRST_MOMENT, FIRST_ID))
 BY_LAST_MESSAGE = Keyset(("last_message_at", "id"), (datetime.fromisoformat, UUID), (LAST_MOMENT, LAST_ID))
+BY_NAME = Keyset(("name",), (str,), ("",))
 BY_EVENT = Keyset(("event_id", "id"), (UUID, UUID), (LAST_ID, LAST_ID))
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from channels.errors import InvalidInput, NotFound
 from db.rows import KeyOwner
-from gateway.api.operations import NO_ID, Call, Operation
+from gateway.api.operations import NO_ID, WORD, Call, Operation
 from gateway.api.problems import ApiError, invalid, invalid_fields
 from gateway.keys import ACCOUNTS, ADAPTERS, EGRESS, RUNTIME
 from handlers.webhooks.events import parse_event_id
@@ -43,6 +43,7 @@ async def read_call(
         owner=owner,
         id=identity,
         part_id=part_id,
+        word=request.match_info.get(WORD, ""),
         query=_read_query(operation, request),
         body=await _read_body(operation, raw, request.content_type),
     )

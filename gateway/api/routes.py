@@ -14,6 +14,7 @@ from gateway.api import (
     customers,
     deliveries,
     endpoints,
+    event_types,
     events,
     labels,
     media,
@@ -56,6 +57,7 @@ OPERATIONS = (
     *endpoints.OPERATIONS,
     *deliveries.OPERATIONS,
     *events.OPERATIONS,
+    *event_types.OPERATIONS,
     *api_keys.OPERATIONS,
     *security_events.OPERATIONS,
 )

@@ -1,6 +1,8 @@
 """The names of events: those that this release emits, those that are promised, and their families."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class EventType(StrEnum):
@@ -29,7 +31,13 @@ class EventType(StrEnum):
 
 
 # Named by the contract and subscribable today: an integrator need not come back when their emitters land.
-PROMISED_TYPES = frozenset({"customer.erased", "ai.budget_alert", "order_session.closed"})
-KNOWN_TYPES = frozenset(map(str, EventType)) | PROMISED_TYPES
+PROMISED_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "customer.erased": "A customer's data was erased at their wish.",
+        "ai.budget_alert": "The tenant's budget for AI is nearly used up, or is.",
+        "order_session.closed": "A customer's ordering came to its end.",
+    }
+)
+KNOWN_TYPES = frozenset(map(str, EventType)) | PROMISED_TYPES.keys()
 FAMILIES = frozenset(name.partition(".")[0] for name in KNOWN_TYPES)
 EVERYTHING = "*"

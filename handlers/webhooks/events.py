@@ -41,6 +41,21 @@ EVENT_MODELS: Mapping[EventType, type[Payload]] = MappingProxyType(
         EventType.ENDPOINT_TEST: payloads.EndpointTest,
     }
 )
+_HEAD_SCHEMAS: Mapping[str, Any] = MappingProxyType(
+    {
+        "timestamp": {"type": "string", "format": "date-time", "description": "When it happened, UTC."},
+        "distributor_id": {"type": "string", "format": "uuid", "description": "The tenant."},
+        "sequence": {
+            "type": "integer",
+            "minimum": 1,
+            "description": (
+                "The event's place among all events of its conversation, from 1 and without gaps, of whatever type;"
+                " absent where it is of no conversation. Who subscribes to some types sees gaps that are none. After a"
+                " silence longer than events are kept it begins at 1 again."
+            ),
+        },
+    }
+)
 _ID_PREFIX = "evt_"
 _PUBLIC_ID = re.compile(r"evt_[0-9a-f]{32}")
 
@@ -93,26 +108,56 @@ def event_body(event: Event) -> dict[str, Any]:
     }
 
 
-def json_schema(event_type: EventType) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of an event's whole body, for the OpenAPI ``webhooks`` and for receivers.
-
-    References point into its own ``$defs``.
+def thin_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """An event's body for an endpoint that asks for thin payloads: the head as it is, of ``data`` what the type's model
+    names in ``thin_fields``, and so nothing that a customer wrote or is called. Raises ValueError for an unknown type.
     """
-    data = EVENT_MODELS[event_type].model_json_schema(mode="serialization")
+    kept = EVENT_MODELS[EventType(body["type"])].thin_fields
+    return {**body, "data": {name: value for name, value in body["data"].items() if name in kept}}
+
+
+def schema_version(event_type: EventType) -> int:
+    """From 1; rises with a change that receivers of the version before would not understand."""
+    return EVENT_MODELS[event_type].version
+
+
+def json_schema(event_type: EventType, *, thin: bool = False) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of an event's whole body, full or ``thin``, for the OpenAPI ``webhooks`` and for
+    receivers. References point into its own ``$defs``.
+    """
+    model = EVENT_MODELS[event_type]
+    data = model.model_json_schema(mode="serialization")
     definitions = data.pop("$defs", {})
+    if thin:
+        data = _thinned(data, model.thin_fields)
+        definitions = {name: definitions[name] for name in _referred(data, definitions)}
+    head = _HEAD_SCHEMAS if "conversation_id" in model.model_fields else _without_sequence(_HEAD_SCHEMAS)
     schema = {
         "type": "object",
         "title": event_type.value,
         "description": data.get("description", ""),
         "required": ["type", "timestamp", "distributor_id", "data"],
-        "properties": {
-            "type": {"const": event_type.value},
-            "timestamp": {"type": "string", "format": "date-time", "description": "When it happened, UTC."},
-            "distributor_id": {"type": "string", "format": "uuid", "description": "The tenant."},
-            "data": data,
-        },
+        "properties": {"type": {"const": event_type.value}, **head, "data": data},
     }
     return schema | ({"$defs": definitions} if definitions else {})
+
+
+def _without_sequence(head: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in head.items() if name != "sequence"}
+
+
+def _thinned(data: Mapping[str, Any], kept: frozenset[str]) -> dict[str, Any]:
+    return {
+        **data,
+        "properties": {name: value for name, value in data["properties"].items() if name in kept},
+        "required": [name for name in data.get("required", ()) if name in kept],
+    }
+
+
+def _referred(data: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:
+    """The definitions that a thin ``data`` refers to: closed sets, which refer to nothing themselves."""
+    text = str(data)
+    return [name for name in definitions if f"'#/$defs/{name}'" in text]
 
 
 def public_event_id(event_id: UUID) -> str:

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 from channels.base import Channel, MessageStatus, MessageType
 from handlers.ai.types import Intent, Language
 from handlers.webhooks import payloads
 from handlers.webhooks.event_types import EventType
-from handlers.webhooks.events import Event
+from handlers.webhooks.events import Event, event_body
 from handlers.webhooks.payloads import Direction, OrderStatus, Payload
 
 _EVENT = UUID("0198c0de-0000-7000-8000-000000000001")
@@ -139,3 +140,10 @@ def example(event_type: EventType) -> Event:
     data = _EXAMPLES[event_type]
     conversation_id = getattr(data, "conversation_id", None)
     return Event(_EVENT, _DISTRIBUTOR, event_type, data, _OCCURRED_AT, conversation_id)
+
+
+def example_body(event_type: EventType) -> dict[str, Any]:
+    """What a receiver gets of the example, with its place in its conversation."""
+    event = example(event_type)
+    number = {} if event.conversation_id is None else {"sequence": 7}
+    return event_body(event) | number

@@ -1,6 +1,7 @@
-"""What the ``data`` of each event holds: version 1 of every payload, one frozen model per type.
+"""What the ``data`` of each event holds: one frozen model per type, with the version of its schema.
 
-A published payload only ever grows: fields may be added, none is renamed, removed or given another meaning.
+A published payload only ever grows: fields may be added, none is renamed, removed or given another meaning, or
+``version`` rises (``tests/event_docs`` compares with what was published).
 Ids are UUID strings, money and quantities JSON numbers, dates ISO 8601. Text never holds NUL or a lone
 surrogate, which PostgreSQL's jsonb refuses; U+FFFD stands in their place.
 """
@@ -91,7 +92,11 @@ class Payload(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=_open_to_growth
     )
+    # Raised with every change that a receiver of the version before would not understand.
     version: ClassVar[int] = 1
+    # What thin payloads keep: ids of our own, and words of closed sets. A provider's id is none: WhatsApp's hold the
+    # customer's number.
+    thin_fields: ClassVar[frozenset[str]] = frozenset()
 
 
 class AttachmentData(Payload):
@@ -106,6 +111,10 @@ class AttachmentData(Payload):
 
 class MessageData(Payload):
     """What all message events share."""
+
+    thin_fields = frozenset(
+        {"message_id", "conversation_id", "customer_id", "channel", "direction", "type", "status"}
+    )
 
     message_id: UUID = Field(description="The message.")
     conversation_id: UUID = Field(description="The conversation that it belongs to.")
@@ -172,6 +181,8 @@ class MessageFailed(MessageData):
 class ConversationData(Payload):
     """What all conversation events share."""
 
+    thin_fields = frozenset({"conversation_id", "customer_id", "channel", "status"})
+
     conversation_id: UUID = Field(description="The conversation.")
     customer_id: UUID | None = Field(description="The customer; null for an address without a customer.")
     channel: Channel = Field(description="The channel of the conversation.")
@@ -189,6 +200,8 @@ class ConversationHandoffRequested(ConversationData):
     answer (`question`, `follow_up`): then orders are answered as before, and each question is told.
     """
 
+    thin_fields = ConversationData.thin_fields | {"message_id"}
+
     reason: Text = Field(
         description=(
             "Why: `customer_asked`, `complaint`, `cancel_requested`, `question`, `follow_up`, `engine_error`,"
@@ -205,6 +218,8 @@ class ConversationHandoffEnded(ConversationData):
 
 class CustomerData(Payload):
     """What all customer events share."""
+
+    thin_fields = frozenset({"conversation_id", "customer_id", "channel"})
 
     customer_id: UUID | None = Field(description="The customer; null for an address without a customer.")
     conversation_id: UUID | None = Field(
@@ -234,6 +249,8 @@ class CustomerOptedIn(CustomerData):
 class AIData(Payload):
     """What all AI events share."""
 
+    thin_fields = frozenset({"message_id", "conversation_id", "customer_id", "channel"})
+
     message_id: UUID = Field(description="The last message of the burst that was understood.")
     conversation_id: UUID = Field(description="The conversation of the burst.")
     customer_id: UUID | None = Field(description="The customer; null for an address without a customer.")
@@ -244,6 +261,8 @@ class AIData(Payload):
 
 class AICompleted(AIData):
     """A burst of messages was understood."""
+
+    thin_fields = AIData.thin_fields | {"order_id"}
 
     intent: Intent = Field(description="What the customer wants.")
     language: Language = Field(description="The language of the burst.")
@@ -275,6 +294,8 @@ class OrderLineData(Payload):
 
 class OrderData(Payload):
     """An order as it stood when the event happened."""
+
+    thin_fields = frozenset({"order_id", "conversation_id", "customer_id", "channel", "status"})
 
     order_id: UUID = Field(description="The order.")
     status: OrderStatus = Field(description="The order's status when the event happened.")
@@ -339,6 +360,8 @@ class EndpointFailing(Payload):
 class EndpointDisabled(Payload):
     """One of the tenant's webhook endpoints gets nothing any more until it is enabled again."""
 
+    thin_fields = frozenset({"endpoint_id"})
+
     endpoint_id: UUID = Field(description="The endpoint.")
     name: Text = Field(description="The endpoint's name.")
     reason: Text = Field(description="Why, such as `gone`: the receiver answered 410.")
@@ -346,6 +369,8 @@ class EndpointDisabled(Payload):
 
 class EndpointTest(Payload):
     """A test asked for by the integrator; sent to that endpoint whatever it subscribes to."""
+
+    thin_fields = frozenset({"endpoint_id"})
 
     endpoint_id: UUID = Field(description="The endpoint under test.")
     message: Text = Field(

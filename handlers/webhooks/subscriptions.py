@@ -10,8 +10,9 @@ lax mode steps into arrays by itself, so a path through an array matches if any 
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +25,9 @@ MAX_CONDITIONS = 100  # values compared with; each costs time for every event of
 MAX_TEXT = 1_000  # characters of a path or a string
 MAX_SEGMENTS = 10
 MATCHES_ALL = "exists($)"
+# What a body holds beside ``data``; of these, nothing lies deeper.
+_HEAD_FIELDS = frozenset({"type", "timestamp", "distributor_id", "sequence"})
+_DATA = "data."
 _MAX_BITS = 1023  # of an integer: what a double holds
 _MAX_NUMBER_TEXT = 400  # characters of a numeric string
 
@@ -60,6 +64,34 @@ def compile_filter(filter_: Any) -> str:
     unknown operator.
     """
     return _Compiler().group(filter_, depth=1)
+
+
+def check_filter_paths(filter_: Any) -> None:
+    """Refuses a filter that was compiled and yet can never match, for a path of it leads to no place of a body.
+
+    Only what an integrator writes now is checked: what was stored before goes on as it was. Raises InvalidInput
+    for field ``filter``, which names the first such path.
+    """
+    lost = next((path for path in _paths(filter_) if not _is_reachable(path)), None)
+    if lost is not None:
+        raise _malformed(
+            f"The path {_shown(lost)} leads nowhere in an event: paths begin with data., or are one of"
+            f" {', '.join(sorted(_HEAD_FIELDS))}."
+        )
+
+
+def _paths(filter_: Any) -> Iterator[str]:
+    """All paths of a filter that compiles, whose nesting is bounded."""
+    members = filter_ if isinstance(filter_, list) else [filter_]
+    for key, value in chain.from_iterable(member.items() for member in members):
+        if key.startswith("$"):
+            yield from _paths(value)
+        else:
+            yield key
+
+
+def _is_reachable(path: str) -> bool:
+    return path in _HEAD_FIELDS or path.startswith(_DATA)
 
 
 class _Compiler:

@@ -53,6 +53,7 @@ VALID_BODIES = {
     "update_tenant": {"name": "new"},
 }
 WITH_ID = [operation for operation in OPERATIONS if operation.id_names]
+COMMON = "/v1/event-types"  # the same for every tenant
 PARTS = {"contact_id": "contacts", "label_id": "labels"}  # a second id, and the collection it is of
 
 
@@ -62,7 +63,7 @@ def by_name(operation: Operation) -> str:
 
 def path_of(operation: Operation, ids: Mapping[str, str] | str) -> str:
     """The path with these ids, or with one text in the place of all."""
-    path = operation.path
+    path = operation.path.replace("{type}", "order.created")
     for name in operation.id_names:
         identity = ids if isinstance(ids, str) else ids[PARTS.get(name) or collection_of(operation)]
         path = path.replace(f"{{{name}}}", identity)
@@ -144,7 +145,7 @@ class TestOtherTenants:
     async def test_lists_hold_nothing_of_another_tenant(self, api, other, seeds) -> None:
         await ids_of(api, seeds)
         for operation in OPERATIONS:
-            if issubclass(operation.query, PageQuery) and not operation.id_names:
+            if issubclass(operation.query, PageQuery) and not operation.id_names and operation.path != COMMON:
                 status, page = await other.get(path_of(operation, ""))
                 own = 1 if operation.path == "/v1/api-keys" else 0
                 assert (operation.path, status, len(page["data"])) == (operation.path, 200, own)
@@ -155,7 +156,7 @@ class TestOtherTenants:
             operation
             for operation in OPERATIONS
             if operation.method is HTTPMethod.GET
-            and not operation.id_names
+            and not operation.path_names
             and not issubclass(operation.query, PageQuery)
         ]
         before = [await other.get(path_of(operation, "")) for operation in figures]

@@ -92,6 +92,7 @@ class TestEndpoints:
             ({"url": None}, "invalid_field"),
             ({"event_types": []}, "invalid_field"),
             ({"filter": {"$nor": []}}, "invalid_field"),
+            ({"filter": {"total_amount": {"$gte": 100}}}, "invalid_field"),
             ({"headers": {"webhook-id": "x"}}, "invalid_field"),
             ({"enabled": False}, "invalid_field"),
         ],

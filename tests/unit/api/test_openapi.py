@@ -121,7 +121,7 @@ class TestCompleteness:
     def test_an_operation_says_what_may_go_wrong(self, operation) -> None:
         responses = DOCUMENT["paths"][operation.path][operation.method.lower()]["responses"]
         assert {"401", "422", "default"} <= responses.keys()
-        assert ("404" in responses) == bool(operation.id_names)
+        assert ("404" in responses) == bool(operation.path_names)
         assert ("413" in responses) == (operation.body is not None)
 
     @pytest.mark.parametrize("later", ["trace", "replay", "feedback", "budget", "stream"])

@@ -24,8 +24,9 @@ from handlers.webhooks.events import (
     json_schema,
     parse_event_id,
     public_event_id,
+    thin_body,
 )
-from handlers.webhooks.examples import example
+from handlers.webhooks.examples import example, example_body
 from handlers.webhooks.payloads import (
     AttachmentData,
     EndpointTest,
@@ -90,6 +91,56 @@ def test_the_schema_refuses_another_type_and_lets_payloads_grow(event_type):
     jsonschema.validate(grown, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(body | {"type": "something.else"}, schema)
+
+
+@pytest.mark.parametrize("event_type", EventType)
+def test_a_body_of_a_conversation_may_carry_its_number_and_no_other_thing_in_its_place(event_type):
+    schema, body = json_schema(event_type), example_body(event_type)
+    has_conversation = "conversation_id" in EVENT_MODELS[event_type].model_fields
+
+    jsonschema.validate(body, schema)
+    assert ("sequence" in schema["properties"]) == has_conversation == ("sequence" in body)
+    for wrong in (0, "1", 1.5, None):
+        if has_conversation:
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(body | {"sequence": wrong}, schema)
+
+
+@pytest.mark.parametrize("event_type", EventType)
+def test_a_thin_body_keeps_the_head_and_ids_and_fits_its_schema(event_type):
+    schema, body = json_schema(event_type, thin=True), example_body(event_type)
+    data = EVENT_MODELS[event_type].model_fields
+    own_ids = {name for name in data if name.endswith("_id") and name != "provider_message_id"}
+
+    thin = thin_body(body)
+
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(thin, schema, format_checker=jsonschema.FormatChecker())
+    assert {name: value for name, value in thin.items() if name != "data"} == {
+        name: value for name, value in body.items() if name != "data"
+    }
+    assert thin["data"] == {name: body["data"][name] for name in schema["properties"]["data"]["properties"]}
+    assert own_ids <= thin["data"].keys()
+    assert thin_body(thin) == thin
+
+
+@pytest.mark.parametrize("event_type", EventType)
+def test_a_thin_body_holds_nothing_that_somebody_wrote(event_type):
+    """Each of its values is an id of ours or a word of a closed set; so no text, address or amount leaves."""
+    schema = json_schema(event_type, thin=True)
+    definitions = schema.get("$defs", {})
+    for name, kept in schema["properties"]["data"]["properties"].items():
+        for option in kept.get("anyOf", [kept]):
+            meant = definitions[option["$ref"].rpartition("/")[2]] if "$ref" in option else option
+            closed = "enum" in meant or "const" in meant or meant.get("type") == "null"
+            assert closed or meant.get("format") == "uuid", name
+    used = str(schema["properties"])
+    assert all(f"#/$defs/{name}'" in used for name in definitions)
+
+
+def test_a_body_of_an_unknown_type_has_no_thin_form():
+    with pytest.raises(ValueError, match="no_such"):
+        thin_body({"type": "no_such.type", "data": {}})
 
 
 @pytest.mark.parametrize("model", _all_models(Payload), ids=lambda model: model.__name__)

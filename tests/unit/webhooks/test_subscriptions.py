@@ -14,6 +14,7 @@ from handlers.webhooks.subscriptions import (
     MATCHES_ALL,
     MAX_CONDITIONS,
     MAX_DEPTH,
+    check_filter_paths,
     compile_filter,
     validate_event_types,
 )
@@ -158,3 +159,46 @@ def test_no_text_escapes_its_literal(value, key):
     assert path.isascii()
     assert SYNTAX.sub("", outside) == ""
     assert {value} | set(key.split(".")) <= {json.loads(text) for text in STRING_LITERAL.findall(path)}
+
+
+@pytest.mark.parametrize(
+    "given_filter",
+    [
+        {},
+        {
+            "type": "order.created",
+            "timestamp": {"$gt": "2026"},
+            "distributor_id": ["x"],
+            "sequence": {"$gt": 1},
+        },
+        {"data.total_amount": 1, "data.lines.sku": "A"},
+        {"$or": [{"data.a": 1}, {"$not": {"data.b": 1}}, {"$and": [{}]}]},
+        {"data.x": {"$in": ["total_amount"], "$exists": True}},
+    ],
+)
+def test_paths_that_lead_into_a_body_are_taken(given_filter):
+    compile_filter(given_filter)
+
+    check_filter_paths(given_filter)
+
+
+@pytest.mark.parametrize(
+    ("given_filter", "lost"),
+    [
+        ({"total_amount": {"$gte": 100}}, "total_amount"),
+        ({"data.a": 1, "channel": "SMS"}, "channel"),
+        ({"data": {"$exists": True}}, "data"),
+        ({"type.name": "x"}, "type.name"),
+        ({"database.x": 1}, "database.x"),
+        ({"Data.x": 1}, "Data.x"),
+        ({"$or": [{"data.a": 1}, {"$not": {"$and": [{}, {"text": "x"}]}}]}, "text"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_named(given_filter, lost):
+    compile_filter(given_filter)
+
+    with pytest.raises(InvalidInput) as caught:
+        check_filter_paths(given_filter)
+
+    assert caught.value.field == "filter"
+    assert f'"{lost}"' in str(caught.value)
