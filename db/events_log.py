@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from db.named_sql import load_statements
-from db.rows import EventRecord
+from db.rows import EARLIEST, LATEST, EventRecord
 from db.tenant import Connection
 
 _SQL = load_statements("events_log")
@@ -22,9 +22,13 @@ async def list_events(
     limit: int,
 ) -> Sequence[EventRecord]:
     """Newest first; ``until`` is exclusive."""
-    rows = await connection.fetch(
-        _SQL["list_events"], before, event_type, conversation_id, since, until, limit
-    )
+    page = (before, max(since or EARLIEST, EARLIEST), min(until or LATEST, LATEST), limit)
+    if conversation_id is not None:
+        rows = await connection.fetch(_SQL["list_events_of_conversation"], *page, conversation_id, event_type)
+    elif event_type is not None:
+        rows = await connection.fetch(_SQL["list_events_of_type"], *page, event_type)
+    else:
+        rows = await connection.fetch(_SQL["list_events"], *page)
     return [EventRecord(**row) for row in rows]
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+# What a UUIDv7 can tell, and a day less.
+EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 LAST_ID = UUID(int=2**128 - 1)  # after every id: where a list begins that shows the newest first
 
 
@@ -127,12 +129,15 @@ class EndpointRecord:
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """An event as it happened; ``body`` is what receivers get."""
+    """An event as it happened; ``body`` is what receivers get, None once its time is over. ``sequence`` is its place in
+    its conversation.
+    """
 
     id: UUID
     type: str
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] | None
     conversation_id: UUID | None
+    sequence: int | None
     occurred_at: datetime
 
 

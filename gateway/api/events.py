@@ -21,14 +21,18 @@ _TAG = "events"
 
 
 class Event(Answer):
-    """An event; `type`, `timestamp`, `distributor_id` and `data` are what receivers get."""
+    """An event; `type`, `timestamp`, `distributor_id`, `sequence` and `data` are what receivers get."""
 
     id: EventId
     type: str
     timestamp: datetime
     distributor_id: UUID
     conversation_id: UUID | None
-    data: Mapping[str, Any]
+    sequence: int | None = Field(
+        description="Its place among all events of its conversation; null where it is of none."
+    )
+    data: Mapping[str, Any] | None = Field(description="Null once the payload's time is over.")
+    payload_expired: bool = Field(description="Whether `data` was kept and is not any more.")
 
 
 class EventQuery(PageQuery):
@@ -71,7 +75,9 @@ def _event(call: Call[Any, Any], record: EventRecord) -> Event:
         timestamp=record.occurred_at,
         distributor_id=call.distributor_id,
         conversation_id=record.conversation_id,
-        data=record.body["data"],
+        sequence=record.sequence,
+        data=None if record.body is None else record.body["data"],
+        payload_expired=record.body is None,
     )
 
 

@@ -178,7 +178,9 @@ class Seeds:
         }
         return await self._insert("ai_responses", **{**values, **columns})
 
-    async def event(self, event_type: str = "order.created", *, minutes: int = 0) -> UUID:
+    async def event(
+        self, event_type: str = "order.created", *, minutes: int = 0, conversation_id: UUID | None = None
+    ) -> UUID:
         """With a delivery for each endpoint that asks for it."""
         now = self.runtime.clock() + timedelta(minutes=minutes)
         self._count += 1
@@ -192,6 +194,7 @@ class Seeds:
                 "id": event_id,
                 "distributor_id": self.distributor_id,
                 "type": event_type,
+                "conversation_id": conversation_id,
                 "occurred_at": now,
                 "due_at": now,
                 "body": body,

@@ -179,6 +179,7 @@ class TestFilters:
         assert (await count(f"since={edge}"), await count(f"since={later}")) == (1, 0)
         assert (await count(f"until={edge}"), await count(f"until={later}")) == (0, 1)
 
+    @pytest.mark.parametrize("path", ["/v1/events", "/v1/webhook-deliveries"])
     @pytest.mark.parametrize(
         ("since", "until", "found"),
         [
@@ -186,10 +187,10 @@ class TestFilters:
             ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", 0),
         ],
     )
-    async def test_the_ends_of_time_are_times(self, api, seeds, since, until, found) -> None:
+    async def test_the_ends_of_time_are_times(self, api, seeds, path, since, until, found) -> None:
         await api.post("/v1/webhook-endpoints", ENDPOINT)
         await seeds.event()
-        status, page = await api.get(f"/v1/webhook-deliveries?since={since}&until={until}")
+        status, page = await api.get(f"{path}?since={since}&until={until}")
         assert (status, len(page["data"])) == (200, found)
 
     async def test_every_combination_of_a_deliverys_filters(self, api, seeds, admin) -> None:
@@ -216,6 +217,45 @@ class TestFilters:
             given = {name: value for name, value in wanted.items() if value}
             found = await api.walk(f"/v1/webhook-deliveries?{urlencode(given)}", 3)
             assert found == [row for row in rows if given.items() <= row.items()], given
+
+    async def test_every_combination_of_an_events_filters(self, api, seeds) -> None:
+        conversations = [await seeds.conversation() for _ in range(2)]
+        for minutes, conversation in itertools.product((0, 10), (*conversations, None)):
+            for event_type in ("order.created", "order.updated"):
+                await seeds.event(event_type, minutes=minutes, conversation_id=conversation)
+        rows = await api.walk("/v1/events", 3)
+        assert len(rows) == 12
+        assert sorted(row["sequence"] or 0 for row in rows) == [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+        between = rows[5]["timestamp"]
+        choices = ((None, *map(str, conversations)), (None, "order.created"), (None, "since", "until"))
+        for conversation, event_type, edge in itertools.product(*choices):
+            wanted = {"conversation_id": conversation, "event_type": event_type}
+            given = {name: value for name, value in wanted.items() if value}
+            limits = {edge: between} if edge else {}
+            found = await api.walk(f"/v1/events?{urlencode(given | limits)}", 3)
+            kept = [
+                row
+                for row in rows
+                if conversation in (None, row["conversation_id"]) and event_type in (None, row["type"])
+            ]
+            if edge:
+                kept = [row for row in kept if (row["timestamp"] >= between) == (edge == "since")]
+            assert found == kept, (given, edge)
+
+    async def test_an_event_whose_payload_is_over_says_so(self, api, seeds, admin) -> None:
+        gone, kept = await seeds.event(), await seeds.event()
+        await admin.execute("update webhook_events set body = null where id = $1", gone)
+
+        _, page = await api.get("/v1/events")
+        read = [(await api.get(f"/v1/events/{event['id']}"))[1] for event in page["data"]]
+
+        assert read == page["data"]
+        assert [(event["payload_expired"], event["data"] is None) for event in read] == [
+            (False, False),
+            (True, True),
+        ]
+        assert read[0]["id"] == f"evt_{kept.hex}"
 
     async def test_an_offset_whose_plus_was_not_escaped_is_understood(self, api, seeds) -> None:
         await seeds.event()
