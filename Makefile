@@ -29,10 +29,11 @@ lint: ## style, import arrows and types
 test: lint ## lint, then every test; PYTEST_ARGS="-k name" picks
 	$(BIN)/pytest -n 2 $(PYTEST_ARGS)
 
-docs: ## write docs/database and docs/channels.md anew, from the schema and from the conformance suite
+docs: ## write docs/database, docs/channels.md and docs/webhook-events.md anew, from schema, conformance suite and models
 	@scripts/setup dev
 	@$(BIN)/python -m tests.database_docs
 	@$(BIN)/python -m tests.conformance
+	@$(BIN)/python -m tests.event_docs
 
 lock: ## write the lock files anew from pyproject.toml
 	@scripts/lock

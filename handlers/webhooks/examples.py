@@ -145,5 +145,6 @@ def example(event_type: EventType) -> Event:
 def example_body(event_type: EventType) -> dict[str, Any]:
     """What a receiver gets of the example, with its place in its conversation."""
     event = example(event_type)
-    number = {} if event.conversation_id is None else {"sequence": 7}
-    return event_body(event) | number
+    body = event_body(event)
+    data = {"data": body.pop("data")}
+    return body | ({} if event.conversation_id is None else {"sequence": 7}) | data

@@ -1,6 +1,7 @@
 """What the list of events reads: what is asked for, not the tenant's whole log, by plans made for all values."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +15,13 @@ from tests.factories import accepted_item, inbound, make_account, make_distribut
 from tests.integration.plans import ExplainingConnection
 
 MANY = 3_000
-EVERY = {"event_type": None, "conversation_id": None, "since": None, "until": None, "limit": 11}
+EVERY: dict[str, Any] = {
+    "event_type": None,
+    "conversation_id": None,
+    "since": None,
+    "until": None,
+    "limit": 11,
+}
 
 
 @pytest.fixture
@@ -52,7 +59,7 @@ async def log(runtime: Runtime, admin_dsn: str) -> tuple[UUID, UUID]:
     ids=str,
 )
 async def test_a_page_reads_no_more_than_it_shows(
-    runtime: Runtime, log: tuple[UUID, UUID], asked: dict[str, object], rows: int, often: bool
+    runtime: Runtime, log: tuple[UUID, UUID], asked: dict[str, Any], rows: int, often: bool
 ) -> None:
     tenant, conversation = log
     given = {
@@ -61,7 +68,7 @@ async def test_a_page_reads_no_more_than_it_shows(
     }
     async with runtime.database.tenant(tenant) as connection:
         explaining = ExplainingConnection(connection, often=often)
-        await events_log.list_events(explaining.as_connection(), LAST_ID, **{**EVERY, **given})  # type: ignore[arg-type]
+        await events_log.list_events(explaining.as_connection(), LAST_ID, **{**EVERY, **given})
     (plan,) = explaining.plans
 
     assert plan.indexes() or "since" in asked  # of times without events no partition is looked at

@@ -229,15 +229,15 @@ class TestFilters:
 
         between = rows[5]["timestamp"]
         choices = ((None, *map(str, conversations)), (None, "order.created"), (None, "since", "until"))
-        for conversation, event_type, edge in itertools.product(*choices):
-            wanted = {"conversation_id": conversation, "event_type": event_type}
+        for chosen, kind, edge in itertools.product(*choices):
+            wanted = {"conversation_id": chosen, "event_type": kind}
             given = {name: value for name, value in wanted.items() if value}
             limits = {edge: between} if edge else {}
             found = await api.walk(f"/v1/events?{urlencode(given | limits)}", 3)
             kept = [
                 row
                 for row in rows
-                if conversation in (None, row["conversation_id"]) and event_type in (None, row["type"])
+                if chosen in (None, row["conversation_id"]) and kind in (None, row["type"])
             ]
             if edge:
                 kept = [row for row in kept if (row["timestamp"] >= between) == (edge == "since")]
