@@ -17,6 +17,7 @@ from db.migrate import find_runtime_dsn
 from db.sealing import Sealer
 from db.tenant import Database, open_database
 from handlers.runtime import RetrySchedule, Runtime, new_uuid7
+from tests.event_bodies import check_stored_bodies
 from tests.fakes import FakeClock
 from tests.memory_folder import folder_in_memory
 from tests.servers import MASTER_KEY, TEMPLATE, Servers, execute, majors_here, run_apart
@@ -114,6 +115,7 @@ async def runtime_dsn(admin_dsn: str) -> str:
 async def database(runtime_dsn: str) -> AsyncIterator[Database]:
     database = await open_database(runtime_dsn)
     yield database
+    await check_stored_bodies(database)
     await database.close()
 
 

@@ -108,6 +108,20 @@ class TestEndpoints:
         await seeds.event("message.received")
         assert len((await api.get(DELIVERIES))[1]["data"]) == 3
 
+    async def test_a_filter_of_before_whose_path_leads_nowhere_stays_as_it_was(
+        self, api, admin, endpoint
+    ) -> None:
+        """It was taken once; what else is changed of the endpoint does not stumble over it."""
+        path = f"{ENDPOINTS}/{endpoint['id']}"
+        await admin.execute("update webhook_endpoints set filter = $1::text::jsonb", '{"total_amount": 1}')
+
+        assert (await api.patch(path, {"name": "new"}))[0] == 200
+        assert (await api.post(f"{path}/disable"))[0] == 200
+        assert (await api.post(f"{path}/enable"))[1]["filter"] == {"total_amount": 1}
+        status, problem = await api.patch(path, {"filter": {"total_amount": 1}})
+        assert status == 422
+        assert '"total_amount"' in problem["errors"][0]["message"]
+
     async def test_a_rotated_secret_signs_beside_the_old_one_for_24_hours(
         self, api, admin, runtime, clock, endpoint
     ) -> None:
