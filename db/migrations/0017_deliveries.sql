@@ -619,7 +619,13 @@ begin
     left join released r on r.distributor_id = t.distributor_id and r.endpoint_id = t.endpoint_id
     where s.distributor_id = t.distributor_id and s.endpoint_id = t.endpoint_id
     returning s.distributor_id, s.endpoint_id, t.turn, t.was_failing_since, s.failing_since, s.failed_attempts, s.warned_percent;
-    -- What waited behind a delivery that is at its end goes next.
+    -- What waited behind a delivery that is at its end goes next. The conversations of all endpoints are locked at once: two
+    -- settlements of different endpoints would take them in different orders, endpoint by endpoint.
+    perform lock_conversations(array(
+        select r.ordering_key
+        from jsonb_to_recordset(results) as r(ordering_key uuid, due_at timestamptz)
+        where r.ordering_key is not null and r.due_at is null
+    ));
     perform release_heads(r.distributor_id, r.endpoint_id, array_agg(distinct r.ordering_key), max(r.finished_at))
     from jsonb_to_recordset(results)
         as r(distributor_id uuid, endpoint_id uuid, ordering_key uuid, finished_at timestamptz, due_at timestamptz)

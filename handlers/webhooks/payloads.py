@@ -349,6 +349,8 @@ class OrderCancelled(OrderData):
 class EndpointFailing(Payload):
     """A webhook endpoint has been failing and will be disabled if it goes on."""
 
+    thin_fields = frozenset({"endpoint_id"})
+
     endpoint_id: UUID = Field(description="The endpoint.")
     name: Text = Field(description="The endpoint's name.")
     percent: int = Field(ge=1, le=99, description="How far it is on its way to being disabled.")

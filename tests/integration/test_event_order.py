@@ -390,6 +390,34 @@ async def test_a_refusal_and_a_status_of_one_message_do_not_wait_for_each_other(
     ]
 
 
+async def test_two_settlements_of_different_endpoints_do_not_wait_for_each_other(
+    stage: Stage, admin_dsn: str
+) -> None:
+    """Each ends deliveries of two conversations, at two endpoints; both lock the conversations in one order."""
+    low, high = sorted(stage.conversations[:2])
+    results = [
+        {
+            "distributor_id": stage.tenant,
+            "endpoint_id": UUID(int=number),
+            "ordering_key": key,
+            "disables": False,
+        }
+        for number, key in ((1, high), (2, low))
+    ]
+
+    async def settle() -> None:
+        async with stage.runtime.database.worker() as connection:
+            await connection.fetch("select * from settle_deliveries($1::jsonb, '[]', '{}')", results)
+
+    async with stage.runtime.database.worker() as other:
+        await other.execute("select lock_conversations(array[$1::uuid])", low)
+        settling = asyncio.create_task(settle())
+        await blocked_by(admin_dsn)
+        async with asyncio.timeout(10):
+            await other.execute("select lock_conversations(array[$1::uuid])", high)
+    await settling
+
+
 async def test_a_send_of_unknown_outcome_and_a_writing_customer_do_not_wait_for_each_other(
     runtime: Runtime, admin_dsn: str
 ) -> None:
