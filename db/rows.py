@@ -150,8 +150,13 @@ class DeliveryRecord:
     endpoint_id: UUID
     event_type: str
     status: str
+    trigger: str
+    replay_id: UUID | None
+    sequence: int | None
     attempt_count: int
     next_attempt_at: datetime | None
+    is_waiting: bool | None
+    transport: str
     created_at: datetime
     updated_at: datetime
 
@@ -167,19 +172,32 @@ class DeliveryState:
     endpoint_deleted: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One post of a delivery and what came of it."""
+    """One post of a delivery and what came of it; ``evidence`` only where it was asked for."""
 
     endpoint_id: UUID
     event_id: UUID
     number: int
+    trigger: str
+    probe: bool
     started_at: datetime
     duration_ms: int | None
     status_code: int | None
     error_class: str | None
-    response_excerpt: str | None
     outcome: str
+    next_attempt_at: datetime | None
+    response_excerpt: str | None
+    response_excerpt_truncated: bool
+    evidence: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointAttemptRecord(AttemptRecord):
+    """One of an endpoint's, with what it was to deliver."""
+
+    delivery_id: UUID
+    event_type: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from http import HTTPMethod, HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,8 +11,16 @@ from pydantic import Field, PlainSerializer, WithJsonSchema
 
 from channels.errors import NotFound
 from db import delivery_log
-from db.rows import AttemptRecord, DeliveryRecord
+from db.rows import DeliveryRecord
 from db.tenant import Connection
+from gateway.api.attempts import (
+    SHORT_EXCERPT,
+    WHOLE_EXCERPT,
+    Attempt,
+    AttemptWithEvidence,
+    full_attempt,
+    short_attempt,
+)
 from gateway.api.operations import Call, Operation
 from gateway.api.paging import BY_EVENT, make_page, read_position
 from gateway.api.schemas import Answer, Moment, NoQuery, Page, PageQuery, SearchText
@@ -22,6 +31,7 @@ from handlers.webhooks.events import public_event_id
 _PATH = "/v1/webhook-deliveries"
 _ONE = f"{_PATH}/{{id}}"
 _TAG = "webhook deliveries"
+_ATTEMPTS_LISTED, _ATTEMPTS_READ = 20, 100  # of a delivery; replays and probes may add without end
 
 EventId = Annotated[
     UUID,
@@ -30,31 +40,38 @@ EventId = Annotated[
 ]
 
 
-class Attempt(Answer):
-    """One post and what came of it."""
+class WaitingFor(StrEnum):
+    """What a delivery without a next attempt waits for."""
 
-    number: int
-    started_at: datetime
-    duration_ms: int | None
-    status_code: int | None
-    error_class: str | None
-    response_excerpt: str | None
-    outcome: str = Field(description="success, failure, or unknown while it runs or if it was interrupted.")
+    ORDER = "order"  # an older one of its conversation
+    PULL = "pull"
 
 
 class Delivery(Answer):
-    """One event on its way to one endpoint."""
+    """One event on its way to one endpoint. Attempts are the newest 20, without evidence."""
 
     id: UUID
     event_id: EventId
     endpoint_id: UUID
     event_type: str
     status: DeliveryStatus
+    trigger: str = Field(description="Why it is, or last was, on its way: event, test, manual or replay.")
+    replay_id: UUID | None = Field(description="The replay that last sent it again.")
+    sequence: int | None = Field(description="The event's place in its conversation, from 1.")
     attempt_count: int
     next_attempt_at: datetime | None
+    waiting_for: WaitingFor | None = Field(
+        description="order: an older event of its conversation; pull: the integrator fetches it."
+    )
     attempts: Sequence[Attempt]
     created_at: datetime
     updated_at: datetime
+
+
+class DeliveryWithEvidence(Delivery):
+    """One event on its way to one endpoint, with the newest 100 attempts and all that is known of them."""
+
+    attempts: Sequence[AttemptWithEvidence]
 
 
 class DeliveryQuery(PageQuery):
@@ -85,8 +102,15 @@ async def list_deliveries(call: Call[None, DeliveryQuery]) -> Page[Delivery]:
     return make_page(call, BY_EVENT, rows, items, Page[Delivery])
 
 
-async def read_delivery(call: Call[None, NoQuery]) -> Delivery:
-    return await load_delivery(call, call.id)
+async def read_delivery(call: Call[None, NoQuery]) -> DeliveryWithEvidence:
+    async with call.transaction() as connection:
+        record = await _found(connection, call.id)
+        attempts = await delivery_log.list_attempts(
+            connection, [record], most=_ATTEMPTS_READ, excerpt=WHOLE_EXCERPT, with_evidence=True
+        )
+    return DeliveryWithEvidence.model_validate(
+        {**_fields(record), "attempts": [*map(full_attempt, attempts)]}
+    )
 
 
 async def redeliver(call: Call[None, NoQuery]) -> Delivery:
@@ -97,36 +121,36 @@ async def redeliver(call: Call[None, NoQuery]) -> Delivery:
 
 
 async def load_delivery(call: Call[Any, Any], delivery_id: UUID) -> Delivery:
-    """A delivery as it is answered; raises NotFound."""
+    """A delivery as lists and actions answer it; raises NotFound."""
     async with call.transaction() as connection:
-        record = await delivery_log.read_delivery(connection, delivery_id)
-        if record is None:
-            raise NotFound
-        (delivery,) = await _with_attempts(connection, [record])
+        (delivery,) = await _with_attempts(connection, [await _found(connection, delivery_id)])
     return delivery
 
 
+async def _found(connection: Connection, delivery_id: UUID) -> DeliveryRecord:
+    record = await delivery_log.read_delivery(connection, delivery_id)
+    if record is None:
+        raise NotFound
+    return record
+
+
 async def _with_attempts(connection: Connection, rows: Sequence[DeliveryRecord]) -> list[Delivery]:
-    attempts = await delivery_log.list_attempts(connection, rows)
-    groups: dict[tuple[UUID, UUID], list[AttemptRecord]] = {}
-    for attempt in attempts:
-        groups.setdefault((attempt.endpoint_id, attempt.event_id), []).append(attempt)
-    return [_delivery(row, groups.get((row.endpoint_id, row.event_id), [])) for row in rows]
-
-
-def _delivery(row: DeliveryRecord, attempts: Sequence[AttemptRecord]) -> Delivery:
-    return Delivery(
-        id=row.id,
-        event_id=row.event_id,
-        endpoint_id=row.endpoint_id,
-        event_type=row.event_type,
-        status=DeliveryStatus(row.status),
-        attempt_count=row.attempt_count,
-        next_attempt_at=row.next_attempt_at,
-        attempts=[Attempt.model_validate(attempt) for attempt in attempts],
-        created_at=row.created_at,
-        updated_at=row.updated_at,
+    attempts = await delivery_log.list_attempts(
+        connection, rows, most=_ATTEMPTS_LISTED, excerpt=SHORT_EXCERPT, with_evidence=False
     )
+    groups: dict[tuple[UUID, UUID], list[Attempt]] = {}
+    for attempt in attempts:
+        groups.setdefault((attempt.endpoint_id, attempt.event_id), []).append(short_attempt(attempt))
+    return [
+        Delivery.model_validate({**_fields(row), "attempts": groups.get((row.endpoint_id, row.event_id), [])})
+        for row in rows
+    ]
+
+
+def _fields(row: DeliveryRecord) -> dict[str, Any]:
+    waiting_for = WaitingFor.PULL if row.transport == "pull" else WaitingFor.ORDER
+    fields = {name: getattr(row, name) for name in DeliveryRecord.__slots__}
+    return {**fields, "waiting_for": waiting_for if row.is_waiting else None}
 
 
 OPERATIONS = (
@@ -143,9 +167,9 @@ OPERATIONS = (
         method=HTTPMethod.GET,
         path=_ONE,
         tag=_TAG,
-        summary="Read a webhook delivery with its attempts",
+        summary="Read a webhook delivery with its attempts and their evidence",
         handle=read_delivery,
-        response=Delivery,
+        response=DeliveryWithEvidence,
     ),
     Operation(
         method=HTTPMethod.POST,

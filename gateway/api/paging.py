@@ -42,6 +42,7 @@ FROM_OLDEST = Keyset(("id",), (UUID,), (FIRST_ID,))
 BY_LAST_ORDER = Keyset(("last_ordered_at", "id"), (datetime.fromisoformat, UUID), (FIRST_MOMENT, FIRST_ID))
 BY_LAST_MESSAGE = Keyset(("last_message_at", "id"), (datetime.fromisoformat, UUID), (LAST_MOMENT, LAST_ID))
 BY_NAME = Keyset(("name",), (str,), ("",))
+BY_ATTEMPT = Keyset(("event_id", "number"), (UUID, int), (LAST_ID, 0))
 BY_EVENT = Keyset(("event_id", "id"), (UUID, UUID), (LAST_ID, LAST_ID))
 
 
@@ -64,11 +65,15 @@ def make_page(
     rows: Sequence[Any],
     items: Iterable[ItemT],
     model: type[Page[ItemT]],
+    *,
+    resume: object | None = None,
 ) -> Page[ItemT]:
-    """A page of at most the asked limit; ``rows`` and ``items`` hold one more where there is a next page."""
+    """A page of at most the asked limit; ``rows`` and ``items`` hold one more where there is a next page. ``resume`` is the
+    last row looked at where there may be more although the page is not full.
+    """
     limit = call.query.limit
-    more = len(rows) > limit
-    cursor = _make_cursor(call, keyset.position_of(rows[limit - 1])) if more else None
+    last = rows[limit - 1] if len(rows) > limit else resume
+    cursor = None if last is None else _make_cursor(call, keyset.position_of(last))
     return model(data=list(items)[:limit], next_cursor=cursor)
 
 

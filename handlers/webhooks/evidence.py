@@ -56,11 +56,13 @@ def build_evidence(
     status: int | None = None,
     response_headers: Mapping[str, str] | None = None,
     error_class: FaultClass | None = None,
+    excerpt_truncated: bool = False,
 ) -> dict[str, Any]:
     """The JSON object of ``webhook_delivery_attempts.evidence``, at most 8 KiB; what is unknown is left out.
 
     ``request_headers`` are all that were sent, ``response_headers`` all that came (None without an answer, and then
-    ``status`` is None, too). ``key_ids`` name the keys that signed, in the order of the signatures.
+    ``status`` is None, too). ``key_ids`` name the keys that signed, in the order of the signatures. ``excerpt_truncated``:
+    the answer's body was longer than what is kept of it.
     """
     sent, is_cut = _kept(request_headers, _of_request, _REQUEST_SHARE, ())
     evidence: dict[str, Any] = {"url": _shown(url)[:MAX_URL], "request_headers": sent, "key_ids": [*key_ids]}
@@ -74,6 +76,8 @@ def build_evidence(
         evidence["response_headers"], is_cut = _kept(response_headers, _of_answer, _ANSWER_SHARE, secrets)
         if is_cut:
             evidence["response_headers_truncated"] = True
+        if excerpt_truncated:
+            evidence["response_excerpt_truncated"] = True
     return evidence
 
 

@@ -202,16 +202,16 @@ class Seeds:
             await connection.fetchval("select record_events($1::jsonb)", [row])
         return event_id
 
-    async def attempt(self, endpoint_id: UUID, event_id: UUID, number: int = 1) -> UUID:
-        return await self._insert(
-            "webhook_delivery_attempts",
-            endpoint_id=endpoint_id,
-            event_id=event_id,
-            number=number,
-            started_at=self.runtime.clock(),
-            outcome="failure",
-            duration_ms=12,
-            status_code=500,
-            error_class="status",
-            response_excerpt="no",
-        )
+    async def attempt(self, endpoint_id: UUID | str, event_id: UUID, number: int = 1, **columns: Any) -> UUID:
+        values = {
+            "endpoint_id": endpoint_id,
+            "event_id": event_id,
+            "number": number,
+            "started_at": self.runtime.clock(),
+            "outcome": "failure",
+            "duration_ms": 12,
+            "status_code": 500,
+            "error_class": "status",
+            "response_excerpt": "no",
+        }
+        return await self._insert("webhook_delivery_attempts", **{**values, **columns})
