@@ -172,7 +172,7 @@ def _integrations(tenant: UUID, ids: dict[str, UUID]) -> dict[str, dict[str, Any
         },
         "webhook_deliveries": {**mine, **delivery, "id": new_uuid7(), "due_at": NOW, **CHANGED},
         "webhook_delivery_attempts": {**mine, **delivery, "id": new_uuid7(), "number": 1, "started_at": NOW},
-        "webhook_replays": {**mine, **endpoint, "id": new_uuid7(), "request": "{}", **CHANGED},
+        "webhook_replays": {**mine, **endpoint, "id": new_uuid7(), "request": "{}", "due_at": NOW, **CHANGED},
     }  # fmt: skip
 
 

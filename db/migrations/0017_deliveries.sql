@@ -122,12 +122,28 @@ grant update (next_attempt_at, evidence) on webhook_delivery_attempts to waystat
 
 alter table webhook_replays
     add column selection text not null default 'all' check (selection in ('missing', 'failed', 'all')),
-    add column rate_per_second numeric(10, 3) not null default 50 check (rate_per_second > 0);
+    add column rate_per_second numeric(10, 3) not null default 50 check (rate_per_second > 0),
+    add column counted_all boolean not null default true,
+    add column skipped bigint not null default 0,
+    add column due_at timestamptz,
+    add column horizon xid8 not null default pg_snapshot_xmax(pg_current_snapshot()),
+    add column end_reason text check (end_reason in ('asked', 'endpoint_disabled', 'endpoint_deleted')),
+    add constraint webhook_replays_due_check check ((status in ('PENDING', 'RUNNING')) = (due_at is not null)),
+    add constraint webhook_replays_end_check check ((status = 'CANCELLED') = (end_reason is not null));
 comment on table webhook_replays is '[8 Integrations] A wish to send past events again, and how far it got.';
 comment on column webhook_replays.selection is 'Which: those never tried, those tried without success, or all.';
 comment on column webhook_replays.rate_per_second is 'How many are put on their way in a second, so that new events do not wait behind old ones.';
+comment on column webhook_replays.counted_all is 'False: there were too many to count, matched is the least that it covers.';
+comment on column webhook_replays.skipped is 'Those whose payload is gone, as its time was over.';
+comment on column webhook_replays.due_at is 'When its next batch is due; set exactly while work remains.';
+comment on column webhook_replays.horizon is 'Transactions from here on began after it was asked for; those before are waited for, as they may store events that it covers.';
+comment on column webhook_replays.end_reason is 'Why it was cancelled.';
+create index webhook_replays_due on webhook_replays (due_at) where due_at is not null;
 grant select, insert on webhook_replays to waystation_app;
-grant update (status, matched, replayed, last_event_id, updated_at) on webhook_replays to waystation_app;
+grant update (status, matched, replayed, skipped, last_event_id, due_at, end_reason, updated_at) on webhook_replays to waystation_app;
+grant select (distributor_id, id, endpoint_id, due_at) on webhook_replays to waystation_worker;
+call allow_worker('webhook_replays', array['select']);
+grant update (sequence) on webhook_deliveries to waystation_app;
 
 -- Stores events and, with them, one delivery for each endpoint whose subscription matches: the only way events are made.
 -- Input: a JSON array of {id, distributor_id, type, conversation_id, occurred_at, due_at, body}. Gives back the number of
@@ -638,3 +654,56 @@ comment on function settle_deliveries(jsonb, jsonb, jsonb) is
     'Finishes attempts, moves their deliveries on and folds what the endpoints did into their states.';
 revoke execute on function settle_deliveries(jsonb, jsonb, jsonb) from public;
 grant execute on function settle_deliveries(jsonb, jsonb, jsonb) to waystation_worker;
+
+-- What a replay covers: of the events that it looks at, the oldest first and at most so many, those that it would send.
+-- The ids bound what is looked at: first_id and last_id are exclusive. named, where given, is all that is looked at.
+-- An event whose payload is gone is told of by its type alone: a filter can no longer be asked.
+create function replay_candidates(
+    endpoint uuid, selected text, replay uuid, first_id uuid, last_id uuid, since timestamptz, until timestamptz,
+    types text[], named uuid[], most int
+) returns table (event_id uuid, covered boolean, expired boolean)
+    language sql stable
+    set search_path = pg_catalog, public, pg_temp
+    as $$
+    with looked_at as (
+        (
+            select e.id, e.type, e.body
+            from webhook_events e
+            where named is null and e.distributor_id = (select get_current_distributor_id())
+                and e.id > first_id and (last_id is null or e.id < last_id)
+                and (since is null or e.occurred_at >= since) and e.occurred_at < until
+            order by e.id
+            limit most
+        )
+        union all
+        (
+            select e.id, e.type, e.body
+            from (select distinct unnest(named) as id) n
+            join webhook_events e on e.distributor_id = (select get_current_distributor_id()) and e.id = n.id
+            where e.id > first_id and (since is null or e.occurred_at >= since) and e.occurred_at < until
+            order by e.id
+            limit most
+        )
+    )
+    select e.id,
+        d.replay_id is distinct from replay
+            -- A test is for whom it was made, and who is disabled was not to be told of it.
+            and e.type <> 'endpoint.test'
+            and not (e.type = 'endpoint.disabled' and coalesce(e.body #>> '{data,endpoint_id}' = endpoint::text, false))
+            and (types is null or types && array['*', split_part(e.type, '.', 1) || '.*', e.type])
+            and case selected
+                when 'failed' then d.attempt_count > 0 and d.status in ('EXHAUSTED', 'CANCELLED')
+                else w.event_types && array['*', split_part(e.type, '.', 1) || '.*', e.type]
+                    and (w.filter_path is null or e.body is null or coalesce(jsonb_path_match(e.body, w.filter_path, '{}', true), false))
+                    and (d.event_id is null or d.due_at is null and (selected = 'all' or d.attempt_count = 0 and d.status <> 'SUCCESS'))
+            end,
+        e.body is null
+    from looked_at e
+    join webhook_endpoints w on w.distributor_id = (select get_current_distributor_id()) and w.id = endpoint
+    left join webhook_deliveries d on d.distributor_id = (select get_current_distributor_id())
+        and d.endpoint_id = endpoint and d.event_id = e.id
+    $$;
+comment on function replay_candidates(uuid, text, uuid, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) is
+    'The events that a replay looks at, and which of them it covers.';
+revoke execute on function replay_candidates(uuid, text, uuid, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) from public;
+grant execute on function replay_candidates(uuid, text, uuid, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) to waystation_app;

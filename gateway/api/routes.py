@@ -31,6 +31,7 @@ from gateway.api import (
     tenant_health,
     usage,
     webhook_keys,
+    webhook_replays,
 )
 from gateway.api.openapi import build_document
 from gateway.api.operations import JSON
@@ -60,6 +61,7 @@ OPERATIONS = (
     *deliveries.OPERATIONS,
     *events.OPERATIONS,
     *event_types.OPERATIONS,
+    *webhook_replays.OPERATIONS,
     *api_keys.OPERATIONS,
     *security_events.OPERATIONS,
 )

@@ -30,6 +30,7 @@ WORKER_STATEMENTS = {
     ("delivery_lane", "claim_deliveries"),
     ("delivery_lane", "settle_deliveries"),
     ("delivery_lane", "give_back_attempts"),
+    ("webhook_replays", "list_due"),
     *(("upkeep", name) for name in UPKEEP_ACROSS_TENANTS),
 }
 
@@ -37,6 +38,8 @@ WORKER_STATEMENTS = {
 NAMELESS = {
     ("distributors", "insert_distributor"),
     ("events", "record_events"),
+    ("webhook_replays", "count_candidates"),
+    ("webhook_replays", "read_page"),
     ("audit", "record_denials"),
     ("audit", "record_refusal"),
     ("upkeep", "refresh_customers"),

@@ -46,6 +46,7 @@ UNIQUE_BY_THEMSELVES = {
 ACROSS_TENANTS = {
     "channel_accounts_route": "a post to several accounts names each by the provider's id, before its tenant is known",
     "webhook_endpoint_state_due": "the worker looks for whatever is due, of all tenants",
+    "webhook_replays_due": "the worker looks for whatever is due, of all tenants",
 }
 WITHOUT_PRIMARY_KEY = {
     "ai_usage_metrics": "its key holds NULL where no model was asked; it is unique, NULLS NOT DISTINCT"
@@ -85,6 +86,7 @@ NULL_WORDS = {
     "customer_contacts.opt_out_reason": "nothing stopped messages to it",
     "messages.ai_skip_reason": "a turn follows or followed",
     "conversation_order_sessions.outcome": "the session is still open",
+    "webhook_replays.end_reason": "it was not cancelled",
 }
 # Unique keys in which one NULL may stand beside another.
 NULLS_APART = {"orders_open_draft": "orders without a conversation are not held to one draft"}
