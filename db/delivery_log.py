@@ -1,4 +1,4 @@
-"""The log of webhook deliveries and their attempts, and the second chance of one."""
+"""The log of webhook deliveries and their attempts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from db.named_sql import load_statements
-from db.rows import AttemptRecord, DeliveryRecord, DeliveryState, EndpointAttemptRecord
+from db.rows import AttemptRecord, DeliveryRecord, EndpointAttemptRecord
 from db.tenant import Connection
 
 _SQL = load_statements("delivery_log")
@@ -112,14 +112,3 @@ async def list_attempts_of_endpoint(
     found = [EndpointAttemptRecord(endpoint_id=endpoint_id, **row) for row in rows if row["delivery_id"]]
     places = [AttemptPosition(row["event_id"], row["number"]) for row in rows if row["delivery_id"] is None]
     return found, places[0] if places else None
-
-
-async def lock_delivery(connection: Connection, delivery_id: UUID) -> DeliveryState | None:
-    """What decides on another try, the delivery locked until the transaction ends."""
-    row = await connection.fetchrow(_SQL["lock_delivery"], delivery_id)
-    return DeliveryState(**row) if row else None
-
-
-async def redeliver(connection: Connection, delivery: DeliveryState, now: datetime) -> None:
-    """Makes it wait again, due now, with the whole schedule before it."""
-    await connection.execute(_SQL["redeliver"], delivery.endpoint_id, delivery.event_id, now)

@@ -161,17 +161,6 @@ class DeliveryRecord:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryState:
-    """What decides on whether a delivery may be tried again."""
-
-    endpoint_id: UUID
-    event_id: UUID
-    lease_until: datetime | None
-    endpoint_enabled: bool
-    endpoint_deleted: bool
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
     """One post of a delivery and what came of it; ``evidence`` only where it was asked for."""

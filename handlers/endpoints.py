@@ -9,7 +9,7 @@ from typing import Any, NewType
 from uuid import UUID
 
 from channels.errors import InvalidInput, NotFound, UrlNotAllowed, WrongState
-from db import delivery_log, endpoints
+from db import endpoints, webhook_replays
 from db.rows import EndpointRecord
 from db.tenant import Connection
 from handlers.endpoint_rules import Ordering, Verification, check_endpoint
@@ -144,6 +144,7 @@ async def delete_endpoint(runtime: Runtime, distributor_id: UUID, endpoint_id: U
         if not await endpoints.delete_endpoint(connection, endpoint_id, now):
             raise NotFound
         await endpoints.cancel_waiting(connection, endpoint_id, now)
+        await webhook_replays.cancel_replays_to(connection, endpoint_id, "endpoint_deleted", now)
 
 
 async def enable_endpoint(runtime: Runtime, distributor_id: UUID, endpoint_id: UUID) -> EndpointRecord:
@@ -202,6 +203,7 @@ async def disable(
     """
     off = replace(endpoint, enabled=False, disabled_reason=reason, disabled_at=runtime.clock())
     disabled = await _store(runtime, connection, off)
+    await webhook_replays.cancel_replays_to(connection, endpoint.id, "endpoint_disabled", disabled.updated_at)
     data = {"endpoint_id": endpoint.id, "name": endpoint.name, "reason": reason}
     await tell(connection, runtime, distributor_id, EventType.ENDPOINT_DISABLED, data)
     await endpoints.cancel_waiting(connection, endpoint.id, disabled.updated_at)
@@ -247,23 +249,6 @@ async def send_test(runtime: Runtime, distributor_id: UUID, endpoint_id: UUID) -
         data = {"endpoint_id": endpoint_id}
         test = new_event_row(runtime, distributor_id, EventType.ENDPOINT_TEST, data)
         return await endpoints.record_test_event(connection, endpoint_id, test, runtime.clock())
-
-
-async def redeliver(runtime: Runtime, distributor_id: UUID, delivery_id: UUID) -> None:
-    """Lets a delivery wait again, due now, with the whole retry schedule before it.
-
-    Raises NotFound, and WrongState while an attempt runs or where the endpoint is disabled or deleted.
-    """
-    now = runtime.clock()
-    async with runtime.database.tenant(distributor_id) as connection:
-        delivery = await delivery_log.lock_delivery(connection, delivery_id)
-        if delivery is None:
-            raise NotFound
-        if delivery.endpoint_deleted or not delivery.endpoint_enabled:
-            raise WrongState("The endpoint is disabled or deleted.")
-        if delivery.lease_until is not None and delivery.lease_until > now:
-            raise WrongState("An attempt is under way; ask again when it is over.")
-        await delivery_log.redeliver(connection, delivery, now)
 
 
 async def _lock(connection: Connection, endpoint_id: UUID) -> EndpointRecord:
@@ -312,6 +297,8 @@ def _shown_secret(made: Sequence[EndpointSecret]) -> str | None:
     return next(
         (secret.value for secret in made if not secret.is_private_key and not secret.expires_at), None
     )
+
+
 def _new_filter_path(filter_: Mapping[str, Any] | None) -> str | None:
     path = _filter_path(filter_)
     if filter_ is not None:

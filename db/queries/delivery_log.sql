@@ -123,15 +123,3 @@ union all
 )
 order by event_id desc, number desc, delivery_id nulls last;
 
--- name: lock_delivery
-select d.endpoint_id, d.event_id, d.lease_until, w.enabled as endpoint_enabled,
-    w.deleted_at is not null as endpoint_deleted
-from webhook_deliveries d
-join webhook_endpoints w on w.distributor_id = d.distributor_id and w.id = d.endpoint_id
-where d.distributor_id = (select get_current_distributor_id()) and d.id = $1
-for no key update of d;
-
--- name: redeliver
-update webhook_deliveries
-set status = 'PENDING', due_at = $3, schedule_position = 0, lease_until = null, lease_token = null, updated_at = $3
-where distributor_id = (select get_current_distributor_id()) and endpoint_id = $1 and event_id = $2;

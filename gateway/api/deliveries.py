@@ -24,9 +24,9 @@ from gateway.api.attempts import (
 from gateway.api.operations import Call, Operation
 from gateway.api.paging import BY_EVENT, make_page, read_position
 from gateway.api.schemas import Answer, Moment, NoQuery, Page, PageQuery, SearchText
-from handlers import endpoints
 from handlers.webhooks.delivery import DeliveryStatus
 from handlers.webhooks.events import public_event_id
+from handlers.webhooks.redelivery import redeliver as redeliver_once
 
 _PATH = "/v1/webhook-deliveries"
 _ONE = f"{_PATH}/{{id}}"
@@ -116,7 +116,7 @@ async def read_delivery(call: Call[None, NoQuery]) -> DeliveryWithEvidence:
 async def redeliver(call: Call[None, NoQuery]) -> Delivery:
     async with call.transaction() as connection:
         one = call.joined(connection)  # read before a worker can have it: what is answered is PENDING
-        await endpoints.redeliver(one.runtime, call.distributor_id, call.id)
+        await redeliver_once(one.runtime, call.distributor_id, call.id)
         return await load_delivery(one, call.id)
 
 
@@ -176,7 +176,10 @@ OPERATIONS = (
         path=f"{_ONE}/redeliver",
         tag=_TAG,
         summary="Deliver again, with the whole retry schedule",
-        description="Refused while an attempt runs, and where the endpoint is disabled or deleted.",
+        description=(
+            "Takes the place of a retry that is due later. Refused while an attempt runs, where the endpoint is disabled or"
+            " deleted, and once the payload is no longer kept."
+        ),
         handle=redeliver,
         response=Delivery,
         status=HTTPStatus.ACCEPTED,

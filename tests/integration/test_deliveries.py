@@ -17,10 +17,11 @@ from db.delivery_lane import ClaimedDeliveryRow
 from db.endpoints import secrets_context
 from db.lanes import ClaimTerms
 from handlers.deliveries import deliver, settle
-from handlers.endpoints import disable_endpoint, enable_endpoint, patch_endpoint, redeliver
+from handlers.endpoints import disable_endpoint, enable_endpoint, patch_endpoint
 from handlers.inbound import accept_messages
 from handlers.runtime import Runtime
 from handlers.webhooks.delivery_tools import delivery_tools
+from handlers.webhooks.redelivery import redeliver
 from handlers.webhooks.signing import EndpointSecret, dump_secrets, new_secret
 from tests.delivery_stage import claim
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from db import delivery_log, endpoints
+from db import endpoints, redelivery
 from db.delivery_lane import ClaimedDeliveryRow
 from db.lanes import ClaimTerms, Shard
 from db.tenant import Connection
@@ -187,10 +187,10 @@ async def test_a_delivery_that_is_being_asked_for_again_is_not_claimed_meanwhile
     outbox = await open_outbox(runtime)
     waiting = await outbox.delivery()
     async with asyncio.timeout(SOON), runtime.database.tenant(outbox.tenant) as connection:
-        locked = await delivery_log.lock_delivery(connection, waiting["id"])
+        locked = await redelivery.lock_delivery(connection, waiting["id"])
         assert await outbox.claim() == []
         assert locked is not None
-        await delivery_log.redeliver(connection, locked, clock())
+        await redelivery.send_again(connection, locked, clock())
 
     assert len(await outbox.claim()) == 1
 
