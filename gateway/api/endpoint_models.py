@@ -118,6 +118,25 @@ class EndpointWithSecret(Endpoint):
     )
 
 
+class EnabledEndpoint(Endpoint):
+    """An endpoint that gets events again, and what it missed."""
+
+    missed: int = Field(description="Events that match it and were never tried since it was disabled.")
+    missed_is_minimum: bool = Field(description="There were too many to count.")
+    missed_since: datetime | None = Field(
+        description="When the oldest of them can have happened: for a replay's `since`. Null: it was not disabled."
+    )
+    replay_id: UUID | None = Field(description="The replay that sends them, where that was asked for.")
+
+
+class EndpointEnable(Body):
+    """What is to become of missed events."""
+
+    replay: Literal["missing"] | None = Field(
+        default=None, description="missing: send at once what it missed while it was disabled."
+    )
+
+
 class EndpointCreate(Body):
     """A webhook endpoint to be made."""
 

@@ -12,8 +12,10 @@ from db.rows import EndpointRecord
 from gateway.api.deliveries import Delivery, load_delivery
 from gateway.api.endpoint_models import (
     Auth,
+    EnabledEndpoint,
     Endpoint,
     EndpointCreate,
+    EndpointEnable,
     EndpointPatch,
     EndpointWithSecret,
     OAuth2Auth,
@@ -27,6 +29,7 @@ from handlers.endpoint_rules import Ordering, PayloadForm, Transport, Verificati
 from handlers.endpoint_seals import auth_type, header_names
 from handlers.endpoints import CheckedUrl, EndpointDraft
 from handlers.webhooks.challenge import ask_owner
+from handlers.webhooks.enabling import enable_and_count
 from handlers.webhooks.public_keys import current_public_key
 from handlers.webhooks.signing import Signing
 
@@ -127,8 +130,19 @@ async def verify_endpoint(call: Call[None, NoQuery]) -> Endpoint:
     return _endpoint(call, await endpoints.mark_verified(call.runtime, call.distributor_id, call.prepared))
 
 
-async def enable_endpoint(call: Call[None, NoQuery]) -> Endpoint:
-    return _endpoint(call, await endpoints.enable_endpoint(call.runtime, call.distributor_id, call.id))
+async def enable_endpoint(call: Call[EndpointEnable, NoQuery]) -> EnabledEndpoint:
+    async with call.transaction() as connection:
+        one = call.joined(connection)
+        enabled = await enable_and_count(
+            one.runtime, connection, call.distributor_id, call.id, replays=call.body.replay is not None
+        )
+    return EnabledEndpoint(
+        **_endpoint(call, enabled.record).model_dump(),
+        missed=enabled.missed.matched,
+        missed_is_minimum=not enabled.missed.counted_all,
+        missed_since=enabled.since,
+        replay_id=enabled.replay_id,
+    )
 
 
 async def disable_endpoint(call: Call[None, NoQuery]) -> Endpoint:
@@ -250,9 +264,11 @@ OPERATIONS = (
     ),
     _action(
         "enable",
-        "Enable the endpoint; it gets events from now on",
+        "Enable the endpoint; it gets events from now on, and on demand those that it missed",
         handle=enable_endpoint,
-        response=Endpoint,
+        body=EndpointEnable,
+        body_required=False,
+        response=EnabledEndpoint,
     ),
     _action(
         "disable",

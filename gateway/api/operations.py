@@ -77,8 +77,8 @@ class Operation:
 
     ``handle`` gives back what is answered, of type ``response``. ``prepare`` runs before it, outside of any
     transaction: the place to wait for others. ``read_body`` (content, content type) replaces the reading of
-    JSON into ``body``, of which every field has a default unless it is ``body_required``. ``errors`` names what is
-    special to the operation: 400, 401, 404, 413, 415 and 422 follow from its form.
+    JSON into ``body``; one that is not ``body_required`` may be left out and is the model's defaults then.
+    ``errors`` names what is special to the operation: 400, 401, 404, 413, 415 and 422 follow from its form.
     """
 
     method: HTTPMethod
@@ -88,6 +88,7 @@ class Operation:
     handle: Callable[[Call[Any, Any]], Awaitable[BaseModel | None]]
     description: str = ""
     body: type[BaseModel] | None = None
+    body_required: bool = True
     query: type[BaseModel] = NoQuery
     response: type[BaseModel] | None = None
     status: HTTPStatus = HTTPStatus.OK
