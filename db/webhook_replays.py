@@ -158,8 +158,9 @@ async def lock_due(connection: Connection, replay_id: UUID, now: datetime) -> Re
 
 async def is_past_horizon(connection: Connection, replay_id: UUID, oldest: datetime) -> bool:
     """Whether every event that was being stored when it was asked for can be seen; taken for granted of a replay from
-    before ``oldest``.
+    before ``oldest``. Not for the transaction in which it is asked for.
     """
+    await connection.execute(_SQL["mark_horizon"], replay_id)
     past: bool = await connection.fetchval(_SQL["is_past_horizon"], replay_id, oldest)
     return past
 

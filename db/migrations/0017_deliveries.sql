@@ -126,7 +126,7 @@ alter table webhook_replays
     add column counted_all boolean not null default true,
     add column skipped bigint not null default 0,
     add column due_at timestamptz,
-    add column horizon xid8 not null default pg_snapshot_xmax(pg_current_snapshot()),
+    add column horizon xid8,
     add column end_reason text check (end_reason in ('asked', 'endpoint_disabled', 'endpoint_deleted')),
     add constraint webhook_replays_due_check check ((status in ('PENDING', 'RUNNING')) = (due_at is not null)),
     add constraint webhook_replays_end_check check ((status = 'CANCELLED') = (end_reason is not null));
@@ -136,11 +136,12 @@ comment on column webhook_replays.rate_per_second is 'How many are put on their 
 comment on column webhook_replays.counted_all is 'False: there were too many to count, matched is the least that it covers.';
 comment on column webhook_replays.skipped is 'Those whose payload is gone, as its time was over.';
 comment on column webhook_replays.due_at is 'When its next batch is due; set exactly while work remains.';
-comment on column webhook_replays.horizon is 'Transactions from here on began after it was asked for; those before are waited for, as they may store events that it covers.';
+comment on column webhook_replays.horizon is 'The first transaction after the one that asked for it. Those before are waited for: they may be storing events that it covers.';
 comment on column webhook_replays.end_reason is 'Why it was cancelled.';
 create index webhook_replays_due on webhook_replays (due_at) where due_at is not null;
 grant select, insert on webhook_replays to waystation_app;
-grant update (status, matched, replayed, skipped, last_event_id, due_at, end_reason, updated_at) on webhook_replays to waystation_app;
+grant update (status, matched, replayed, skipped, last_event_id, due_at, horizon, end_reason, updated_at)
+    on webhook_replays to waystation_app;
 grant select (distributor_id, id, endpoint_id, due_at) on webhook_replays to waystation_worker;
 call allow_worker('webhook_replays', array['select']);
 grant update (sequence) on webhook_deliveries to waystation_app;

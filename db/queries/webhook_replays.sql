@@ -38,6 +38,12 @@ from webhook_replays
 where distributor_id = (select get_current_distributor_id()) and id = $1 and due_at <= $2
 for no key update;
 
+-- name: mark_horizon
+-- In a transaction after the one that asked for it: whoever was storing events then has a lower number. (Not the end of a
+-- snapshot, which is the lowest number that may be running, with others above it.)
+update webhook_replays set horizon = pg_current_xact_id()
+where distributor_id = (select get_current_distributor_id()) and id = $1 and horizon is null;
+
 -- name: is_past_horizon
 -- Whether all that was being stored when it was asked for is to be seen by now. A statement of its own, before the one
 -- that looks. ($2: after so long nothing is waited for, whatever the numbers of transactions say: a restored database

@@ -96,7 +96,6 @@ class Operation:
     prepare: Callable[[Call[Any, Any]], Awaitable[Any]] | None = None
     read_body: BodyReader | None = None
     body_types: tuple[str, ...] = (JSON,)
-    body_required: bool = True
     body_cap: int = BODY_CAP
 
     @property

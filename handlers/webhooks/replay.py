@@ -206,7 +206,10 @@ async def _do_batch(
         progress = Progress(ReplayStatus.RUNNING, 0, 0, replay.last_event_id, now + _PAUSE)
         await webhook_replays.record_progress(connection, replay_id, progress, now)
         return 0
-    settled = await webhook_replays.is_past_horizon(connection, replay_id, now - _BEING_STORED)
+    # The first batch is a part of the transaction that asks for it: others may be storing events beside it.
+    settled = replay.status != ReplayStatus.PENDING and await webhook_replays.is_past_horizon(
+        connection, replay_id, now - _BEING_STORED
+    )
     scope = _scope_of(replay)
     page = await webhook_replays.read_page(connection, scope, _MOST_LOOKED_AT, room)
     sent = await _send(connection, endpoint, page.event_ids, replay_id, now)
@@ -222,7 +225,7 @@ async def _room(connection: Connection, endpoint: EndpointRecord, rate: Decimal)
     most = min(_BATCH, math.ceil(_KNOWN_PACE_SECONDS * min(known))) if known else _BATCH
     # What is pulled waits for the integrator, in the order of events: nothing stands before anything.
     ahead = 0 if endpoint.transport == "pull" else waiting
-    return max(most - ahead, 0), min(rate, *known)
+    return max(most - ahead, 0), min([rate, *known])
 
 
 async def _send(

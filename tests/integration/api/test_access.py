@@ -38,7 +38,9 @@ VALID_BODIES = {
     "create_message": {"text": "hola"},
     "create_product": PRODUCT,
     "create_template": {"name": "bye", "language": "es", "body": "Adiós {{name}}"},
+    "enable_endpoint": {"replay": "missing"},
     "import_products": {"products": []},
+    "replay_events": {"since": "2026-01-01T00:00:00Z", "only": "all"},
     "rotate_endpoint_secret": {"overlap_seconds": 0},
     "update_account": {"settings": {}},
     "update_category": {"name": "new"},
@@ -76,6 +78,9 @@ async def ids_of(api: Api, seeds: Seeds) -> dict[str, str]:
     _, product = await api.post("/v1/products", PRODUCT)
     _, endpoint = await api.post("/v1/webhook-endpoints", ENDPOINT)
     _, delivery = await api.post(f"/v1/webhook-endpoints/{endpoint['id']}/test")
+    _, replay = await api.post(
+        f"/v1/webhook-endpoints/{endpoint['id']}/replay", VALID_BODIES["replay_events"]
+    )
     _, key = await api.post("/v1/api-keys", {"name": "second"})
     conversation = await seeds.conversation()
     _, customers = await api.get("/v1/customers")
@@ -89,6 +94,7 @@ async def ids_of(api: Api, seeds: Seeds) -> dict[str, str]:
         "webhook-endpoints": endpoint["id"],
         "webhook-deliveries": delivery["id"],
         "events": delivery["event_id"],
+        "replays": replay["replay_id"],
         "api-keys": key["id"],
         "conversations": str(conversation),
         "messages": str(await seeds.message(conversation)),

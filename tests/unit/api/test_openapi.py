@@ -124,7 +124,7 @@ class TestCompleteness:
         assert ("404" in responses) == bool(operation.path_names)
         assert ("413" in responses) == (operation.body is not None)
 
-    @pytest.mark.parametrize("later", ["trace", "replay", "feedback", "budget", "stream"])
+    @pytest.mark.parametrize("later", ["feedback", "budget", "stream"])
     def test_what_a_later_release_brings_is_not_promised(self, later) -> None:
         assert not [path for path in DOCUMENT["paths"] if later in path]
 
