@@ -49,12 +49,13 @@ class DueReplay:
 class Scope:
     """Which events are looked at: ids between ``first_id`` and ``last_id``, both exclusive; ``until`` is exclusive, too.
 
-    ``named``, where it is given, is all that is looked at.
+    ``named``, where it is given, is all that is looked at. Deliveries that changed since ``asked_at`` are left alone.
     """
 
     endpoint_id: UUID
     selection: str
     replay_id: UUID
+    asked_at: datetime
     first_id: UUID
     last_id: UUID | None
     since: datetime | None
@@ -68,6 +69,7 @@ class Scope:
             self.endpoint_id,
             self.selection,
             self.replay_id,
+            self.asked_at,
             self.first_id,
             self.last_id,
             self.since,

@@ -660,7 +660,7 @@ grant execute on function settle_deliveries(jsonb, jsonb, jsonb) to waystation_w
 -- The ids bound what is looked at: first_id and last_id are exclusive. named, where given, is all that is looked at.
 -- An event whose payload is gone is told of by its type alone: a filter can no longer be asked.
 create function replay_candidates(
-    endpoint uuid, selected text, replay uuid, first_id uuid, last_id uuid, since timestamptz, until timestamptz,
+    endpoint uuid, selected text, replay uuid, asked_at timestamptz, first_id uuid, last_id uuid, since timestamptz, until timestamptz,
     types text[], named uuid[], most int
 ) returns table (event_id uuid, covered boolean, expired boolean)
     language sql stable
@@ -688,6 +688,8 @@ create function replay_candidates(
     )
     select e.id,
         d.replay_id is distinct from replay
+            -- What waited when it was asked for, or was sent again since, is none of its business, whatever came of it.
+            and (d.event_id is null or d.updated_at <= asked_at)
             -- A test is for whom it was made, and who is disabled was not to be told of it.
             and e.type <> 'endpoint.test'
             and not (e.type = 'endpoint.disabled' and coalesce(e.body #>> '{data,endpoint_id}' = endpoint::text, false))
@@ -704,7 +706,7 @@ create function replay_candidates(
     left join webhook_deliveries d on d.distributor_id = (select get_current_distributor_id())
         and d.endpoint_id = endpoint and d.event_id = e.id
     $$;
-comment on function replay_candidates(uuid, text, uuid, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) is
+comment on function replay_candidates(uuid, text, uuid, timestamptz, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) is
     'The events that a replay looks at, and which of them it covers.';
-revoke execute on function replay_candidates(uuid, text, uuid, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) from public;
-grant execute on function replay_candidates(uuid, text, uuid, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) to waystation_app;
+revoke execute on function replay_candidates(uuid, text, uuid, timestamptz, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) from public;
+grant execute on function replay_candidates(uuid, text, uuid, timestamptz, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) to waystation_app;

@@ -2,8 +2,8 @@
 
 -- name: count_candidates
 select count(*) filter (where covered and not expired) as matched, count(*) filter (where covered and expired) as skipped,
-    count(*) < $10 as counted_all
-from replay_candidates($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+    count(*) < $11 as counted_all
+from replay_candidates($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: insert_replay
 insert into webhook_replays
@@ -74,22 +74,22 @@ from webhook_endpoint_state s
 where s.distributor_id = (select get_current_distributor_id()) and s.endpoint_id = $1;
 
 -- name: read_page
--- Of what it covers, the oldest $11, and how far was looked at.
+-- Of what it covers, the oldest $12, and how far was looked at.
 with looked_at as materialized (
-    select * from replay_candidates($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    select * from replay_candidates($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ),
 taken as (
-    select event_id, expired from looked_at where covered order by event_id limit $11
+    select event_id, expired from looked_at where covered order by event_id limit $12
 ),
 counted as (
     select count(*) as looked_at, count(*) filter (where covered) as covered from looked_at
 )
 select array(select event_id from taken where not expired order by event_id) as event_ids,
     (select count(*) from taken where expired) as skipped,
-    case when c.covered > $11 then (select event_id from taken order by event_id desc limit 1)
+    case when c.covered > $12 then (select event_id from taken order by event_id desc limit 1)
         else (select event_id from looked_at order by event_id desc limit 1)
     end as last_event_id,
-    c.looked_at < $10 and c.covered <= $11 as ended
+    c.looked_at < $11 and c.covered <= $12 as ended
 from counted c;
 
 -- name: send_again

@@ -2,7 +2,8 @@
 
 A replay is a row. Its batches are done by whoever comes (the request that asks for it does the first one, workers do the
 others); deliveries and progress commit together, so it goes on after a crash where it stood. What it covers is decided
-batch by batch from the rows as they are, so nothing is sent twice by one replay, and what waits is left alone.
+batch by batch: what had ended, or was never made, when it was asked for. So nothing is sent twice by one replay, and what
+waited then or was sent again since is left alone.
 """
 
 import math
@@ -283,6 +284,7 @@ def _scope(
         endpoint_id=endpoint_id,
         selection=request.only,
         replay_id=replay_id,
+        asked_at=asked_at,
         first_id=max(first, reached or _FIRST_ID),
         last_id=None if until is None else first_id_of(until + _STORED_WITHIN),
         since=since,

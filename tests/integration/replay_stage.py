@@ -138,8 +138,8 @@ class Stage:
         """Workers do batches, and post what is due, until no replay has any left."""
         sent = 0
         while await self.fetch("select 1 from webhook_replays where due_at is not null"):
-            await self.work()
             self.clock.advance(2)
+            await self.work()
             sent += await run_replays(self.runtime)
         await self.work()
         return sent
