@@ -10,6 +10,7 @@ from gateway import keys
 from gateway.acceptor import Acceptor
 from gateway.accounts import AccountDirectory
 from gateway.api.routes import add_api_routes
+from gateway.arrivals import Arrivals
 from gateway.denials import DenialLog, writing_denials
 from gateway.health import live, ready
 from gateway.inbound import add_inbound_routes
@@ -36,6 +37,7 @@ def build_app(services: Services) -> web.Application:
     app[keys.NOTIFIER] = services.notifier
     app[keys.ACCEPTOR] = Acceptor(services.runtime, services.notifier)
     app[keys.ACCOUNTS] = AccountDirectory(services.runtime)
+    app[keys.ARRIVALS] = Arrivals(services.dsn)
     app[keys.INTAKE] = Intake(
         services.runtime,
         services.adapters,

@@ -9,6 +9,7 @@ from channels.egress import EgressClient
 from db.wake import Notifier
 from gateway.acceptor import Acceptor
 from gateway.accounts import AccountDirectory
+from gateway.arrivals import Arrivals
 from gateway.denials import DenialLog
 from gateway.intake import Intake
 from gateway.settings import Settings
@@ -25,5 +26,6 @@ ACCOUNTS = web.AppKey("accounts", AccountDirectory)
 INTAKE = web.AppKey("intake", Intake)
 SPOOLING = web.AppKey("spooling", Spooling)
 MEDIA_STORE: web.AppKey[MediaStore] = web.AppKey("media_store", MediaStore)
+ARRIVALS = web.AppKey("arrivals", Arrivals)
 NOTIFIER = web.AppKey("notifier", Notifier)
 DENIALS = web.AppKey("denials", DenialLog)

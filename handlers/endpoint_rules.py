@@ -61,7 +61,3 @@ def _check_pulled(record: EndpointRecord) -> None:
     ):
         if given is not None:
             raise InvalidInput("An endpoint that is pulled is not posted to: leave this out.", field=field)
-    if record.ordering != Ordering.NONE:
-        raise InvalidInput(
-            "What is pulled comes in the order of events: ordering must be none.", field="ordering"
-        )

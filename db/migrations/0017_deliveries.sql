@@ -109,6 +109,9 @@ create index webhook_deliveries_order on webhook_deliveries (distributor_id, end
     where due_at is not null and ordering_key is not null;
 grant update (trigger, replay_id, ordering_key) on webhook_deliveries to waystation_app, waystation_worker;
 
+-- Pulling is asked for by the tenant itself: whoever is given a delivery, or acknowledges it, writes its attempt.
+grant insert on webhook_delivery_attempts to waystation_app;
+grant update (outcome, duration_ms) on webhook_delivery_attempts to waystation_app;
 alter table webhook_delivery_attempts
     add column trigger text not null default 'event' check (trigger in ('event', 'test', 'manual', 'replay', 'pull')),
     add column probe boolean not null default false,

@@ -17,6 +17,7 @@ from db.rows import KeyOwner
 from db.tenant import Connection
 from gateway.accounts import AccountDirectory
 from gateway.api.schemas import NoQuery
+from gateway.arrivals import Arrivals
 from handlers.runtime import Runtime
 
 BODY_CAP = 1024 * 1024
@@ -41,6 +42,8 @@ class Call(Generic[BodyT, QueryT]):
     adapters: Mapping[str, ChannelAdapter]
     egress: EgressClient
     accounts: AccountDirectory
+    arrivals: Arrivals
+    is_gone: Callable[[], bool]  # whether the client has left
     owner: KeyOwner
     id: UUID
     body: BodyT

@@ -16,7 +16,7 @@ from channels.errors import InvalidInput, NotFound
 from db.rows import KeyOwner
 from gateway.api.operations import NO_ID, WORD, Call, Operation
 from gateway.api.problems import ApiError, invalid, invalid_fields
-from gateway.keys import ACCOUNTS, ADAPTERS, EGRESS, RUNTIME
+from gateway.keys import ACCOUNTS, ADAPTERS, ARRIVALS, EGRESS, RUNTIME
 from handlers.webhooks.events import parse_event_id
 
 EVENT_ID = "event_id"
@@ -40,6 +40,8 @@ async def read_call(
         adapters=request.app[ADAPTERS],
         egress=request.app[EGRESS],
         accounts=request.app[ACCOUNTS],
+        arrivals=request.app[ARRIVALS],
+        is_gone=lambda: request.transport is None,
         owner=owner,
         id=identity,
         part_id=part_id,

@@ -23,6 +23,7 @@ from gateway.api import (
     messages,
     orders,
     products,
+    pulls,
     reports,
     review,
     security_events,
@@ -38,6 +39,7 @@ from gateway.api.openapi import build_document
 from gateway.api.operations import JSON
 from gateway.api.routing import make_handler
 from gateway.bodies import watch_reads
+from gateway.keys import ARRIVALS
 from gateway.middleware import Handler
 
 OPERATIONS = (
@@ -59,6 +61,7 @@ OPERATIONS = (
     *tenant_health.OPERATIONS,
     *endpoints.OPERATIONS,
     *endpoint_health.OPERATIONS,
+    *pulls.OPERATIONS,
     *deliveries.OPERATIONS,
     *events.OPERATIONS,
     *event_types.OPERATIONS,
@@ -83,9 +86,10 @@ def add_api_routes(app: web.Application) -> None:
     """Adds `/v1/…`, the keys of webhooks, `/openapi.json` and `/docs`.
 
     The application must have `gateway.middleware.MIDDLEWARES`, and RUNTIME, ADAPTERS, EGRESS, ACCOUNTS,
-    MEDIA_STORE and NOTIFIER of `gateway.keys` before its first request.
+    ARRIVALS, MEDIA_STORE and NOTIFIER of `gateway.keys` before its first request.
     """
     watch_reads(app)
+    app.on_shutdown.append(_let_go)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, make_handler(operation))
     app.router.add_route("GET", media.PATH, media.serve_file)
@@ -95,6 +99,10 @@ def add_api_routes(app: web.Application) -> None:
     folder = resources.files("gateway.api").joinpath("docs")
     for path, file, content_type in _PAGE_FILES:
         app.router.add_route("GET", path, _fixed(folder.joinpath(file).read_bytes(), content_type))
+
+
+async def _let_go(app: web.Application) -> None:
+    await app[ARRIVALS].stop()
 
 
 def _fixed(content: bytes, content_type: str) -> Handler:

@@ -17,8 +17,9 @@ from db.wake import Notifier
 from gateway.accounts import AccountDirectory
 from gateway.api.openapi import build_document
 from gateway.api.routes import OPERATIONS, add_api_routes
+from gateway.arrivals import Arrivals
 from gateway.denials import DenialLog
-from gateway.keys import ACCOUNTS, ADAPTERS, DENIALS, EGRESS, MEDIA_STORE, NOTIFIER, RUNTIME
+from gateway.keys import ACCOUNTS, ADAPTERS, ARRIVALS, DENIALS, EGRESS, MEDIA_STORE, NOTIFIER, RUNTIME
 from gateway.middleware import MIDDLEWARES
 from handlers.runtime import Runtime
 from handlers.tenants import create_tenant
@@ -90,7 +91,7 @@ def egress_allow() -> tuple[Network, ...]:
 
 @pytest.fixture
 async def http(
-    aiohttp_client, runtime: Runtime, store: MemoryStore, egress_allow: tuple[Network, ...]
+    aiohttp_client, runtime: Runtime, runtime_dsn: str, store: MemoryStore, egress_allow: tuple[Network, ...]
 ) -> AsyncIterator[AioClient]:
     egress = EgressClient(egress_allow)
     app = web.Application(middlewares=MIDDLEWARES)
@@ -99,6 +100,7 @@ async def http(
     app[EGRESS] = egress
     app[ACCOUNTS] = AccountDirectory(runtime)
     app[MEDIA_STORE] = store
+    app[ARRIVALS] = Arrivals(runtime_dsn)
     app[NOTIFIER] = Notifier(runtime.database)
     app[DENIALS] = DenialLog(runtime)
     add_api_routes(app)

@@ -138,7 +138,6 @@ class TestPulling:
             ("url", ENDPOINT["url"]),
             ("headers", {"X-Token": "x"}),
             ("auth", {"type": "bearer", "token": "t"}),
-            ("ordering", "conversation"),
             ("rate_limit_per_second", 1),
         ],
     )
