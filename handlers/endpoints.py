@@ -12,10 +12,12 @@ from channels.errors import InvalidInput, NotFound, UrlNotAllowed, WrongState
 from db import endpoints, webhook_replays
 from db.rows import EndpointRecord
 from db.tenant import Connection
-from handlers.endpoint_rules import Ordering, Verification, check_endpoint
+from handlers.endpoint_rules import Ordering, Transport, Verification, check_endpoint
 from handlers.endpoint_seals import open_secrets, seal_auth, seal_headers, sealed_secrets
 from handlers.runtime import Runtime
 from handlers.webhooks.event_types import EventType
+from handlers.webhooks.events import event_body
+from handlers.webhooks.examples import example
 from handlers.webhooks.outbox import new_event_row, tell
 from handlers.webhooks.public_keys import key_set
 from handlers.webhooks.signing import (
@@ -132,7 +134,10 @@ async def patch_endpoint(
             changed = _with_signing(runtime, distributor_id, changed)
         check_endpoint(runtime, distributor_id, changed)
         saved = await _store(runtime, connection, changed)
-        if record.ordering != Ordering.NONE and saved.ordering == Ordering.NONE:
+        released = record.ordering != Ordering.NONE and saved.ordering == Ordering.NONE
+        if (
+            released and saved.transport != Transport.PULL
+        ):  # what is pulled waits for nobody but its integrator
             await endpoints.release_waiting(connection, endpoint_id, saved.updated_at)
     return saved
 
@@ -240,13 +245,19 @@ async def find_public_keys(runtime: Runtime, endpoint_id: UUID) -> list[dict[str
     return key_set(stored, runtime.clock())
 
 
-async def send_test(runtime: Runtime, distributor_id: UUID, endpoint_id: UUID) -> UUID:
-    """The id of the delivery of a new test event. Raises NotFound, and WrongState for a disabled endpoint."""
+async def send_test(
+    runtime: Runtime, distributor_id: UUID, endpoint_id: UUID, example_of: EventType | None = None
+) -> UUID:
+    """The id of the delivery of a new test event, which holds an example of a type if one is named.
+
+    Raises NotFound, and WrongState for a disabled endpoint.
+    """
     async with runtime.database.tenant(distributor_id) as connection:
         record = await _lock(connection, endpoint_id)
         if not record.enabled:
             raise WrongState("The endpoint is disabled; enable it first.")
-        data = {"endpoint_id": endpoint_id}
+        shown = event_body(example(example_of)) if example_of else None
+        data = {"endpoint_id": endpoint_id, "example": shown}
         test = new_event_row(runtime, distributor_id, EventType.ENDPOINT_TEST, data)
         return await endpoints.record_test_event(connection, endpoint_id, test, runtime.clock())
 

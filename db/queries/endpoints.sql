@@ -82,12 +82,15 @@ select public_keys from webhook_endpoints where id = $1 and deleted_at is null;
 
 -- name: record_test_event
 -- Not by record_events: a test goes to this endpoint alone, whatever it and others subscribe to. The delivery's id is
--- made as record_events makes it.
+-- made as record_events makes it. Where the endpoint is pulled from, it waits to be fetched.
 with event as (
     insert into webhook_events (distributor_id, id, type, body, occurred_at)
     values (get_current_distributor_id(), $2, $3, $4, $5)
     returning id
 )
-insert into webhook_deliveries (distributor_id, endpoint_id, event_id, id, due_at, created_at, updated_at)
-select get_current_distributor_id(), $1, event.id, md5($1::uuid::text || event.id::text)::uuid, $5, $5, $5 from event
+insert into webhook_deliveries (distributor_id, endpoint_id, event_id, id, trigger, due_at, created_at, updated_at)
+select w.distributor_id, w.id, event.id, md5(w.id::text || event.id::text)::uuid, 'test',
+    case when w.transport = 'pull' then 'infinity' else $5 end, $5, $5
+from event
+join webhook_endpoints w on w.distributor_id = get_current_distributor_id() and w.id = $1
 returning id;

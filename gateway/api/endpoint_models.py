@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from gateway.api.schemas import Answer, Body, JsonObject, Line, Patch, absent, no_boolean
 from handlers.endpoint_rules import Ordering, PayloadForm, Transport, Verification
 from handlers.webhooks.endpoint_auth import AuthType
+from handlers.webhooks.event_types import EventType
 from handlers.webhooks.payloads import Number
 from handlers.webhooks.signing import Signing
 
@@ -174,6 +175,16 @@ class EndpointPatch(Patch):
     ordering: Ordering = absent(description=_ORDERING)
     rate_limit_per_second: RateLimit | None = Field(default=None, description=_RATE)
     max_in_flight: int = absent(ge=1, le=100, description=_IN_FLIGHT)
+
+
+class EndpointTry(Body):
+    """What a test event is to hold."""
+
+    event_type: EventType | None = Field(
+        default=None,
+        description="Puts an example of this type into the test event.",
+        examples=["order.created"],
+    )
 
 
 class SecretRotation(Body):

@@ -17,6 +17,7 @@ from gateway.api.endpoint_models import (
     EndpointCreate,
     EndpointEnable,
     EndpointPatch,
+    EndpointTry,
     EndpointWithSecret,
     OAuth2Auth,
     SecretRotation,
@@ -99,10 +100,13 @@ async def delete_endpoint(call: Call[None, NoQuery]) -> None:
     await endpoints.delete_endpoint(call.runtime, call.distributor_id, call.id)
 
 
-async def test_endpoint(call: Call[None, NoQuery]) -> Delivery:
+async def test_endpoint(call: Call[EndpointTry, NoQuery]) -> Delivery:
     async with call.transaction() as connection:
         one = call.joined(connection)  # read before a worker can have it
-        return await load_delivery(one, await endpoints.send_test(one.runtime, call.distributor_id, call.id))
+        delivery_id = await endpoints.send_test(
+            one.runtime, call.distributor_id, call.id, call.body.event_type
+        )
+        return await load_delivery(one, delivery_id)
 
 
 async def rotate_endpoint_secret(call: Call[SecretRotation, NoQuery]) -> EndpointWithSecret:
@@ -237,7 +241,13 @@ OPERATIONS = (
     _action(
         "test",
         "Send a test event to the endpoint, whatever it subscribes to",
+        description=(
+            "Its type is always `endpoint.test`, so that nobody takes a test for an order. With `event_type`, `data.example`"
+            " holds the body of an invented event of that type."
+        ),
         handle=test_endpoint,
+        body=EndpointTry,
+        body_required=False,
         response=Delivery,
         status=HTTPStatus.ACCEPTED,
         errors=(HTTPStatus.CONFLICT,),

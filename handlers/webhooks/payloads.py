@@ -378,3 +378,8 @@ class EndpointTest(Payload):
     message: Text = Field(
         default="This is a test event.", description="A sentence for the person who reads the log."
     )
+    example: dict[str, Any] | None = Field(
+        default=None,
+        description="The body of an invented event of the type that was asked for. Only this wraps it, so that nobody"
+        " takes it for a real one.",
+    )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPMethod
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,6 +17,7 @@ from handlers.tenants import hash_key
 from handlers.webhooks.events import public_event_id
 from tests.integration.api.conftest import Api
 from tests.integration.api.seeds import ACCOUNT, ENDPOINT, PRODUCT, Seeds
+from tests.pull_endpoints import make_pull_endpoint
 
 
 @pytest.fixture
@@ -24,7 +26,8 @@ def admin_dsn(shared_dsn: str) -> str:
     return shared_dsn
 
 
-VALID_BODIES = {
+VALID_BODIES: Mapping[str, dict[str, Any]] = {
+    "acknowledge_deliveries": {"delivery_ids": [str(uuid4())]},
     "add_contact": {"channel": "SMS", "address": "+525512345678"},
     "create_account": ACCOUNT,
     "create_api_key": {"name": "second"},
@@ -42,6 +45,7 @@ VALID_BODIES = {
     "import_products": {"products": []},
     "replay_events": {"since": "2026-01-01T00:00:00Z", "only": "all"},
     "rotate_endpoint_secret": {"overlap_seconds": 0},
+    "test_endpoint": {},
     "update_account": {"settings": {}},
     "update_category": {"name": "new"},
     "update_contact": {"opted_out": True},
@@ -56,6 +60,7 @@ VALID_BODIES = {
 }
 WITH_ID = [operation for operation in OPERATIONS if operation.id_names]
 COMMON = "/v1/event-types"  # the same for every tenant
+PULLED = ("/pull", "/ack")  # of endpoints that are not posted to
 PARTS = {"contact_id": "contacts", "label_id": "labels"}  # a second id, and the collection it is of
 
 
@@ -92,6 +97,7 @@ async def ids_of(api: Api, seeds: Seeds) -> dict[str, str]:
         "channel-accounts": account["id"],
         "products": product["id"],
         "webhook-endpoints": endpoint["id"],
+        "pull-endpoints": str(await make_pull_endpoint(seeds.runtime, api.distributor_id)),
         "webhook-deliveries": delivery["id"],
         "events": delivery["event_id"],
         "replays": replay["replay_id"],
@@ -108,6 +114,8 @@ async def ids_of(api: Api, seeds: Seeds) -> dict[str, str]:
 
 
 def collection_of(operation: Operation) -> str:
+    if operation.path.endswith(PULLED):
+        return "pull-endpoints"
     return operation.path.split("/")[2]
 
 
