@@ -1,11 +1,11 @@
 """The command line. Commands import what they need when they run, so that `--help` is quick."""
 
 import json
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import typer
@@ -18,7 +18,7 @@ from db.errors import DatabaseError, SchemaOutdated
 from gateway.dev.choices import Break, SimulatedChannel
 from gateway.logs import configure_logging
 from gateway.processes import run_loop
-from gateway.settings import Settings, SettingsError, read_settings, reserved_names_set
+from gateway.settings import Settings, SettingsError, read_settings
 from handlers.ai.files import ExtractionFileError
 from handlers.runtime import product_version
 
@@ -44,6 +44,13 @@ def _text(value: str | None) -> str | None:
         (value or "").encode()
     except UnicodeEncodeError:
         raise typer.BadParameter("this is not UTF-8") from None
+    return value
+
+
+def _url(value: str | None) -> str | None:
+    parts = urlsplit(_text(value) or "")
+    if value is not None and (parts.scheme not in {"http", "https"} or not parts.hostname):
+        raise typer.BadParameter("must begin with http:// or https:// and name a host")
     return value
 
 
@@ -89,8 +96,6 @@ def _fail(problem: str, mend: str = "") -> None:
 def _settings(**overrides: Any) -> Settings:
     settings = read_settings(**{name: value for name, value in overrides.items() if value is not None})
     configure_logging(settings.log_format)
-    for name in reserved_names_set(os.environ):
-        _errors.print(f"[yellow]note:[/yellow] {name} is set, but nothing in this release reads it.")
     return settings
 
 
@@ -266,6 +271,29 @@ def simulate(
         print(f"message       {done.message_id}")
         print(f"conversation  {done.conversation_id}")
     raise typer.Exit(0 if done.accepted else 1)
+
+
+@app.command()
+def listen(
+    forward_to: Annotated[
+        str, typer.Option(callback=_url, help="A URL of this machine, such as http://localhost:3000/hook.")
+    ],
+    events: Annotated[
+        str, typer.Option(callback=_text, help="Types or `family.*`, comma-separated; all without.")
+    ] = "*",
+    api_key: Annotated[
+        str | None, typer.Option(callback=_text, help="The tenant's key (WAYSTATION_API_KEY).")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(callback=_url, help="The server (WAYSTATION_PUBLIC_URL).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forward a tenant's events to a URL of this machine, with real signatures, until Ctrl-C."""
+    from gateway.dev import listen_command  # noqa: PLC0415 - see the module's docstring
+
+    settings = _settings(public_url=url, api_key=api_key)
+    run_loop(listen_command.listen_until_stopped(settings, forward_to, events, as_json=as_json))
 
 
 @app.command()

@@ -29,9 +29,6 @@ _UNPREFIXED = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
 _DEFAULT_WAITS = (0.0, 5.0, 30.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 _DEFAULT_QUIET_SECONDS = {Channel.WHATSAPP: 4.0, Channel.SMS: 2.0, Channel.EMAIL: 0.0}
 
-# Names that the contract fixes for commands that are not built yet: accepted, so that one environment serves every
-# release, and told to the operator at start.
-RESERVED_NAMES = frozenset({f"{PREFIX}API_KEY"})
 _LONGEST_WAIT = 30 * 86_400.0  # seconds between two tries of a webhook
 _HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 _PYDANTICS_OWN_WORDS = "Value error, "
@@ -85,6 +82,7 @@ class Settings(BaseModel):
     retry_schedule: tuple[Annotated[float, Field(ge=0, le=_LONGEST_WAIT)], ...] = Field(
         default=_DEFAULT_WAITS, min_length=1
     )
+    api_key: SecretStr | None = None  # of a tenant, for commands that use the API
     log_format: LogFormat = LogFormat.CONSOLE
 
     @field_validator("master_keys", "retry_schedule", mode="before")
@@ -209,11 +207,7 @@ def read_settings(
         for name, value in values.items()
         if name.startswith(PREFIX) or _plain_name(name) in _UNPREFIXED
     }
-    fields = {
-        _field_name(name): value
-        for name, value in _with_secret_files(given).items()
-        if name not in RESERVED_NAMES
-    }
+    fields = {_field_name(name): value for name, value in _with_secret_files(given).items()}
     try:
         return Settings(**{**fields, **overrides})
     except ValidationError as error:
@@ -276,9 +270,3 @@ def _describe(problem: Mapping[str, Any]) -> str:
         return f"{name} is not a setting of Waystation; see the README's table"
     message = problem["msg"].removeprefix(_PYDANTICS_OWN_WORDS)
     return f"{name} {message}" if message.startswith(_PREDICATES) else f"{name}: {message}"
-
-
-def reserved_names_set(environ: Mapping[str, str], env_file: Path | None = Path(".env")) -> tuple[str, ...]:
-    """The reserved settings that are set though nothing reads them yet, for a warning at start."""
-    given = {_plain_name(name) for name in {**_file_values(env_file), **environ}}
-    return tuple(sorted(RESERVED_NAMES & given))

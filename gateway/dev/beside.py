@@ -17,10 +17,17 @@ def beside_dev(settings: Settings, home: Path = HOME) -> Settings | None:
     `work` or a `reconcile` there asks whom `dev` asks; None where none runs, or where a database is named, which may be
     another one. Raises NotPossibleHere for a file that is not ours.
     """
-    if settings.database_url is not None or not _is_running(home):
+    if settings.database_url is not None:
         return None
-    state = read_state(home)
+    state = running_dev(home)
     return with_stand_ins(settings, state) if state else None
+
+
+def running_dev(home: Path = HOME) -> DevState | None:
+    """The state of the `waystation dev` that runs in ``home``, if one does; raises NotPossibleHere for a file that is
+    not ours.
+    """
+    return read_state(home) if _is_running(home) else None
 
 
 def with_stand_ins(settings: Settings, state: DevState) -> Settings:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from channels.base import Channel
-from gateway.settings import RESERVED_NAMES, Settings, SettingsError, read_settings, reserved_names_set
+from gateway.settings import Settings, SettingsError, read_settings
 
 KEY = base64.b64encode(bytes(32)).decode()
 
@@ -168,13 +168,6 @@ def test_the_environment_wins_over_the_file(tmp_path):
     settings = read_settings({"WAYSTATION_PORT": "2000"}, env_file=env_file)
 
     assert (settings.host, settings.port) == ("0.0.0.0", 2000)
-
-
-def test_names_of_later_channels_are_accepted_and_told():
-    environ = dict.fromkeys(RESERVED_NAMES, "https://x.test")
-
-    read(**environ)
-    assert set(reserved_names_set(environ, env_file=None)) == RESERVED_NAMES
 
 
 @pytest.mark.parametrize(
