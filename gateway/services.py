@@ -43,7 +43,8 @@ HOME = Path(".waystation")
 EMBEDDED = "postgres"  # the embedded database's folder in it
 # What one process opens at most. Tenants' transactions are those of the API, of four turns and of twenty sends, and short: a
 # model or a provider is never asked in one. Across tenants there are one flush of messages, one of statuses and one of
-# attempts at a time, five claims, and look-ups of a moment. A worker listens on one connection more.
+# attempts at a time, five claims, and look-ups of a moment. A worker listens on one connection more, and
+# so does the HTTP side once somebody waits for events.
 APP_CONNECTIONS = 8
 WORKER_CONNECTIONS = 4
 

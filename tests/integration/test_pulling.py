@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -280,6 +281,40 @@ class TestOrder:
             await stage.acknowledge(batch.lease)
 
         assert given == [1, 2, 3, 4, 5]
+
+    @pytest.mark.parametrize("seed", range(6))
+    async def test_nobody_gets_an_event_before_those_ahead_of_it_are_done_or_his(
+        self, runtime: Runtime, clock: FakeClock, seed: int
+    ):
+        """Whatever consumers take, finish and lose at once."""
+        chance = random.Random(seed)
+        tenant = await make_distributor(runtime)
+        conversations = await make_conversations(runtime, tenant, 3)
+        stage = Stage(runtime, tenant, await make_pull_endpoint(runtime, tenant, ordering="conversation"))
+        rows = [stage.new_row(chance.choice(conversations)) for _ in range(40)]
+        of = {UUID(str(row["id"])): row["conversation_id"] for row in rows}
+        chance.shuffle(rows)
+        done: dict[object, list[int]] = defaultdict(list)
+        batches: list[PulledBatch] = []
+        while rows or sum(map(len, done.values())) < len(of):
+            if rows and chance.random() < 0.5:
+                await stage.store([rows.pop()])
+            batches += await asyncio.gather(*(stage.pull(chance.randint(1, 6)) for _ in range(2)))
+            for batch in batches[-2:]:
+                ahead = {conversation: list(places) for conversation, places in done.items()}
+                for delivery in batch.deliveries:
+                    places = ahead.setdefault(of[delivery.event_id], [])
+                    places.append((delivery.sequence or 0) - ALREADY_TOLD)
+                    assert places == list(range(1, len(places) + 1))
+            chance.shuffle(batches)
+            while batches and chance.random() < 0.7:
+                batch = batches.pop()
+                if batch.lease and await stage.acknowledge(batch.lease):
+                    for place, delivery in zip(places_of(batch), batch.deliveries, strict=True):
+                        done[of[delivery.event_id]].append(place)
+            if chance.random() < 0.2:
+                batches.clear()
+                clock.advance(61)
 
 
 @dataclass(slots=True)
