@@ -72,12 +72,14 @@ class ClaimedDeliveryRow:
 
 @dataclass(frozen=True, slots=True)
 class EndpointProgress:
-    """How an endpoint does after a settlement. ``breaker`` says what it did: closes, opens, stays open, or nothing."""
+    """How an endpoint does after a settlement. ``breaker`` says what it did: closes, opens, stays open, or nothing;
+    ``give_back_from`` since when what failed is to go again, if that is still to be done.
+    """
 
     distributor_id: UUID
     endpoint_id: UUID
     breaker: str
-    was_failing_since: datetime | None
+    give_back_from: datetime | None
     failing_since: datetime | None
     failed_attempts: int
     warned_percent: int

@@ -37,7 +37,9 @@ class DeliveryClaims:
             able = taking_turns(endpoint.key for endpoint in found if endpoint.able)
             claimed = await self._claim(connection, terms, able, now) if able else []
         self.is_held_up = any(endpoint.busy and not endpoint.able for endpoint in found)
-        self.pause = _SOONEST if able and not claimed else self._until_ready(found, now)
+        # Somebody holds them for a moment, or there are more to look at, behind those that may take nothing now.
+        again = (able and not claimed) or self._after != BEGINNING
+        self.pause = _SOONEST if again else self._until_ready(found, now)
         return claimed
 
     async def _find(

@@ -117,7 +117,7 @@ async def settle(runtime: Runtime, finished: Sequence[FinishedDelivery]) -> list
     for items in disabling.values():
         await _settle_and_disable(runtime, items)
     for endpoint in progress:
-        if endpoint.breaker or endpoint.failing_since is not None:
+        if endpoint.give_back_from is not None or endpoint.failing_since is not None:
             await _look_after(runtime, endpoint)
     return [None] * len(finished)
 
@@ -186,9 +186,9 @@ async def _look_after(runtime: Runtime, progress: EndpointProgress) -> None:
     """What follows for an endpoint: an outage that is over costs nothing, one that lasts is told of and then ends it."""
     key = EndpointKey(progress.distributor_id, progress.endpoint_id)
     now = runtime.clock()
-    if progress.breaker == "closes" and progress.was_failing_since is not None:
+    if progress.give_back_from is not None:
         async with runtime.database.queue_statements() as connection:
-            await delivery_lane.give_back_attempts(connection, key, progress.was_failing_since, now)
+            await delivery_lane.give_back_attempts(connection, key, progress.give_back_from, now)
     percent = way_to_disabling(progress.failing_since, progress.failed_attempts, now)
     if percent >= DISABLED:
         await _give_up(runtime, key)

@@ -37,7 +37,8 @@ alter table webhook_endpoint_state
     add column rate_previous int not null default 0,
     add column throttled_at timestamptz,
     add column probes int not null default 0,
-    add column last_failed_event_id uuid,
+    add column failed_event_ids uuid[] not null default '{}',
+    add column give_back_from timestamptz,
     add column last_success_at timestamptz,
     add column failed_attempts int not null default 0,
     add column warned_percent smallint not null default 0 check (warned_percent between 0 and 100),
@@ -58,8 +59,9 @@ comment on column webhook_endpoint_state.rate_count is 'Posts that the receiver 
 comment on column webhook_endpoint_state.rate_previous is 'Posts that it took in the second before.';
 comment on column webhook_endpoint_state.throttled_at is 'When its concurrency or rate was last cut.';
 comment on column webhook_endpoint_state.probes is 'Failed probes in a row while the breaker is open; each waits longer than the one before.';
-comment on column webhook_endpoint_state.consecutive_failures is 'How many events failed in a row, a repeated failure of one event counted once.';
-comment on column webhook_endpoint_state.last_failed_event_id is 'Whose failure was counted last.';
+comment on column webhook_endpoint_state.consecutive_failures is 'How many events failed since the last success, each counted once, up to as many as open the breaker.';
+comment on column webhook_endpoint_state.failed_event_ids is 'Those events.';
+comment on column webhook_endpoint_state.give_back_from is 'An outage since then is over, and what failed in it is still to be put on its way again; NULL: nothing is.';
 comment on column webhook_endpoint_state.last_success_at is 'When it last took a post.';
 comment on column webhook_endpoint_state.warned_percent is 'How much of the way to being disabled its tenant was warned of in this row of failures.';
 create index webhook_endpoint_state_due on webhook_endpoint_state (next_due_at) where next_due_at is not null;
@@ -67,8 +69,8 @@ grant select, insert on webhook_endpoint_state to waystation_app;
 grant select on webhook_endpoint_state to waystation_worker;
 grant update (
         in_flight, concurrency, next_due_at, breaker, breaker_until, failing_since, consecutive_failures, blocked_until,
-        paced_until, learned_rate, rate_second, rate_count, rate_previous, throttled_at, probes, last_failed_event_id,
-        last_success_at, failed_attempts, warned_percent, updated_at
+        paced_until, learned_rate, rate_second, rate_count, rate_previous, throttled_at, probes, failed_event_ids,
+        give_back_from, last_success_at, failed_attempts, warned_percent, updated_at
     ) on webhook_endpoint_state to waystation_app, waystation_worker;
 call allow_worker('webhook_endpoint_state', array['select', 'update']);
 
@@ -514,7 +516,7 @@ grant execute on function claim_deliveries(timestamptz, timestamptz, uuid, int, 
 -- disables the endpoint, the delivery moves on with it, or not yet. Gives back how each endpoint does. A function for the reason
 -- that claim_deliveries() is one.
 create function settle_deliveries(results jsonb, facts jsonb, policy jsonb) returns table (
-        distributor_id uuid, endpoint_id uuid, breaker text, was_failing_since timestamptz, failing_since timestamptz,
+        distributor_id uuid, endpoint_id uuid, breaker text, give_back_from timestamptz, failing_since timestamptz,
         failed_attempts int, warned_percent smallint
     )
     language plpgsql volatile
@@ -532,7 +534,7 @@ begin
     select * into rule
     from jsonb_to_record(policy) as p(
         breaker_failures int, breaker_pause double precision, longest_pause double precision, concurrency int,
-        throttle_pause double precision, rate_cut numeric, lowest_rate numeric, highest_rate numeric, rate_growth double precision
+        throttle_pause double precision, rate_cut numeric, lowest_rate numeric, highest_rate numeric, rate_recovery double precision
     );
     return query
     with result as materialized (
@@ -568,26 +570,36 @@ begin
     ),
     -- A row per endpoint: what it did, how it was before, and what that makes of it.
     turned as materialized (
-        select f.*, seen.*, s.failing_since as was_failing_since,
+        select f.*, seen.*,
             f.succeeded_at is not null as succeeds,
             case
                 when s.breaker <> 'CLOSED' and f.succeeded_at is not null then 'closes'
-                when s.breaker = 'CLOSED' and cardinality(f.failed_ids) > 0 and seen.failures_in_a_row >= rule.breaker_failures
-                    then 'opens'
+                when s.breaker = 'CLOSED' and cardinality(seen.newly_failed) > 0
+                    and cardinality(seen.failed_event_ids) >= rule.breaker_failures then 'opens'
                 when s.breaker <> 'CLOSED' and f.probe_failed then 'stays open'
                 else ''
             end as turn
         from jsonb_to_recordset(facts) as f(
             distributor_id uuid, endpoint_id uuid, successes int, succeeded_at timestamptz, failures int, failed_ids uuid[],
-            last_failed_id uuid, failing_from timestamptz, probe_failed boolean, throttled_from timestamptz, rate_limited boolean,
+            limited_ids uuid[], failing_from timestamptz, probe_failed boolean, throttled_from timestamptz, rate_limited boolean,
             blocked_until timestamptz, next_due_at timestamptz, finished_at timestamptz
         )
         join webhook_endpoint_state s on s.distributor_id = f.distributor_id and s.endpoint_id = f.endpoint_id
         cross join lateral (select date_trunc('second', f.finished_at, 'UTC') as second) at
+        -- Too many posts are cured by fewer, so that they open no breaker unless it is cut to the fewest and they began after that.
         cross join lateral (
-            select at.second,
-                case when f.succeeded_at is null then s.consecutive_failures else 0 end + cardinality(f.failed_ids)
-                    - coalesce(f.succeeded_at is null and s.last_failed_event_id = any (f.failed_ids), false)::int as failures_in_a_row,
+            select f.failed_ids || case
+                when s.learned_rate <= rule.lowest_rate and f.throttled_from >= s.throttled_at + rule.throttle_pause * interval '1 second'
+                    then f.limited_ids
+            end as newly_failed
+        ) new
+        cross join lateral (
+            select at.second, new.newly_failed,
+                array(
+                    select distinct e.id
+                    from unnest(case when f.succeeded_at is null then s.failed_event_ids end || new.newly_failed) as e(id)
+                    limit rule.breaker_failures
+                ) as failed_event_ids,
                 f.throttled_from is not null and (
                     s.throttled_at is null or f.throttled_from >= s.throttled_at + rule.throttle_pause * interval '1 second'
                 ) as slows_down,
@@ -600,10 +612,11 @@ begin
     set in_flight = greatest(s.in_flight - coalesce(r.deliveries, 0), 0),
         next_due_at = least(s.next_due_at, t.next_due_at),
         blocked_until = greatest(s.blocked_until, t.blocked_until),
-        consecutive_failures = t.failures_in_a_row,
+        consecutive_failures = cardinality(t.failed_event_ids),
+        failed_event_ids = t.failed_event_ids,
+        give_back_from = case t.turn when 'closes' then least(s.give_back_from, s.failing_since) else s.give_back_from end,
         failed_attempts = case when t.succeeds then 0 else s.failed_attempts end + t.failures,
         failing_since = case when t.succeeds then t.failing_from else coalesce(s.failing_since, t.failing_from) end,
-        last_failed_event_id = coalesce(t.last_failed_id, case when not t.succeeds then s.last_failed_event_id end),
         last_success_at = greatest(s.last_success_at, t.succeeded_at),
         warned_percent = case when t.succeeds then 0 else s.warned_percent end,
         breaker = case t.turn when 'closes' then 'CLOSED' when 'opens' then 'OPEN' when 'stays open' then 'OPEN' else s.breaker end,
@@ -629,16 +642,17 @@ begin
             )
             when s.learned_rate is null or t.successes = 0 then s.learned_rate
             when s.learned_rate >= rule.highest_rate then null
-            -- Once for each second that passed.
-            else least(rule.highest_rate, s.learned_rate * (rule.rate_growth ^ least(
-                greatest(extract(epoch from t.second - coalesce(s.rate_second, t.second))::double precision, 0), 60
-            ))::numeric)
+            -- Once for each second that passed, by the cube of the time since the cut.
+            else least(rule.highest_rate, s.learned_rate * exp(least(20, greatest(0,
+                (extract(epoch from t.second - s.throttled_at)::double precision / rule.rate_recovery) ^ 3
+                - (extract(epoch from greatest(s.rate_second, s.throttled_at) - s.throttled_at)::double precision / rule.rate_recovery) ^ 3
+            )))::numeric)
         end,
         updated_at = t.finished_at
     from turned t
     left join released r on r.distributor_id = t.distributor_id and r.endpoint_id = t.endpoint_id
     where s.distributor_id = t.distributor_id and s.endpoint_id = t.endpoint_id
-    returning s.distributor_id, s.endpoint_id, t.turn, t.was_failing_since, s.failing_since, s.failed_attempts, s.warned_percent;
+    returning s.distributor_id, s.endpoint_id, t.turn, s.give_back_from, s.failing_since, s.failed_attempts, s.warned_percent;
     -- What waited behind a delivery that is at its end goes next. The conversations of all endpoints are locked at once: two
     -- settlements of different endpoints would take them in different orders, endpoint by endpoint.
     perform lock_conversations(array(
@@ -713,3 +727,35 @@ comment on function replay_candidates(uuid, text, uuid, timestamptz, uuid, uuid,
     'The events that a replay looks at, and which of them it covers.';
 revoke execute on function replay_candidates(uuid, text, uuid, timestamptz, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) from public;
 grant execute on function replay_candidates(uuid, text, uuid, timestamptz, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) to waystation_app;
+
+-- What failed in an outage that began at `since` and is over now goes again at once, as first tries in their old order, and its
+-- attempts since then have cost it nothing. Whoever comes first does it; after a crash, the next settlement.
+create function give_back_attempts(tenant uuid, endpoint uuid, since timestamptz, moment timestamptz) returns void
+    language plpgsql volatile
+    set search_path = pg_catalog, public, pg_temp
+    as $$
+begin
+    update webhook_endpoint_state s
+    set give_back_from = null, updated_at = moment
+    where s.distributor_id = tenant and s.endpoint_id = endpoint and s.give_back_from = since;
+    if not found then
+        return;
+    end if;
+    update webhook_deliveries d
+    set status = 'PENDING', due_at = d.created_at, updated_at = moment,
+        schedule_position = greatest(d.schedule_position - (
+            select count(*)
+            from webhook_delivery_attempts a
+            where a.distributor_id = d.distributor_id and a.endpoint_id = d.endpoint_id and a.event_id = d.event_id
+                and a.outcome = 'failure' and not a.probe and a.error_class is distinct from 'deferred'
+                -- An outage begins with the end of its first attempt, whose duration is rounded.
+                and a.started_at + (a.duration_ms + 1) * interval '1 millisecond' >= since
+        ), 0)
+    where d.distributor_id = tenant and d.endpoint_id = endpoint and d.status = 'RETRYING' and d.due_at < 'infinity'
+        and d.updated_at >= since and d.lease_token is null;
+end
+$$;
+comment on function give_back_attempts(uuid, uuid, timestamptz, timestamptz) is
+    'Puts what failed in an outage that is over on its way again, at no cost to its schedule.';
+revoke execute on function give_back_attempts(uuid, uuid, timestamptz, timestamptz) from public;
+grant execute on function give_back_attempts(uuid, uuid, timestamptz, timestamptz) to waystation_worker;

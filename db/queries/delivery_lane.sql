@@ -99,20 +99,20 @@ moved as (
     set status = $4, due_at = $5, schedule_position = $6, lease_until = null, lease_token = null, updated_at = $7
     from state s
     where d.distributor_id = s.distributor_id and d.endpoint_id = s.endpoint_id and d.event_id = $2 and d.lease_token = $3
-    returning d.distributor_id, d.endpoint_id, d.due_at
+    returning d.distributor_id, d.endpoint_id, d.ordering_key, d.due_at
+),
+ordered as materialized (
+    select release_heads(m.distributor_id, m.endpoint_id, array[m.ordering_key], $7)
+    from moved m
+    where m.ordering_key is not null and m.due_at is null
 )
 update webhook_endpoint_state s
 set in_flight = greatest(s.in_flight - 1, 0), next_due_at = least(s.next_due_at, moved.due_at), updated_at = $7
 from moved
-where s.distributor_id = moved.distributor_id and s.endpoint_id = moved.endpoint_id;
+where s.distributor_id = moved.distributor_id and s.endpoint_id = moved.endpoint_id and (select count(*) from ordered) >= 0;
 
 -- name: give_back_attempts
--- What failed in an outage ($3 its beginning) that is over now goes again at once, as first tries in their old order, and its
--- last attempt has cost it nothing.
-update webhook_deliveries d
-set status = 'PENDING', due_at = d.created_at, schedule_position = greatest(d.schedule_position - 1, 0), updated_at = $4
-where d.distributor_id = $1 and d.endpoint_id = $2 and d.status = 'RETRYING' and d.due_at < 'infinity' and d.updated_at >= $3
-    and d.lease_token is null;
+select give_back_attempts($1, $2, $3, $4);
 
 -- name: warn_endpoint
 -- Whether this warning is due: each is given once in a row of failures, by whoever comes first.

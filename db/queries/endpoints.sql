@@ -72,8 +72,8 @@ where distributor_id = (select get_current_distributor_id()) and endpoint_id = $
 -- name: reset_health
 -- As of a new endpoint; what the receiver's pace was found to be stays.
 update webhook_endpoint_state
-set breaker = 'CLOSED', breaker_until = null, probes = 0, consecutive_failures = 0, failed_attempts = 0, last_failed_event_id = null,
-    failing_since = null, warned_percent = 0, blocked_until = null, concurrency = 10, updated_at = $2
+set breaker = 'CLOSED', breaker_until = null, probes = 0, consecutive_failures = 0, failed_attempts = 0, failed_event_ids = '{}',
+    give_back_from = null, failing_since = null, warned_percent = 0, blocked_until = null, concurrency = 10, updated_at = $2
 where distributor_id = (select get_current_distributor_id()) and endpoint_id = $1;
 
 -- name: find_public_keys

@@ -43,7 +43,9 @@ class HealthPolicy:
 
     The breaker opens after ``breaker_failures`` events in a row failed; its pauses double from ``breaker_pause`` to
     ``longest_pause``. Each cut, at most one in ``throttle_pause``, halves the posts under way and, after a 429, sets the
-    rate to ``rate_cut`` of what was taken; it grows by ``rate_growth`` a second.
+    rate to ``rate_cut`` of what was taken. It grows again by the cube of the time since: hardly at first, so that the limit
+    is seldom met, e-fold after ``rate_recovery`` seconds, a thousandfold after twice as many. A 429 opens the breaker only
+    where the rate is as low as it gets.
     """
 
     breaker_failures: int = 10
@@ -54,7 +56,7 @@ class HealthPolicy:
     rate_cut: float = 0.9
     lowest_rate: float = 0.2
     highest_rate: float = 1_000.0
-    rate_growth: float = 1.02
+    rate_recovery: float = 50.0
 
     def pause(self, failed_probes: int) -> float:
         """How long an open breaker waits before its next probe, after so many failed ones."""
@@ -126,18 +128,22 @@ def _row(
         "successes": len(succeeded),
         "succeeded_at": last_success,
         "failures": len(tail),
-        "failed_ids": _distinct(item.claimed.event_id for item in tail),
-        "last_failed_id": tail[-1].claimed.event_id if tail else None,
+        "failed_ids": _distinct(item.claimed.event_id for item in tail if not _is_limit(item.result)),
+        "limited_ids": _distinct(item.claimed.event_id for item in tail if _is_limit(item.result)),
         "failing_from": tail[0].result.ended_at if tail else None,
         "probe_failed": any(item.claimed.probes is not None for item in failed),
         "throttled_from": min((result.started_at for result in throttled), default=None),
-        "rate_limited": any(result.status_code == HTTPStatus.TOO_MANY_REQUESTS for result in throttled),
+        "rate_limited": any(_is_limit(result) for result in throttled),
         "blocked_until": _latest(blocked_until(item.result) for item in failed),
         "next_due_at": _earliest(
             item.settlement.due_at for item in items if item.settlement.status is DeliveryStatus.RETRYING
         ),
         "finished_at": max(item.result.ended_at for item in items),
     }
+
+
+def _is_limit(result: AttemptResult) -> bool:
+    return result.status_code == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def _distinct(ids: Iterable[UUID]) -> list[UUID]:

@@ -65,7 +65,6 @@ LOOSE_IDS = {
     "messages.inbound_event_id": "inbound_events are kept for days, messages for months",
     "webhook_replays.last_event_id": "how far a replay got; events are retired by partition",
     "webhook_deliveries.replay_id": "the replay that sent it again; a replay goes with its endpoint only",
-    "webhook_endpoint_state.last_failed_event_id": "whose failure was counted last; events are retired by partition",
     "webhook_deliveries.ordering_key": "what is delivered in order: today a conversation, whatever it is by then",
     "data_access_audit.actor_id": "of a person, an API key or nobody, and an audit outlives them",
     "data_access_audit.record_id": "of any table, and an audit outlives what it tells of",
