@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from channels.egress import EgressResponse
+from channels.egress import EgressResponse, EgressTimeouts
 from db.delivery_lane import ClaimedDeliveryRow
 from db.endpoints import secrets_context
 from db.events import record_events
@@ -97,7 +97,15 @@ class World:
         self.tools = delivery_tools(runtime, self)
         self._numbers = itertools.count(1)
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, party: str) -> EgressResponse:
+    async def post(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        party: str,
+        timeouts: EgressTimeouts | None = None,
+    ) -> EgressResponse:
         event_id = UUID(headers["webhook-id"].removeprefix("evt_"))
         answer = self.receivers[url].take(self.clock(), event_id)
         self.clock.advance(answer.seconds)

@@ -1,6 +1,7 @@
 """Outages, poison and neighbours: what becomes of deliveries, over hours of a clock that tests move."""
 
 from datetime import timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
