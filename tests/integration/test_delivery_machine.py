@@ -97,6 +97,9 @@ COUNTED = """
     where not d.endpoint_id = any ($1::uuid[]) and not d.event_id = any ($2::uuid[])
         and a.outcome = 'failure' and a.error_class is distinct from 'deferred'
     group by d.distributor_id, d.endpoint_id, d.event_id having count(*) > 3"""
+FEW = settings(
+    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
 FORGET = """
     update webhook_deliveries set status = 'CANCELLED', due_at = null, lease_until = null, lease_token = null where due_at is not null;
     update webhook_endpoint_state set in_flight = 0, next_due_at = null"""
@@ -289,16 +292,13 @@ def test_whatever_happens_in_whatever_order(
     monkeypatch.setattr("handlers.deliveries.POLICY", replace(POLICY, breaker_failures=3))
     admin = runner.run(asyncpg.connect(shared_dsn))
     database = runner.run(open_database(runner.run(find_runtime_dsn(shared_dsn, [MASTER_KEY]))))
+
+    class Here(Deliveries):
+        def __init__(self) -> None:
+            super().__init__(runner, database, admin)
+
     try:
-        run_state_machine_as_test(
-            lambda: Deliveries(runner, database, admin),
-            settings=settings(
-                max_examples=20,
-                stateful_step_count=30,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run_state_machine_as_test(Here, settings=FEW)
     finally:
         runner.run(admin.close())
         runner.run(database.close())
