@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from channels.egress import EgressResponse, EgressTimeouts
+from channels.exchanges import ExchangeTrace
 from db.delivery_lane import ClaimedDeliveryRow
 from db.endpoints import secrets_context
 from db.events import record_events
@@ -111,7 +112,7 @@ class World:
         self.clock.advance(answer.seconds)
         if isinstance(answer.said, Exception):
             raise answer.said
-        return EgressResponse(answer.said, answer.headers, b"", False, "203.0.113.9")
+        return EgressResponse(answer.said, answer.headers, b"", False, ExchangeTrace(address="203.0.113.9"))
 
     async def open_endpoint(
         self, receiver: Receiver | None = None, tenant: UUID | None = None, **columns: Any

@@ -17,6 +17,7 @@ from handlers.endpoints import CheckedUrl, EndpointDraft, create_endpoint
 from handlers.runtime import Clock, Runtime, new_uuid7
 from handlers.webhooks.events import iso_utc
 from handlers.webhooks.replay import ReplayRequest, Selection, StartedReplay, run_replays, start_replay
+from handlers.webhooks.signing import Signing
 from tests.factories import make_distributor
 from tests.fakes import START, FakeClock
 from tests.integration.api.seeds import Seeds
@@ -179,7 +180,22 @@ async def open_stage(
     timed = by_the_clock(runtime)
     tenant = await make_distributor(timed)
     url = CheckedUrl("https://erp.example.test/hook")
-    draft = EndpointDraft("erp", url, list(event_types), filter_, {}, columns.pop("ordering", "none"))
+    draft = EndpointDraft(
+        name="erp",
+        url=url,
+        event_types=list(event_types),
+        filter=filter_,
+        headers={},
+        auth=None,
+        description="",
+        transport="push",
+        payload="full",
+        signing=Signing.HMAC,
+        ordering=columns.pop("ordering", "none"),
+        rate_limit_per_second=None,
+        max_in_flight=10,
+        verify=False,
+    )
     made = await create_endpoint(timed, tenant, draft)
     stage = Stage(timed, clock, tenant, made.record.id)
     if columns:

@@ -24,10 +24,11 @@ from db.sealing import Sealer
 from db.tenant import Database, open_database
 from gateway.delivery_claims import DeliveryClaims
 from handlers.deliveries import settle
-from handlers.endpoints import disable_endpoint, enable_endpoint, redeliver
+from handlers.endpoints import disable_endpoint, enable_endpoint
 from handlers.runtime import RetrySchedule, Runtime, new_uuid7
 from handlers.webhooks.delivery import FinishedDelivery
 from handlers.webhooks.health import POLICY
+from handlers.webhooks.redelivery import redeliver
 from tests.conftest import PUBLIC_URL
 from tests.delivery_world import Answer, Endpoint, Receiver, World
 from tests.fakes import FakeClock

@@ -262,7 +262,8 @@ def days_until_disabled(
     failures_a_day: int, *, succeeds_every: int | None = None, days: int = 60
 ) -> tuple[int | None, list[int]]:
     """On which day an endpoint is disabled, and the warnings before it."""
-    since, attempts, warned, warnings = None, 0, 0, []
+    warnings: list[int] = []
+    since, attempts, warned = None, 0, 0
     for day in range(days):
         now = NOW + timedelta(days=day)
         if succeeds_every and day % succeeds_every == 0:
