@@ -8,11 +8,14 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+import orjson
+
 from channels.errors import DeliveryFault, FaultClass, InvalidInput, LookupsBusy
 from db import delivery_lane, endpoints
 from db.delivery_lane import ClaimedDeliveryRow, EndpointKey, EndpointProgress
 from db.errors import SealBroken
 from db.rows import EndpointRecord
+from handlers.endpoint_rules import PayloadForm
 from handlers.endpoints import disable
 from handlers.runtime import Runtime
 from handlers.webhooks.delivery import (
@@ -29,6 +32,7 @@ from handlers.webhooks.delivery import (
 )
 from handlers.webhooks.delivery_tools import DeliveryTools
 from handlers.webhooks.event_types import EventType
+from handlers.webhooks.events import thin_body
 from handlers.webhooks.health import (
     DISABLE_AFTER,
     DISABLED,
@@ -80,7 +84,7 @@ def _not_posted(runtime: Runtime, error_class: FaultClass) -> AttemptResult:
 
 
 def _decide(runtime: Runtime, row: ClaimedDeliveryRow, result: AttemptResult) -> Settlement:
-    is_probe = row.probes is not None and result.disable_reason is None
+    is_probe = row.probes is not None and result.disable_reason is None and not result.is_aborted
     if is_probe and verdict(result) is Verdict.FAILURE:
         return decide_probe(result, row.schedule_position, POLICY.pause((row.probes or 0) + 1))
     return decide(result, runtime.webhook_schedule, row.schedule_position, result.ended_at, runtime.random)
@@ -96,10 +100,15 @@ def _open(tools: DeliveryTools, row: ClaimedDeliveryRow) -> ClaimedDelivery:
         distributor_id=row.distributor_id,
         event_id=row.event_id,
         url=row.url,
-        body=row.body.encode(),
+        body=_body(row, row.body),
         keys=tools.keys.open(row.secrets_sealed, *row.endpoint),
         headers=headers,
     )
+
+
+def _body(row: ClaimedDeliveryRow, text: str) -> bytes:
+    """What is posted, byte for byte the same at every try: events never change, and a thin form is made in one way."""
+    return text.encode() if row.payload == PayloadForm.FULL else orjson.dumps(thin_body(orjson.loads(text)))
 
 
 async def settle(runtime: Runtime, finished: Sequence[FinishedDelivery]) -> list[None]:
@@ -143,6 +152,7 @@ def _settled_row(item: FinishedDelivery) -> dict[str, Any]:
         "error_class": result.error_class,
         "duration_ms": result.duration_ms,
         "response_excerpt": result.excerpt,
+        "evidence": result.evidence,
         "status": settlement.status,
         "due_at": settlement.due_at.isoformat() if settlement.due_at else None,
         "schedule_position": settlement.schedule_position,

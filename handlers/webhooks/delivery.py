@@ -6,12 +6,13 @@ means that the receiver is gone for good, ``Retry-After`` is honoured; retry sch
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
+from typing import Any
 from uuid import UUID
 
 from channels.errors import DeliveryFault, EgressBlocked, FaultClass, InvalidInput, LookupsBusy
@@ -20,6 +21,7 @@ from handlers.runtime import Clock, RetrySchedule
 from handlers.webhooks.egress import Egress, EgressAnswer
 from handlers.webhooks.endpoint_auth import NOTHING, Authorisation
 from handlers.webhooks.events import public_event_id
+from handlers.webhooks.evidence import build_evidence, is_redirect, without_echoes
 from handlers.webhooks.headers import request_headers
 from handlers.webhooks.signing import SigningKey, active_keys
 
@@ -27,7 +29,9 @@ MAX_EXCERPT_BYTES = 4_096
 MAX_RETRY_AFTER = 86_400.0  # seconds
 JITTER = 0.2  # of every wait but 0, to either side
 DEFERRAL = 10.0  # seconds, after which an attempt is made anew that could not be made for a reason of our own
-DELIVERY_HEADER = "webhook-delivery"  # of a response; ``disable`` asks for no more deliveries
+DELIVERY_HEADER = "webhook-delivery"  # of a response: what the receiver wishes
+DISABLE = "disable"  # no more deliveries
+ABORT = "abort-message"  # not this one again
 _DELAY_SECONDS = re.compile(r"[0-9]+")
 _ALWAYS_CAPPED_DIGITS = 9
 
@@ -72,7 +76,9 @@ class ClaimedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What an attempt came to. ``retry_after`` is in seconds from ``ended_at``, at most 24 h."""
+    """What an attempt came to. ``retry_after`` is in seconds from ``ended_at``, at most 24 h. ``is_aborted``: the receiver
+    wants this event no more. ``evidence`` is None where nothing was posted.
+    """
 
     outcome: Outcome
     started_at: datetime
@@ -82,6 +88,8 @@ class AttemptResult:
     excerpt: str = field(default="", repr=False)
     retry_after: float | None = None
     disable_reason: DisableReason | None = None
+    is_aborted: bool = False
+    evidence: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def duration_ms(self) -> int:
@@ -116,50 +124,104 @@ async def attempt(egress: Egress, delivery: ClaimedDelivery, clock: Clock) -> At
     Raises InvalidInput if no secret of the endpoint is in force: a delivery is never sent unsigned.
     """
     started_at = clock()
-    headers = _headers(delivery, started_at)
+    sent = _sent(delivery, started_at)
     try:
-        answer = await egress.post(delivery.url, headers, delivery.body, party=str(delivery.distributor_id))
+        answer = await egress.post(
+            delivery.url, sent.headers, delivery.body, party=str(delivery.distributor_id)
+        )
     except InvalidInput:  # a rule on headers that got stricter since they were stored
         return AttemptResult(Outcome.FAILURE, started_at, clock(), error_class=FaultClass.CONFIGURATION)
     except (DeliveryFault, EgressBlocked, LookupsBusy) as fault:
-        return AttemptResult(Outcome.FAILURE, started_at, clock(), error_class=fault.error_class)
-    return _judge(answer, started_at, clock())
+        return _unanswered(sent, fault, started_at, clock())
+    return _judge(sent, answer, started_at, clock())
 
 
-def _headers(delivery: ClaimedDelivery, now: datetime) -> dict[str, str]:
-    return request_headers(
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A post as it left."""
+
+    url: str
+    headers: Mapping[str, str]
+    key_ids: Sequence[str]
+
+
+def _sent(delivery: ClaimedDelivery, now: datetime) -> _Sent:
+    keys = active_keys(delivery.keys, now)
+    headers = request_headers(
         public_event_id(delivery.event_id),
         delivery.body,
         now,
-        keys=active_keys(delivery.keys, now),
+        keys=keys,
         custom=delivery.headers,
         authorisation=delivery.authorisation,
     )
+    return _Sent(delivery.url, headers, [key.id for key in keys])
 
 
-def _judge(answer: EgressAnswer, started_at: datetime, ended_at: datetime) -> AttemptResult:
-    headers = {name.lower(): value for name, value in answer.headers.items()}
+def _unanswered(
+    sent: _Sent, fault: DeliveryFault | EgressBlocked | LookupsBusy, started_at: datetime, ended_at: datetime
+) -> AttemptResult:
+    evidence = build_evidence(
+        url=sent.url,
+        request_headers=sent.headers,
+        key_ids=sent.key_ids,
+        trace=fault.trace,
+        error_class=fault.error_class,
+    )
+    return AttemptResult(
+        Outcome.FAILURE, started_at, ended_at, error_class=fault.error_class, evidence=evidence
+    )
+
+
+def _judge(sent: _Sent, answer: EgressAnswer, started_at: datetime, ended_at: datetime) -> AttemptResult:
     succeeded = HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
-    redirected = HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST
+    wish = _header(answer.headers, DELIVERY_HEADER).strip().lower()
+    excerpt, excerpt_truncated = _excerpt(sent, answer)
+    evidence = build_evidence(
+        url=sent.url,
+        request_headers=sent.headers,
+        key_ids=sent.key_ids,
+        trace=answer.trace,
+        status=answer.status,
+        response_headers=answer.headers,
+        excerpt_truncated=excerpt_truncated,
+    )
     return AttemptResult(
         outcome=Outcome.SUCCESS if succeeded else Outcome.FAILURE,
         started_at=started_at,
         ended_at=ended_at,
         status_code=answer.status,
         error_class=None if succeeded else FaultClass.STATUS,
-        # What a redirecting server says is not the receiver's; showing it would help to probe networks.
-        excerpt="" if redirected else excerpt_of(answer.body),
-        retry_after=None if succeeded else retry_after_seconds(headers.get("retry-after"), ended_at),
-        disable_reason=_disable_reason(answer.status, headers),
+        excerpt=excerpt,
+        retry_after=None
+        if succeeded
+        else retry_after_seconds(_header(answer.headers, "retry-after"), ended_at),
+        disable_reason=_disable_reason(answer.status, wish),
+        is_aborted=wish == ABORT,
+        evidence=evidence,
     )
 
 
-def _disable_reason(status: int, headers: Mapping[str, str]) -> DisableReason | None:
+def _header(headers: Mapping[str, str], name: str) -> str:
+    """A header's value whatever its case; most answers have none of those that we ask for."""
+    return next((value for key, value in headers.items() if key.lower() == name), "")
+
+
+def _excerpt(sent: _Sent, answer: EgressAnswer) -> tuple[str, bool]:
+    """What is kept of an answer, and whether there was more. What a redirecting server says is not the receiver's;
+    showing it would help to probe networks.
+    """
+    if not answer.body or is_redirect(answer.status):
+        return "", False
+    text = without_echoes(answer.body.decode("utf-8", "replace"), sent.headers)
+    kept = excerpt_of(text.encode())
+    return kept, answer.truncated or len(answer.body) > MAX_EXCERPT_BYTES
+
+
+def _disable_reason(status: int, wish: str) -> DisableReason | None:
     if status == HTTPStatus.GONE:
         return DisableReason.GONE
-    if headers.get(DELIVERY_HEADER, "").strip().lower() == "disable":
-        return DisableReason.RECEIVER_ASKED
-    return None
+    return DisableReason.RECEIVER_ASKED if wish == DISABLE else None
 
 
 def excerpt_of(body: bytes) -> str:
@@ -197,7 +259,7 @@ def decide(
         return Settlement(DeliveryStatus.RETRYING, now + timedelta(seconds=DEFERRAL), position)
     if result.outcome is Outcome.SUCCESS:
         return Settlement(DeliveryStatus.SUCCESS, None, position, result.disable_reason)
-    if result.disable_reason is not None or following >= len(schedule.waits):
+    if result.disable_reason is not None or result.is_aborted or following >= len(schedule.waits):
         return Settlement(DeliveryStatus.EXHAUSTED, None, following, result.disable_reason)
     wait = max(jittered_wait(schedule, following, rng), result.retry_after or 0.0)
     return Settlement(DeliveryStatus.RETRYING, now + timedelta(seconds=wait), following)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from channels.egress import EgressTimeouts
+from channels.exchanges import ExchangeTrace
 
 
 class EgressAnswer(Protocol):
@@ -17,6 +18,12 @@ class EgressAnswer(Protocol):
 
     @property
     def body(self) -> bytes: ...
+
+    @property
+    def truncated(self) -> bool: ...
+
+    @property
+    def trace(self) -> ExchangeTrace: ...
 
 
 class Egress(Protocol):

@@ -19,14 +19,18 @@ from channels.errors import (
     InvalidInput,
     LookupsBusy,
 )
+from channels.exchanges import ExchangeTrace
+from handlers.runtime import RetrySchedule
 from handlers.webhooks.delivery import (
     MAX_EXCERPT_BYTES,
     MAX_RETRY_AFTER,
     AttemptResult,
     ClaimedDelivery,
+    DeliveryStatus,
     DisableReason,
     Outcome,
     attempt,
+    decide,
     excerpt_of,
     retry_after_seconds,
 )
@@ -46,6 +50,8 @@ class Answer:
     status: int = 204
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    truncated: bool = False
+    trace: ExchangeTrace = field(default_factory=lambda: ExchangeTrace(address="203.0.113.9"))
 
 
 class FakeEgress:
@@ -208,6 +214,33 @@ async def test_a_defect_of_ours_is_no_result():
 )
 async def test_a_receiver_can_ask_for_no_more(answer, reason):
     assert (await _attempt(answer)).disable_reason is reason
+
+
+@pytest.mark.parametrize(
+    ("wish", "status"),
+    [
+        ("abort-message", DeliveryStatus.EXHAUSTED),
+        (" Abort-Message ", DeliveryStatus.EXHAUSTED),
+        ("abort", DeliveryStatus.RETRYING),
+        ("", DeliveryStatus.RETRYING),
+    ],
+)
+async def test_a_receiver_may_want_one_event_no_more_and_stays_enabled(wish, status):
+    result = await _attempt(Answer(500, {"webhook-delivery": wish}))
+
+    settlement = decide(result, RetrySchedule((0, 5, 30)), 0, result.ended_at, random.Random(1))
+
+    assert (settlement.status, settlement.disable_reason) == (status, None)
+
+
+async def test_an_attempt_keeps_its_evidence():
+    result = await _attempt(Answer(500, {"X-Trace": "7"}, b"whsec" + b"x" * 5_000))
+
+    assert result.evidence is not None
+    assert result.evidence["address"] == "203.0.113.9"
+    assert result.evidence["response_headers"] == {"x-trace": "7"}
+    assert result.evidence["response_excerpt_truncated"] is True
+    assert len(result.evidence["key_ids"]) == 1
 
 
 async def test_a_clock_set_back_gives_no_negative_duration():
