@@ -47,7 +47,7 @@ def check_endpoint(runtime: Runtime, distributor_id: UUID, record: EndpointRecor
         raise InvalidInput("An endpoint that is posted to needs a URL.", field="url")
     kind = auth_type(runtime, distributor_id, record)
     names = {name.lower() for name in header_names(runtime, distributor_id, record)}
-    if kind is not None and AUTHORIZATION.lower() in names:
+    if kind is not None and kind.uses_header and AUTHORIZATION.lower() in names:
         raise InvalidInput("With auth the Authorization header is set by the gateway.", field="headers")
 
 

@@ -3,12 +3,14 @@
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NewType
 from uuid import UUID
 
+from channels import client_certificates
 from channels.errors import InvalidInput, NotFound, UrlNotAllowed, WrongState
+from channels.exchanges import ClientCertificate
 from db import endpoints, webhook_replays
 from db.rows import EndpointRecord
 from db.tenant import Connection
@@ -75,6 +77,14 @@ async def check_endpoint_url(check_url: UrlCheck, url: str, field_name: str = "u
     except UrlNotAllowed as error:
         raise InvalidInput(str(error), field=field_name, code=error.code) from None
     return CheckedUrl(url)
+
+
+def check_certificate(certificate: ClientCertificate, now: datetime) -> None:
+    """Raises InvalidInput for one that cannot be shown, or not at ``now``."""
+    try:
+        client_certificates.check_certificate(certificate, now)
+    except InvalidInput as error:
+        raise InvalidInput(str(error), field="auth.certificate") from None
 
 
 async def create_endpoint(runtime: Runtime, distributor_id: UUID, draft: EndpointDraft) -> EndpointWithSecret:

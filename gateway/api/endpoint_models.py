@@ -16,6 +16,7 @@ from handlers.webhooks.payloads import Number
 from handlers.webhooks.signing import Signing
 
 _LONGEST_CREDENTIAL = 4096
+_LONGEST_PEM = 32_768
 _LONGEST_OVERLAP = 7 * 24 * 3600  # seconds
 _DAY = 24 * 3600
 
@@ -38,6 +39,7 @@ Scope = Annotated[
     str,
     StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*$", max_length=1_000),
 ]
+Pem = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_PEM)]
 Url = Annotated[str, Field(max_length=2048, examples=["https://erp.example.com/hooks/waystation"])]
 
 
@@ -66,7 +68,15 @@ class OAuth2Auth(Body):
     scope: Scope | None = None
 
 
-Auth = Annotated[BearerAuth | BasicAuth | OAuth2Auth, Field(discriminator="type")]
+class MtlsAuth(Body):
+    """A client certificate, with those that it was issued by, and its private key without a passphrase, both PEM."""
+
+    type: Literal["mtls"]
+    certificate: Pem = Field(repr=False)
+    key: Pem = Field(repr=False)
+
+
+Auth = Annotated[BearerAuth | BasicAuth | OAuth2Auth | MtlsAuth, Field(discriminator="type")]
 
 _FILTER = (
     'Over the event\'s body, such as `{"data.total_amount": {"$gte": 100}}`; null or {} takes every event.'

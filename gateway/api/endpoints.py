@@ -7,6 +7,7 @@ from http import HTTPMethod, HTTPStatus
 from typing import Any
 
 from channels.errors import NotFound, WrongState
+from channels.exchanges import ClientCertificate
 from db import endpoints as rows_of
 from db.rows import EndpointRecord
 from gateway.api.deliveries import Delivery, load_delivery
@@ -19,6 +20,7 @@ from gateway.api.endpoint_models import (
     EndpointPatch,
     EndpointTry,
     EndpointWithSecret,
+    MtlsAuth,
     OAuth2Auth,
     SecretRotation,
 )
@@ -41,11 +43,13 @@ _CHALLENGE_BYTES = 32
 
 
 async def check_targets(call: Call[EndpointCreate | EndpointPatch, NoQuery]) -> CheckedUrl | None:
-    """The checked URL of a body, if it names one; its token server is checked, too."""
+    """The checked URL of a body, if it names one; its token server or client certificate is checked, too."""
     check = partial(call.egress.check_url, party=str(call.distributor_id))
     auth = call.body.auth
     if isinstance(auth, OAuth2Auth):
         await endpoints.check_endpoint_url(check, auth.token_url, "auth.token_url")
+    if isinstance(auth, MtlsAuth):
+        endpoints.check_certificate(ClientCertificate(auth.certificate, auth.key), call.runtime.clock())
     return None if call.body.url is None else await endpoints.check_endpoint_url(check, call.body.url)
 
 

@@ -57,7 +57,9 @@ async def _post(
         custom=open_headers(runtime, distributor_id, endpoint),
         authorisation=authorisation,
     )
-    return await egress.post(endpoint.url or "", headers, body, party=str(distributor_id))
+    return await egress.post(
+        endpoint.url or "", headers, body, party=str(distributor_id), certificate=authorisation.certificate
+    )
 
 
 def _repeats(body: bytes, challenge: str) -> bool:

@@ -127,7 +127,11 @@ async def attempt(egress: Egress, delivery: ClaimedDelivery, clock: Clock) -> At
     sent = _sent(delivery, started_at)
     try:
         answer = await egress.post(
-            delivery.url, sent.headers, delivery.body, party=str(delivery.distributor_id)
+            delivery.url,
+            sent.headers,
+            delivery.body,
+            party=str(delivery.distributor_id),
+            certificate=delivery.authorisation.certificate,
         )
     except InvalidInput:  # a rule on headers that got stricter since they were stored
         return AttemptResult(Outcome.FAILURE, started_at, clock(), error_class=FaultClass.CONFIGURATION)

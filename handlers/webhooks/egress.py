@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from channels.egress import EgressTimeouts
-from channels.exchanges import ExchangeTrace
+from channels.exchanges import ClientCertificate, ExchangeTrace
 
 
 class EgressAnswer(Protocol):
@@ -37,6 +37,7 @@ class Egress(Protocol):
         *,
         party: str,
         timeouts: EgressTimeouts | None = None,
+        certificate: ClientCertificate | None = None,
     ) -> EgressAnswer:
         """For ``party``, at whose cost its hanging names are. Raises DeliveryFault, EgressBlocked or LookupsBusy,
         each with its class, or InvalidInput for a header.

@@ -1,4 +1,4 @@
-"""How we authenticate at an endpoint beside signing: a token, a password or an OAuth 2.0 token."""
+"""How we authenticate at an endpoint beside signing: a token, a password, an OAuth 2.0 token or a client certificate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from typing import Any, assert_never
 from uuid import UUID
 
 from channels.basic_auth import basic_authorisation
+from channels.exchanges import ClientCertificate
 from db.endpoints import auth_context
 from db.sealing import Sealer
 from handlers.runtime import Clock
@@ -24,6 +25,12 @@ class AuthType(StrEnum):
     BEARER = "bearer"
     BASIC = "basic"
     OAUTH2 = "oauth2"
+    MTLS = "mtls"
+
+    @property
+    def uses_header(self) -> bool:
+        """Whether the Authorization header is ours."""
+        return self is not AuthType.MTLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class Authorisation:
 
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     token: str | None = field(default=None, repr=False)
+    certificate: ClientCertificate | None = None
 
 
 NOTHING = Authorisation()
@@ -54,6 +62,9 @@ def read_auth(stored: Mapping[str, Any]) -> EndpointAuth:
             return EndpointAuth(kind, _header(f"Bearer {stored['token']}"))
         case AuthType.BASIC:
             return EndpointAuth(kind, _header(basic_authorisation(stored)))
+        case AuthType.MTLS:
+            certificate = ClientCertificate(stored["certificate"], stored["key"])
+            return EndpointAuth(kind, Authorisation(certificate=certificate))
         case AuthType.OAUTH2:
             asked = {name: value for name, value in stored.items() if name != "type"}
             return EndpointAuth(kind, credentials=ClientCredentials(**asked))

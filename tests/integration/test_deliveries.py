@@ -38,7 +38,14 @@ class FakeEgress:
         self.posts: list[tuple[str, dict[str, str], bytes]] = []
 
     async def post(
-        self, url: str, headers: Any, body: bytes, *, party: str, timeouts: Any = None
+        self,
+        url: str,
+        headers: Any,
+        body: bytes,
+        *,
+        party: str,
+        timeouts: Any = None,
+        certificate: Any = None,
     ) -> EgressResponse:
         self.posts.append((url, dict(headers), body))
         answer = self.script.pop(0) if self.script else 204

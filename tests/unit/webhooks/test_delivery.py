@@ -62,7 +62,14 @@ class FakeEgress:
         self.posts: list[tuple[str, dict[str, str], bytes]] = []
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, *, party: str, timeouts=None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        party: str,
+        timeouts=None,
+        certificate=None,
     ) -> Answer:
         self.posts.append((url, dict(headers), body))
         self.clock.advance(self.seconds)
