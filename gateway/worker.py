@@ -60,8 +60,9 @@ SEND_SHARE = SENDS_AT_ONCE // 2
 DELIVERY_SHARE = DELIVERIES_AT_ONCE // 10
 # Half a worker: a provider that hangs holds what it has for two minutes.
 FETCH_SHARE = FILES_AT_ONCE // 2
-# A lease must outlast the longest attempt: an engine's 20 s, a post's 25 s (channels.egress, with the name's lookup),
-# each with room for the database. A send's is renewed before its request leaves (handlers.outbound).
+# A lease must outlast the longest attempt: an engine's 20 s; a post's 25 s (channels.egress, with the name's lookup) after
+# 9 s for a token (handlers.webhooks.oauth2); each with room for the database. A send's is renewed before its request
+# leaves (handlers.outbound).
 TURN_LEASE = timedelta(seconds=45)
 DELIVERY_LEASE = timedelta(seconds=40)
 _log = structlog.get_logger("waystation.worker")

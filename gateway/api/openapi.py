@@ -39,7 +39,7 @@ _EVENT_ID_PATTERN = "^evt_[0-9a-f]{32}$"
 _WEBHOOK_HEADERS = {
     "webhook-id": "The event's id, the same on every try.",
     "webhook-timestamp": "Of this attempt, Unix seconds.",
-    "webhook-signature": "Standard Webhooks' `v1,…`, one per secret in force.",
+    "webhook-signature": "Standard Webhooks' `v1,…` and `v1a,…`, one per secret or key pair in force, new first.",
 }
 
 Json = dict[str, Any]

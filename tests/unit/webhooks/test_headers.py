@@ -1,12 +1,19 @@
 """Custom headers: what an integrator may add and what stays ours."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from channels.errors import InvalidInput
 from channels.targets import check_headers
-from handlers.webhooks.headers import MAX_HEADERS, is_reserved, validate_custom_headers
+from handlers.webhooks.endpoint_auth import Authorisation
+from handlers.webhooks.headers import MAX_HEADERS, is_reserved, request_headers, validate_custom_headers
+from handlers.webhooks.signing import new_secret
+from tests.factories import signing_keys
+
+NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +90,16 @@ def test_whatever_is_taken_is_safe_on_the_wire(headers):
     assert wire.isascii()
     assert wire.count("\r") == wire.count("\n") == len(taken)
     assert not any(map(is_reserved, taken))
+
+
+def test_credentials_win_over_a_header_that_was_stored_before_they_were():
+    credentials = Authorisation({"Authorization": "Bearer ours"})
+    custom = {"authorization": "Bearer theirs", "X-Token": "t"}
+    keys = signing_keys(new_secret(bytes))
+
+    headers = request_headers("evt_1", b"{}", NOW, keys=keys, custom=custom, authorisation=credentials)
+
+    assert {name: value for name, value in headers.items() if name.lower() == "authorization"} == {
+        "Authorization": "Bearer ours"
+    }
+    assert headers["X-Token"] == "t"
