@@ -6,7 +6,7 @@ import os
 import ssl
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -51,18 +51,19 @@ def load(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
 class CertificateContexts:
     """TLS contexts that show certificates, made when they are first asked for, the most recently used ones kept.
 
-    One per owner and certificate, even where two owners have the same: a connection belongs to its context.
+    One per owner and certificate, even where two owners have the same: a connection belongs to its context. ``trust``
+    makes a context that knows whose certificates to believe.
     """
 
-    def __init__(self, base: ssl.SSLContext | None) -> None:
-        self._base = base
+    def __init__(self, trust: Callable[[], ssl.SSLContext]) -> None:
+        self._trust = trust
         self._made: OrderedDict[_Owner, asyncio.Future[ssl.SSLContext]] = OrderedDict()
 
     async def of(self, owner: str, certificate: ClientCertificate) -> ssl.SSLContext:
         """The owner's context; raises InvalidInput."""
         key = (owner, certificate)
         if key not in self._made:
-            self._made[key] = asyncio.ensure_future(asyncio.to_thread(_context, self._base, certificate))
+            self._made[key] = asyncio.ensure_future(asyncio.to_thread(self._make, certificate))
             if len(self._made) > MOST_CONTEXTS:
                 self._made.popitem(last=False)
         self._made.move_to_end(key)
@@ -72,16 +73,10 @@ class CertificateContexts:
             self._made.pop(key, None)
             raise
 
-
-def _context(base: ssl.SSLContext | None, certificate: ClientCertificate) -> ssl.SSLContext:
-    """Trusts whom the base trusts, or the system; verifies hosts and chains as any other connection does."""
-    if base is None:
-        context = ssl.create_default_context()
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=b"".join(base.get_ca_certs(binary_form=True)))
-    load(context, certificate)
-    return context
+    def _make(self, certificate: ClientCertificate) -> ssl.SSLContext:
+        context = self._trust()
+        load(context, certificate)
+        return context
 
 
 @contextlib.contextmanager

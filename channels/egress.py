@@ -8,7 +8,7 @@ has a limit in time.
 
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -91,7 +91,7 @@ class EgressClient:
 
     ``allow``: networks that may be reached although private, at whatever port, or by plain http; from the
     deployment's settings only. ``connections`` must not be under the number of exchanges at a time, or one slow
-    target holds up the others.
+    target holds up the others. ``trust`` makes a TLS context that believes others than the system does.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class EgressClient:
         allow: tuple[Network, ...] = (),
         *,
         resolver: AbstractResolver | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        trust: Callable[[], ssl.SSLContext] | None = None,
         body_cap: int = BODY_CAP,
         connections: int = 1000,
         monotonic: Monotonic = time.monotonic,
@@ -109,12 +109,12 @@ class EgressClient:
         self._body_cap = body_cap
         self._monotonic = monotonic
         self._lookups = Lookups(resolver or PoolResolver(), monotonic)
-        self._certificates = CertificateContexts(ssl_context)
+        self._certificates = CertificateContexts(trust or ssl.create_default_context)
         self._target_of = lru_cache(MOST_TARGETS)(target_of)
         self._permits = lru_cache(MOST_ADDRESSES)(policy.permits)
         self._client_timeout = lru_cache(_client_timeout)
         self._session = aiohttp.ClientSession(
-            connector=GuardedConnector(policy, ssl_context, connections, monotonic),
+            connector=GuardedConnector(policy, trust and trust(), connections, monotonic),
             cookie_jar=aiohttp.DummyCookieJar(),  # tenants share the session, they must not share cookies
             auto_decompress=False,
             trust_env=False,
@@ -294,6 +294,7 @@ def _fault_class(error: Exception) -> FaultClass:
     kinds: tuple[tuple[FaultClass, bool], ...] = (
         (FaultClass.TIMEOUT, isinstance(error, TimeoutError) or isinstance(cause, TimeoutError)),
         (FaultClass.TLS, isinstance(error, TLS_ERRORS) or isinstance(cause, ssl.SSLError)),
+        (FaultClass.TLS, isinstance(error.__cause__, ssl.SSLError)),  # an alert after the handshake (TLS 1.3)
         (FaultClass.RESET, isinstance(error, aiohttp.ServerDisconnectedError)),
         (
             FaultClass.RESET,

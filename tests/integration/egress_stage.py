@@ -5,6 +5,7 @@ import socket
 import ssl
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import ip_network
 
 import pytest
@@ -196,10 +197,10 @@ def self_signed(name, *, key=None, starts=-1, ends=1):
 
 
 def tls_contexts(host, folder, **validity):
-    """A server context with a certificate for the host, and a client context that trusts it."""
+    """A server context with a certificate for the host, and a maker of client contexts that trust it."""
     certificate, key = self_signed(host, **validity)
     chain = folder / "server.pem"
     chain.write_text(key + certificate)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(chain)
-    return server, ssl.create_default_context(cadata=certificate)
+    return server, partial(ssl.create_default_context, cadata=certificate)

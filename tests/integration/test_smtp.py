@@ -188,7 +188,8 @@ async def test_an_account_without_a_server_only_receives():
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    return tls_contexts("mail.example.test", tmp_path_factory.mktemp("tls"))
+    server, trust = tls_contexts("mail.example.test", tmp_path_factory.mktemp("tls"))
+    return server, trust()
 
 
 @pytest.mark.parametrize("mode", ["starttls", "tls"])
