@@ -106,6 +106,7 @@ class World:
         *,
         party: str,
         timeouts: EgressTimeouts | None = None,
+        certificate: Any = None,
     ) -> EgressResponse:
         event_id = UUID(headers["webhook-id"].removeprefix("evt_"))
         answer = self.receivers[url].take(self.clock(), event_id)
