@@ -1,6 +1,7 @@
 """What a clock starts: partitions made ahead and retired, derived data recounted."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 
@@ -49,6 +50,38 @@ async def delete_orphans(connection: Connection, batch: int) -> int:
 async def list_tenants(connection: Connection, after: UUID, limit: int) -> list[UUID]:
     """The next tenants' ids, in order."""
     return [row["id"] for row in await connection.fetch(_SQL["list_tenants"], after, limit)]
+
+
+async def list_endpoints(connection: Connection, tenant: UUID) -> list[UUID]:
+    """The ids of a tenant's endpoints, deleted ones too."""
+    return [row["id"] for row in await connection.fetch(_SQL["list_endpoints"], tenant)]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryBatch:
+    """What a batch met: rows looked at, those that still held something, those that lost it, and where to go on."""
+
+    looked: int
+    held: int
+    expired: int
+    last_id: UUID | None
+    last_number: int = 0
+
+
+async def expire_payloads(connection: Connection, tenant: UUID, below: UUID, batch: int) -> ExpiryBatch:
+    """Empties payloads of a tenant's events that are past their time, the newest first, in up to ``batch`` events."""
+    row = await connection.fetchrow(_SQL["expire_payloads"], tenant, below, batch)
+    assert row is not None
+    return ExpiryBatch(**row)
+
+
+async def expire_evidence(
+    connection: Connection, tenant: UUID, endpoint: UUID, below: tuple[UUID, int], batch: int
+) -> ExpiryBatch:
+    """The same for evidence and excerpts of an endpoint's attempts; ``below`` is (event, number)."""
+    row = await connection.fetchrow(_SQL["expire_evidence"], tenant, endpoint, *below, batch)
+    assert row is not None
+    return ExpiryBatch(**row)
 
 
 async def list_lapsed_customers(connection: Connection, now: datetime, limit: int) -> list[UUID]:

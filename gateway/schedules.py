@@ -15,6 +15,7 @@ from handlers import upkeep
 from handlers.media_store import MediaStore
 from handlers.media_upkeep import delete_unused_files
 from handlers.runtime import Runtime
+from handlers.webhooks import retention
 from handlers.webhooks.replay import run_replays
 
 Job = Callable[[Runtime], Awaitable[int]]
@@ -25,6 +26,8 @@ SCHEDULES: Final[Mapping[str, tuple[str, Job]]] = {
     "recount_usage": ("17 * * * *", upkeep.recount_usage),
     "retire_old_rows": ("27 * * * *", upkeep.retire_old_rows),
     "settle_parked": ("57 * * * *", upkeep.settle_parked),
+    "expire_payloads": ("17 3 * * *", retention.expire_payloads),
+    "expire_late_payloads": ("27 4 * * 0", retention.expire_late_payloads),
     "delete_orphans": ("37 3 * * *", upkeep.delete_orphans),
     "review_silent_customers": ("47 3 * * *", upkeep.review_silent_customers),
     # Every other second: a replay's batch is a few seconds' worth of deliveries.

@@ -87,8 +87,6 @@ comment on column webhook_events.body is 'What is posted, byte for byte the same
 drop index webhook_events_conversation;
 create index webhook_events_conversation on webhook_events (distributor_id, conversation_id, sequence) where conversation_id is not null;
 create index webhook_events_type on webhook_events (distributor_id, type, id);
-grant update (body) on webhook_events to waystation_worker;
-call allow_worker('webhook_events', array['update']);
 
 alter table webhook_deliveries
     add column sequence bigint,
@@ -122,7 +120,7 @@ alter table webhook_delivery_attempts
 comment on column webhook_delivery_attempts.trigger is 'Why it was made.';
 comment on column webhook_delivery_attempts.probe is 'Whether it tried an endpoint that had been failing; its own failure then costs the delivery nothing.';
 comment on column webhook_delivery_attempts.next_attempt_at is 'When the delivery was to be tried again, as decided then.';
-comment on column webhook_delivery_attempts.evidence is 'Headers both ways with secrets left out, the address that was dialled, times of each phase in ms, ids of the keys that signed.';
+comment on column webhook_delivery_attempts.evidence is 'Headers both ways with secrets left out, the address that was dialled, times of each phase in ms, ids of the keys that signed; NULL once its time is over, as is response_excerpt.';
 grant update (next_attempt_at, evidence) on webhook_delivery_attempts to waystation_worker;
 
 alter table webhook_replays
@@ -759,3 +757,90 @@ comment on function give_back_attempts(uuid, uuid, timestamptz, timestamptz) is
     'Puts what failed in an outage that is over on its way again, at no cost to its schedule.';
 revoke execute on function give_back_attempts(uuid, uuid, timestamptz, timestamptz) from public;
 grant execute on function give_back_attempts(uuid, uuid, timestamptz, timestamptz) to waystation_worker;
+
+-- What was said is kept for a shorter time than that it was: an event's payload, and of an attempt the headers and the
+-- beginning of the answer. As with partitions, it stands here and not in the program, whose roles could ask for less.
+create function payload_keep() returns interval
+    language sql immutable
+    set search_path = pg_catalog, pg_temp
+    as $$ select interval '30 days' $$;
+comment on function payload_keep() is 'How long payloads of events and evidence of attempts are kept; the rows themselves by partition_plan().';
+
+-- A batch of a tenant's events that are past it, below an id, the newest first: so whoever calls it again and again meets what
+-- is to be done first, and may stop where all was done before. An event that is still on its way keeps its payload. One batch
+-- of a tenant at a time, its snapshot taken after the lock: no row is changed behind it (see claim_deliveries()).
+create function expire_payloads_at(tenant uuid, below uuid, batch int, moment timestamptz)
+    returns table (looked int, held int, expired int, last_id uuid)
+    language sql volatile
+    set search_path = pg_catalog, public, pg_temp
+    as $$
+    select pg_advisory_xact_lock(hashtextextended('waystation payloads ' || tenant, 0));
+    with page as materialized (
+        select e.id, e.body is not null as is_held
+        from webhook_events e
+        where e.distributor_id = tenant and e.id < least(below, uuid7_floor(moment - payload_keep()))
+        order by e.id desc
+        limit batch
+    ),
+    gone as (
+        update webhook_events e set body = null
+        from page p
+        where p.is_held and e.distributor_id = tenant and e.id = p.id and not exists (
+            select from webhook_deliveries d
+            where d.distributor_id = tenant and d.event_id = p.id and d.due_at is not null
+        )
+        returning 1
+    )
+    select count(*)::int, (count(*) filter (where p.is_held))::int, (select count(*) from gone)::int,
+        (array_agg(p.id order by p.id))[1]
+    from page p
+    $$;
+comment on function expire_payloads_at(uuid, uuid, int, timestamptz) is 'expire_payloads() at a given moment; for tests of other days.';
+
+create function expire_payloads(tenant uuid, below uuid, batch int)
+    returns table (looked int, held int, expired int, last_id uuid)
+    language sql security definer
+    set search_path = pg_catalog, public, pg_temp
+    as $$ select * from expire_payloads_at(tenant, below, batch, clock_timestamp()) $$;
+comment on function expire_payloads(uuid, uuid, int) is
+    'Empties payloads that are past payload_keep(), by this server''s clock, in a batch of events below an id. Gives back how many events it looked at, how many had a payload, how many lost it, and the last.';
+
+-- The same for attempts at an endpoint, below an event and number. One that was made late stays until its own time is over.
+create function expire_evidence_at(tenant uuid, endpoint uuid, below uuid, below_number int, batch int, moment timestamptz)
+    returns table (looked int, held int, expired int, last_id uuid, last_number int)
+    language sql volatile
+    set search_path = pg_catalog, public, pg_temp
+    as $$
+    select pg_advisory_xact_lock(hashtextextended('waystation payloads ' || tenant, 0));
+    with page as materialized (
+        select a.event_id, a.number, a.started_at, a.evidence is not null or a.response_excerpt is not null as is_held
+        from webhook_delivery_attempts a
+        where a.distributor_id = tenant and a.endpoint_id = endpoint and (a.event_id, a.number) < (below, below_number)
+            and a.event_id < uuid7_floor(moment - payload_keep())
+        order by a.event_id desc, a.number desc
+        limit batch
+    ),
+    gone as (
+        update webhook_delivery_attempts a set evidence = null, response_excerpt = null
+        from page p
+        where p.is_held and p.started_at < moment - payload_keep()
+            and a.distributor_id = tenant and a.endpoint_id = endpoint and a.event_id = p.event_id and a.number = p.number
+        returning 1
+    )
+    select count(*)::int, (count(*) filter (where p.is_held))::int, (select count(*) from gone)::int,
+        (array_agg(p.event_id order by p.event_id, p.number))[1], (array_agg(p.number order by p.event_id, p.number))[1]
+    from page p
+    $$;
+comment on function expire_evidence_at(uuid, uuid, uuid, int, int, timestamptz) is 'expire_evidence() at a given moment; for tests of other days.';
+
+create function expire_evidence(tenant uuid, endpoint uuid, below uuid, below_number int, batch int)
+    returns table (looked int, held int, expired int, last_id uuid, last_number int)
+    language sql security definer
+    set search_path = pg_catalog, public, pg_temp
+    as $$ select * from expire_evidence_at(tenant, endpoint, below, below_number, batch, clock_timestamp()) $$;
+comment on function expire_evidence(uuid, uuid, uuid, int, int) is
+    'Empties headers and answers of attempts that are past payload_keep(), by this server''s clock, in a batch of an endpoint''s attempts. Gives back the same as expire_payloads().';
+
+revoke execute on function expire_payloads(uuid, uuid, int), expire_payloads_at(uuid, uuid, int, timestamptz),
+    expire_evidence(uuid, uuid, uuid, int, int), expire_evidence_at(uuid, uuid, uuid, int, int, timestamptz) from public;
+grant execute on function expire_payloads(uuid, uuid, int), expire_evidence(uuid, uuid, uuid, int, int) to waystation_worker;

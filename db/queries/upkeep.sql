@@ -18,6 +18,16 @@ select delete_orphans($1);
 -- name: list_tenants
 select id from distributors where id > $1 order by id limit $2;
 
+-- name: list_endpoints
+-- Also those that were deleted: their log is still there.
+select id from webhook_endpoints where distributor_id = $1 order by id;
+
+-- name: expire_payloads
+select looked, held, expired, last_id from expire_payloads($1, $2, $3);
+
+-- name: expire_evidence
+select looked, held, expired, last_id, last_number from expire_evidence($1, $2, $3, $4, $5);
+
 -- name: list_lapsed_customers
 -- Whose status says more than the time since their last order still does (the edges are those of customer_figures()), and
 -- whose spending was counted in another currency than the tenant's present one.

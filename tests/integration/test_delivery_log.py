@@ -38,6 +38,15 @@ async def log(runtime: Runtime, clock: FakeClock, admin_dsn: str) -> tuple[UUID,
         " from webhook_endpoints w join webhook_events e using (distributor_id)",
         clock(),
     )
+    await admin.execute(
+        "insert into webhook_delivery_attempts (distributor_id, endpoint_id, event_id, id, number, started_at, outcome,"
+        " status_code, duration_ms, response_excerpt)"
+        " select d.distributor_id, d.endpoint_id, d.event_id, gen_random_uuid(), n, d.created_at,"
+        " case when n = 1 and d.event_id = $2 then 'failure' else 'success' end, 200, 5, 'ok'"
+        " from webhook_deliveries d, generate_series(1, 2) n where d.distributor_id = $1",
+        tenant,
+        min(ids),
+    )
     exhausted = await admin.fetchval(
         "update webhook_deliveries set status = 'EXHAUSTED' where event_id = $1 and endpoint_id = $2 returning id",
         min(ids),
@@ -50,15 +59,21 @@ async def log(runtime: Runtime, clock: FakeClock, admin_dsn: str) -> tuple[UUID,
 
 async def read(runtime: Runtime, tenant: UUID, name: str, *arguments: Any) -> tuple[int, int]:
     """How many rows a statement gives and how many deliveries it reads for them, by its plan for all values."""
+    plan = await explain(runtime, tenant, "delivery_log", name, *arguments)
+    return plan.root["Actual Rows"], plan.rows_read("webhook_deliveries")
+
+
+async def explain(runtime: Runtime, tenant: UUID, source: str, name: str, *arguments: Any) -> Plan:
+    """A statement's plan for all values, run for these."""
     values = ", ".join("null" if value is None else f"'{value}'" for value in arguments)
     async with runtime.database.tenant(tenant) as connection:
         await connection.execute("set local plan_cache_mode = force_generic_plan")
-        await connection.execute(f"prepare asked as {load_statements('delivery_log')[name]}")
+        await connection.execute(f"prepare asked as {load_statements(source)[name]}")
         text = await connection.fetchval(f"explain (analyze, format json) execute asked({values})")
         await connection.execute("deallocate asked")
     plan = Plan(orjson.loads(text)[0]["Plan"])
     assert any(node["Node Type"] != "Result" for node in plan.nodes())
-    return plan.root["Actual Rows"], plan.rows_read("webhook_deliveries")
+    return plan
 
 
 async def test_a_rare_status_reads_what_has_it(runtime: Runtime, log: tuple[UUID, UUID, UUID]):
@@ -98,3 +113,54 @@ async def test_one_is_found_by_its_id(runtime: Runtime, log: tuple[UUID, UUID, U
     tenant, _, delivery = log
 
     assert await read(runtime, tenant, name, delivery) == (1, 1)
+
+
+LOOKS = 1_000
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ((None,) * 5, 51),
+        (("success", None, 200, 300, "order.created"), 51),
+        (("failure", None, None, None, None), 0),  # the oldest has it
+        ((None, "timeout", None, None, None), 0),
+        ((None, None, 500, 600, None), 0),
+        ((None, None, None, None, "no.such"), 0),
+    ],
+)
+async def test_a_page_of_an_endpoints_attempts_looks_at_its_bound_whatever_is_asked_for(
+    runtime: Runtime,
+    log: tuple[UUID, UUID, UUID],
+    filters: tuple[Any, ...],
+    found: int,
+):
+    """One row where to go on comes with each page that looked at its bound, beside those found."""
+    tenant, endpoint, _ = log
+    page = (endpoint, LAST, 0, EPOCH, LOOKS, 51, *filters, 256, END)
+    plan = await explain(runtime, tenant, "delivery_log", "list_attempts_of_endpoint", *page)
+
+    assert plan.root["Actual Rows"] == found + 1
+    assert plan.rows_read("webhook_delivery_attempts") <= LOOKS + 51
+    assert plan.rows_read("webhook_deliveries") <= 2 * 51  # an event's, if not the very one's
+    assert plan.rows_read("webhook_events") <= LOOKS + 51
+
+
+async def test_attempts_of_a_time_without_events_are_not_looked_at(
+    runtime: Runtime, log: tuple[UUID, UUID, UUID]
+):
+    tenant, endpoint, _ = log
+    page = (endpoint, LAST, 0, "2099-01-01", LOOKS, 51, *(None,) * 5, 256, END)
+    plan = await explain(runtime, tenant, "delivery_log", "list_attempts_of_endpoint", *page)
+
+    assert plan.rows_read() == 0
+
+
+async def test_figures_look_at_their_bound(runtime: Runtime, log: tuple[UUID, UUID, UUID], clock: FakeClock):
+    tenant, endpoint, _ = log
+    since = clock() - timedelta(days=400)
+    plan = await explain(runtime, tenant, "endpoint_stats", "read_stats", endpoint, since, LOOKS)
+    assert plan.rows_read() == LOOKS
+
+    plan = await explain(runtime, tenant, "endpoint_stats", "read_condition", endpoint, clock(), LOOKS)
+    assert plan.rows_read() < 10  # nothing waits: what was delivered is not looked at

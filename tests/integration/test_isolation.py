@@ -276,5 +276,6 @@ async def test_what_a_session_slips_in_never_runs_as_the_owner(login: Any, catal
 
     assert not await login.fetchval("select is_called from witness")
     assert {name for name, _, _ in functions} == {
-        "set_user_role", "make_partition", "retire_partition", "delete_orphans", "record_denials",
+        "set_user_role", "make_partition", "retire_partition", "delete_orphans", "record_denials", "expire_payloads",
+        "expire_evidence",
     }  # fmt: skip

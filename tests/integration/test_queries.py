@@ -20,6 +20,9 @@ UPKEEP_ACROSS_TENANTS = (
     "retire_partition",
     "delete_orphans",
     "list_tenants",
+    "list_endpoints",
+    "expire_payloads",
+    "expire_evidence",
 )
 WORKER_STATEMENTS = {
     ("api_keys", "find_key_owner"),

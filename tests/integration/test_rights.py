@@ -30,7 +30,7 @@ WORKER_COMMANDS = {
     "external_message_mappings": {"SELECT", "INSERT"},
     "attachments": {"SELECT", "INSERT", "UPDATE"},
     "message_status_events": {"SELECT", "INSERT"},
-    "webhook_events": {"SELECT", "INSERT", "UPDATE"},
+    "webhook_events": {"SELECT", "INSERT"},
     "webhook_endpoint_state": {"SELECT", "UPDATE"},
     "webhook_replays": {"SELECT"},
     "customer_contacts": {"SELECT", "INSERT", "UPDATE"},
@@ -65,6 +65,11 @@ CALLERS = {
     "make_partition": {WORKER},
     "make_partition_at": set(),
     "retire_partition": {WORKER},
+    "payload_keep": {"PUBLIC"},
+    "expire_payloads": {WORKER},
+    "expire_payloads_at": set(),
+    "expire_evidence": {WORKER},
+    "expire_evidence_at": set(),
     "record_denials": {APP},
     "delete_orphans": {WORKER},
     "make_partitions_at": set(),
@@ -76,7 +81,10 @@ CALLERS = {
 # Used already, and not by all that is to use it: profiles are read where the host signs people in.
 HALF_BUILT = {"user_profiles"}
 # They run with the owner's rights, whoever calls: each checks for itself.
-DEFINERS = {"set_user_role", "make_partition", "retire_partition", "delete_orphans", "record_denials"}
+DEFINERS = {
+    "set_user_role", "make_partition", "retire_partition", "delete_orphans", "record_denials", "expire_payloads",
+    "expire_evidence",
+}  # fmt: skip
 
 
 async def read_rights(catalogue: Any, role: str) -> dict[str, set[str]]:
