@@ -93,13 +93,14 @@ async def list_attempts_of_endpoint(
     The second is where to go on when so many were, and there may be more.
     """
     first, last = max(wanted.since or _EARLIEST, _EARLIEST), min(wanted.until or _LATEST, _LATEST)
+    filters = (wanted.outcome, wanted.error_class, wanted.statuses, wanted.event_type)
     low, high = (wanted.statuses.start, wanted.statuses.stop) if wanted.statuses else (None, None)
     rows = await connection.fetch(
         _SQL["list_attempts_of_endpoint"],
         endpoint_id,
         *after,
         first,
-        looks,
+        looks if any(filters) else limit,
         limit,
         wanted.outcome,
         wanted.error_class,

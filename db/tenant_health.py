@@ -13,7 +13,7 @@ _SQL = load_statements("tenant_health")
 
 @dataclass(frozen=True, slots=True)
 class EndpointHealth:
-    """What became of an endpoint's deliveries."""
+    """What became of an endpoint's deliveries, and how it does now."""
 
     id: UUID
     name: str
@@ -22,6 +22,10 @@ class EndpointHealth:
     succeeded: int
     failed: int
     waiting: int
+    breaker: str
+    failing_since: datetime | None
+    consecutive_failures: int
+    last_success_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

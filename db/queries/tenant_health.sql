@@ -2,8 +2,10 @@
 
 -- name: list_endpoint_health
 -- Of the events since $1. Tried and not taken yet counts as a failure.
-select w.id, w.name, w.enabled, w.disabled_reason, f.succeeded, f.failed, f.waiting
+select w.id, w.name, w.enabled, w.disabled_reason, f.succeeded, f.failed, f.waiting,
+    s.breaker, s.failing_since, s.consecutive_failures, s.last_success_at
 from webhook_endpoints w
+join webhook_endpoint_state s on s.distributor_id = w.distributor_id and s.endpoint_id = w.id
 cross join lateral (
     select count(*) filter (where d.status = 'SUCCESS') as succeeded,
         count(*) filter (where d.status in ('RETRYING', 'EXHAUSTED')) as failed,

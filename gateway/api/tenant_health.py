@@ -31,12 +31,16 @@ class Deliveries(Answer):
 
 
 class EndpointDeliveries(Deliveries):
-    """An endpoint's part of them."""
+    """An endpoint's part of them, and how it does now."""
 
     endpoint_id: UUID
     name: str
     enabled: bool
     disabled_reason: str | None
+    breaker: str = Field(description="CLOSED: posts go; OPEN: none, until one is tried; HALF_OPEN: one is.")
+    failing_since: datetime | None
+    consecutive_failures: int = Field(description="Events that failed in a row.")
+    last_success_at: datetime | None
 
 
 class Queue(Answer):
@@ -70,13 +74,8 @@ async def read_health(call: Call[None, NoQuery]) -> TenantHealth:
 
 
 def _endpoint(row: EndpointHealth) -> EndpointDeliveries:
-    about = {
-        "endpoint_id": row.id,
-        "name": row.name,
-        "enabled": row.enabled,
-        "disabled_reason": row.disabled_reason,
-    }
-    return EndpointDeliveries.model_validate({**about, **_judged([row])})
+    about = {name: getattr(row, name) for name in EndpointHealth.__slots__}
+    return EndpointDeliveries.model_validate({**about, "endpoint_id": row.id, **_judged([row])})
 
 
 def _judged(rows: Sequence[EndpointHealth]) -> dict[str, object]:

@@ -82,12 +82,18 @@ class TestHealth:
         done = "update webhook_deliveries set status = $1, due_at = null where endpoint_id = $2"
         await admin.execute(done, "SUCCESS", good)
         await admin.execute(done, "EXHAUSTED", bad)
+        await admin.execute(
+            "update webhook_endpoint_state set breaker = 'OPEN', consecutive_failures = 5 where endpoint_id = $1",
+            bad,
+        )
         await seeds.event()
         _, health = await api.get("/v1/health")
 
         rows = {row["endpoint_id"]: row for row in health["endpoints"]}
         assert (rows[good]["succeeded"], rows[good]["success_rate"], rows[good]["grade"]) == (5, 1, "HEALTHY")
         assert (rows[bad]["failed"], rows[bad]["success_rate"], rows[bad]["grade"]) == (5, 0, "CRITICAL")
+        assert (rows[bad]["breaker"], rows[bad]["consecutive_failures"]) == ("OPEN", 5)
+        assert (rows[good]["breaker"], rows[good]["failing_since"]) == ("CLOSED", None)
         assert (rows[bad]["waiting"], rows[bad]["name"], rows[bad]["enabled"]) == (1, "bad", True)
         assert (health["deliveries"]["success_rate"], health["deliveries"]["grade"]) == (0.5, "UNHEALTHY")
 
