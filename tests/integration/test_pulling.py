@@ -261,7 +261,7 @@ class TestOrder:
         await stage.store(rows)
         free = await stage.tell()
 
-        first, second = await stage.pull(1), await stage.pull()
+        first, second = await stage.pull(1), await stage.pull(1)  # what is blocked takes no place
 
         assert places_of(first) == [1]
         assert events_of(second) == free
