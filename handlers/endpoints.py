@@ -14,12 +14,12 @@ from channels.exchanges import ClientCertificate
 from db import endpoints, webhook_replays
 from db.rows import EndpointRecord
 from db.tenant import Connection
-from handlers.endpoint_rules import Ordering, Transport, Verification, check_endpoint
+from handlers.endpoint_rules import Ordering, PayloadForm, Transport, Verification, check_endpoint
 from handlers.endpoint_seals import open_secrets, seal_auth, seal_headers, sealed_secrets
 from handlers.runtime import Runtime
 from handlers.webhooks.event_types import EventType
-from handlers.webhooks.events import event_body
-from handlers.webhooks.examples import example
+from handlers.webhooks.events import thin_body
+from handlers.webhooks.examples import example_body
 from handlers.webhooks.outbox import new_event_row, tell
 from handlers.webhooks.public_keys import key_set
 from handlers.webhooks.signing import (
@@ -266,10 +266,17 @@ async def send_test(
         record = await _lock(connection, endpoint_id)
         if not record.enabled:
             raise WrongState("The endpoint is disabled; enable it first.")
-        shown = event_body(example(example_of)) if example_of else None
-        data = {"endpoint_id": endpoint_id, "example": shown}
+        data = {"endpoint_id": endpoint_id, "example": _example(record, example_of)}
         test = new_event_row(runtime, distributor_id, EventType.ENDPOINT_TEST, data)
         return await endpoints.record_test_event(connection, endpoint_id, test, runtime.clock())
+
+
+def _example(record: EndpointRecord, event_type: EventType | None) -> dict[str, Any] | None:
+    """An invented event of the type, in the form in which the endpoint would get it."""
+    if event_type is None:
+        return None
+    body = example_body(event_type)
+    return thin_body(body) if record.payload == PayloadForm.THIN else body
 
 
 async def _lock(connection: Connection, endpoint_id: UUID) -> EndpointRecord:

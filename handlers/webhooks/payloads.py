@@ -372,7 +372,7 @@ class EndpointDisabled(Payload):
 class EndpointTest(Payload):
     """A test asked for by the integrator; sent to that endpoint whatever it subscribes to."""
 
-    thin_fields = frozenset({"endpoint_id"})
+    thin_fields = frozenset({"endpoint_id", "example"})  # that is as thin as the event that it stands for
 
     endpoint_id: UUID = Field(description="The endpoint under test.")
     message: Text = Field(

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+import orjson
+
 from channels.errors import NotFound, WrongState
 from db import endpoints, pulls
 from db.pulls import LeasedBatch, LeasedDelivery
 from db.rows import EndpointRecord
 from db.tenant import Connection
-from handlers.endpoint_rules import Transport
+from handlers.endpoint_rules import PayloadForm, Transport
 from handlers.endpoint_seals import open_secrets
 from handlers.runtime import Runtime
-from handlers.webhooks.events import public_event_id
+from handlers.webhooks.events import public_event_id, thin_body
 from handlers.webhooks.signing import SigningKey, active_keys, signature_headers, signing_key
 
 
@@ -102,11 +104,18 @@ def _given(
     """Raises SealBroken, which undoes the leases, where the secrets cannot be opened: nothing is given unsigned."""
     now = runtime.clock()
     keys = active_keys(map(signing_key, open_secrets(runtime, distributor_id, endpoint)), now)
-    return [_signed(row, keys, int(now.timestamp())) for row in rows]
+    thin = endpoint.payload == PayloadForm.THIN
+    return [
+        _signed(row, _thinned(row.body) if thin else row.body, keys, int(now.timestamp())) for row in rows
+    ]
 
 
-def _signed(row: LeasedDelivery, keys: Sequence[SigningKey], timestamp: int) -> PulledDelivery:
-    headers = signature_headers(public_event_id(row.event_id), timestamp, row.body.encode(), keys)
+def _thinned(body: str) -> str:
+    return orjson.dumps(thin_body(orjson.loads(body))).decode()
+
+
+def _signed(row: LeasedDelivery, body: str, keys: Sequence[SigningKey], timestamp: int) -> PulledDelivery:
+    headers = signature_headers(public_event_id(row.event_id), timestamp, body.encode(), keys)
     return PulledDelivery(
-        row.id, row.event_id, row.event_type, row.sequence, row.attempt_count, row.body, headers
+        row.id, row.event_id, row.event_type, row.sequence, row.attempt_count, body, headers
     )

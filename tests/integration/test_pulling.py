@@ -1,6 +1,7 @@
 """Pulling: what is given out, to whom, how often, and what an acknowledgement ends."""
 
 import asyncio
+import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from handlers.endpoints import disable_endpoint, enable_endpoint
 from handlers.inbound import accept_messages
 from handlers.runtime import Runtime
 from handlers.webhooks.event_types import EventType
-from handlers.webhooks.events import public_event_id
+from handlers.webhooks.events import public_event_id, thin_body
 from handlers.webhooks.outbox import new_event_row
 from handlers.webhooks.pulling import PulledBatch, acknowledge, pull
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint
@@ -97,6 +98,19 @@ async def test_the_library_that_verifies_posts_verifies_what_was_pulled(stage: S
     signed = Webhook(SECRET).sign(delivery.headers["webhook-id"], stage.runtime.clock(), delivery.body)
     assert delivery.headers["webhook-signature"] == signed
     assert '"type": "endpoint.test"' in delivery.body
+
+
+async def test_a_thin_body_is_signed_as_it_is_given(stage: Stage):
+    thin = Stage(
+        stage.runtime, stage.tenant, await make_pull_endpoint(stage.runtime, stage.tenant, payload="thin")
+    )
+    await stage.tell()
+    (full,), (delivery,) = (await stage.pull()).deliveries, (await thin.pull()).deliveries
+
+    assert json.loads(full.body)["data"]["message"] == "This is a test event."
+    assert json.loads(delivery.body) == thin_body(json.loads(full.body))
+    signed = Webhook(SECRET).sign(delivery.headers["webhook-id"], stage.runtime.clock(), delivery.body)
+    assert delivery.headers["webhook-signature"] == signed != full.headers["webhook-signature"]
 
 
 async def test_what_is_not_acknowledged_in_time_is_given_again(stage: Stage, clock: FakeClock):

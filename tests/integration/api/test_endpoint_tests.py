@@ -1,10 +1,12 @@
 """``…/test`` over HTTP: what is sent, whatever the endpoint subscribes to, and how a test cannot be taken for an order."""
 
+import json
+
 import pytest
 
 from handlers.webhooks.event_types import EventType
-from handlers.webhooks.events import EVENT_MODELS, event_body
-from handlers.webhooks.examples import example
+from handlers.webhooks.events import EVENT_MODELS, thin_body
+from handlers.webhooks.examples import example_body
 from tests.integration.api.seeds import ENDPOINT
 
 ENDPOINTS = "/v1/webhook-endpoints"
@@ -40,7 +42,7 @@ async def test_it_can_hold_an_example_of_every_type_and_stays_a_test(
 
     assert (status, delivery["event_type"], body["type"]) == (202, "endpoint.test", "endpoint.test")
     assert body["distributor_id"] == str(api.distributor_id)
-    assert body["data"]["example"] == event_body(example(event_type))
+    assert body["data"]["example"] == example_body(event_type)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +62,14 @@ async def test_a_test_of_an_endpoint_that_is_pulled_waits_to_be_fetched(api) -> 
 
     _, answer = await api.get(f"{path}/pull")
     assert [item["type"] for item in answer["data"]] == ["endpoint.test"]
+
+
+async def test_a_thin_endpoint_is_shown_a_thin_example(api) -> None:
+    thin = {"name": "p", "transport": "pull", "payload": "thin", "event_types": ["order.*"]}
+    _, made = await api.post(ENDPOINTS, thin)
+    await api.post(f"{ENDPOINTS}/{made['id']}/test", {"event_type": "message.received"})
+
+    _, answer = await api.get(f"{ENDPOINTS}/{made['id']}/pull")
+    data = json.loads(answer["data"][0]["body"])["data"]
+    assert data.keys() == {"endpoint_id", "example"}
+    assert data["example"] == thin_body(example_body(EventType.MESSAGE_RECEIVED))

@@ -130,6 +130,8 @@ def test_a_thin_body_holds_nothing_that_somebody_wrote(event_type):
     schema = json_schema(event_type, thin=True)
     definitions = schema.get("$defs", {})
     for name, kept in schema["properties"]["data"]["properties"].items():
+        if (event_type, name) == (EventType.ENDPOINT_TEST, "example"):
+            continue  # invented, and thin itself where the endpoint is
         for option in kept.get("anyOf", [kept]):
             meant = definitions[option["$ref"].rpartition("/")[2]] if "$ref" in option else option
             closed = "enum" in meant or "const" in meant or meant.get("type") == "null"
