@@ -718,8 +718,13 @@ create function replay_candidates(
         e.body is null
     from looked_at e
     join webhook_endpoints w on w.distributor_id = (select get_current_distributor_id()) and w.id = endpoint
-    left join webhook_deliveries d on d.distributor_id = (select get_current_distributor_id())
-        and d.endpoint_id = endpoint and d.event_id = e.id
+    -- By its key, one by one: statistics from before a replay would have all of the endpoint's deliveries read for each event.
+    left join lateral (
+        select d.event_id, d.status, d.attempt_count, d.due_at, d.replay_id, d.updated_at
+        from webhook_deliveries d
+        where d.distributor_id = (select get_current_distributor_id()) and d.endpoint_id = endpoint and d.event_id = e.id
+        limit 1
+    ) d on true
     $$;
 comment on function replay_candidates(uuid, text, uuid, timestamptz, uuid, uuid, timestamptz, timestamptz, text[], uuid[], int) is
     'The events that a replay looks at, and which of them it covers.';

@@ -10,6 +10,7 @@ import pytest
 
 from channels.errors import InvalidInput, NotFound, WrongState
 from db import webhook_replays
+from gateway.schedules import SCHEDULES, keeping_schedules
 from handlers.endpoints import delete_endpoint, disable_endpoint, enable_endpoint, patch_endpoint
 from handlers.runtime import Runtime
 from handlers.webhooks.replay import (
@@ -331,6 +332,24 @@ class TestPace:
 
         assert list(await stage.deliveries()) == [wanted]
         assert (await stage.progress())["status"] == "DONE"
+
+
+async def test_workers_do_the_batches_by_the_clock(stage: Stage):
+    """With nobody asking: as the schedules of a worker run."""
+    await switch_off(stage)
+    await stage.events(250)
+    await switch_on(stage)
+    await stage.replay()
+    await stage.work()
+    stage.clock.advance(60)
+    async with (
+        asyncio.timeout(30),
+        keeping_schedules(stage.runtime, {"run_replays": SCHEDULES["run_replays"]}),
+    ):
+        while (await stage.progress())["status"] != "DONE":  # noqa: ASYNC110 - another task writes
+            await asyncio.sleep(0.05)
+
+    assert len(await stage.deliveries()) == 250
 
 
 class TestEnds:
