@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from db.delivery_lane import EndpointKey
 from db.errors import PartitionReferenced
 from db.named_sql import load_statements
 from db.tenant import Connection, Database
@@ -102,3 +103,25 @@ async def refresh_usage(connection: Connection, month: date, now: datetime) -> N
 async def refresh_ai_usage(connection: Connection, now: datetime) -> None:
     """Recounts the tenant's calls of models and engines, by hour, since the last recount."""
     await connection.execute(_SQL["refresh_ai_usage"], now)
+
+
+async def list_endpoint_states(connection: Connection, after: EndpointKey, limit: int) -> list[EndpointKey]:
+    """The next endpoints of all tenants, in order."""
+    rows = await connection.fetch(_SQL["list_endpoint_states"], *after, limit)
+    return [EndpointKey(**row) for row in rows]
+
+
+async def mend_endpoint_states(
+    connection: Connection, endpoints: Sequence[EndpointKey], now: datetime
+) -> int:
+    """Counts what the endpoints have under way anew, and when their retries are due; how many it had to mend."""
+    return int(await connection.fetchval(_SQL["mend_endpoint_states"], *_columns(endpoints), now))
+
+
+async def release_stuck_heads(connection: Connection, endpoints: Sequence[EndpointKey], now: datetime) -> int:
+    """Lets conversations go on that wait for nothing; how many."""
+    return int(await connection.fetchval(_SQL["release_stuck_heads"], *_columns(endpoints), now))
+
+
+def _columns(endpoints: Sequence[EndpointKey]) -> tuple[list[UUID], list[UUID]]:
+    return [key.distributor_id for key in endpoints], [key.endpoint_id for key in endpoints]

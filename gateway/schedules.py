@@ -25,14 +25,17 @@ SCHEDULES: Final[Mapping[str, tuple[str, Job]]] = {
     "make_partitions": ("7 * * * *", upkeep.make_partitions),
     "recount_usage": ("17 * * * *", upkeep.recount_usage),
     "retire_old_rows": ("27 * * * *", upkeep.retire_old_rows),
+    "mend_deliveries": ("47 * * * *", upkeep.mend_deliveries),
     "settle_parked": ("57 * * * *", upkeep.settle_parked),
     "expire_payloads": ("17 3 * * *", retention.expire_payloads),
     "expire_late_payloads": ("27 4 * * 0", retention.expire_late_payloads),
     "delete_orphans": ("37 3 * * *", upkeep.delete_orphans),
-    "review_silent_customers": ("47 3 * * *", upkeep.review_silent_customers),
+    "review_silent_customers": ("52 3 * * *", upkeep.review_silent_customers),
     # Every other second: a replay's batch is a few seconds' worth of deliveries.
     "run_replays": ("* * * * * */2", run_replays),
 }
+# What finds nothing to do, unless something went wrong that should not have.
+_MENDING: Final = frozenset({"mend_deliveries"})
 _FILES_AT: Final = "57 3 * * *"
 _AWAY_SECONDS: Final = 5.0
 _DRAIN_SECONDS: Final = 10.0
@@ -67,10 +70,16 @@ def _told(name: str, job: Job, runtime: Runtime) -> Callable[[Schedule], Awaitab
             _log.error("scheduled work failed", job=name, error=type(error).__name__)
             raise
         WORK.labels(lane=name, result="done").inc()
-        tell = _log.info if count else _log.debug  # what runs every other second mostly finds nothing
-        tell("scheduled work", job=name, count=count)
+        _teller(name, count)("scheduled work", job=name, count=count)
 
     return run
+
+
+def _teller(name: str, count: int) -> Callable[..., object]:
+    """What runs every other second mostly finds nothing; what mends should."""
+    if not count:
+        return _log.debug
+    return _log.warning if name in _MENDING else _log.info
 
 
 async def forget_changed(scheduler: SchedulerManager) -> None:

@@ -11,12 +11,14 @@ from typing import Final
 from uuid import UUID
 
 from db import statuses, upkeep
+from db.delivery_lane import EndpointKey
 from db.errors import DatabaseBusy, PartitionReferenced
 from db.tenant import Connection
 from handlers.runtime import Runtime
 from handlers.statuses import apply_parked
 
 _BATCH: Final = 1_000
+_ENDPOINTS: Final = 200  # whose deliveries one statement looks through
 _PARKED_FOR: Final = timedelta(hours=24)
 _NOBODY: Final = UUID(int=0)
 _OPEN_DAYS: Final = 7  # a machine that was off over a month's end still closes the month
@@ -138,3 +140,19 @@ async def each_tenant(runtime: Runtime) -> AsyncIterator[UUID]:
             yield last
         if len(page) < _BATCH:
             return
+
+
+async def mend_deliveries(runtime: Runtime) -> int:
+    """Looks whether each endpoint's state says what its deliveries do, and whether each conversation that waits has
+    something to wait for; gives back how many were mended. None are, unless something went wrong that should not have.
+    """
+    mended, last = 0, EndpointKey(_NOBODY, _NOBODY)
+    now = runtime.clock()
+    while True:
+        async with runtime.database.worker_statements() as connection:
+            page = await upkeep.list_endpoint_states(connection, last, _ENDPOINTS)
+            mended += await upkeep.mend_endpoint_states(connection, page, now)
+            mended += await upkeep.release_stuck_heads(connection, page, now)
+        if len(page) < _ENDPOINTS:
+            return mended
+        last = page[-1]

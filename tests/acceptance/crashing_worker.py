@@ -35,6 +35,7 @@ from handlers.turns import TurnTools
 from tests.media_stage import deferred_tools
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
+POLLS = ("lanes.claim_", "delivery_lane.find_endpoints", "delivery_lane.claim_deliveries")
 WAITS = (0.0, 0.1, 0.1, 0.1, 0.1)
 
 
@@ -102,7 +103,7 @@ def _counted(method: Callable[..., Any], steps: Iterator[int], fatal_step: int) 
 
 
 def _is_poll(arguments: tuple[Any, ...]) -> bool:
-    return bool(arguments) and isinstance(arguments[0], str) and "lanes.claim_" in arguments[0]
+    return bool(arguments) and isinstance(arguments[0], str) and any(poll in arguments[0] for poll in POLLS)
 
 
 def _step(value: Any, steps: Iterator[int], fatal_step: int) -> Any:
