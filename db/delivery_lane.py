@@ -52,6 +52,7 @@ class ClaimedDeliveryRow:
     attempt_id: UUID
     number: int
     trigger: str
+    occurred_at: datetime
     interruptions: int
     schedule_position: int
     lease_token: UUID

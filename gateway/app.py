@@ -15,8 +15,8 @@ from gateway.denials import DenialLog, writing_denials
 from gateway.health import live, ready
 from gateway.inbound import add_inbound_routes
 from gateway.intake import Intake
-from gateway.metrics import show_metrics
 from gateway.middleware import MIDDLEWARES
+from gateway.queue_gauges import QueueGauges
 from gateway.services import Services
 from gateway.spool import Spool
 from gateway.spooling import Spooling
@@ -53,7 +53,7 @@ def build_app(services: Services) -> web.Application:
     app.cleanup_ctx.append(_writing_denials)
     app.router.add_get("/live", live)
     app.router.add_get("/ready", ready)
-    app.router.add_get("/metrics", show_metrics)
+    app.router.add_get("/metrics", QueueGauges().show)
     add_inbound_routes(app)
     add_api_routes(app)
     return app

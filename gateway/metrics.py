@@ -30,6 +30,23 @@ WORK_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
 )
 
+FIRST_BYTE_SECONDS = Histogram(
+    "waystation_delivery_first_byte_seconds",
+    "From an event's commit to the beginning of its first post to an endpoint.",
+    buckets=(0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 15, 60, 300, 3600),
+)
+DELIVERY_ATTEMPTS = Counter(
+    "waystation_delivery_attempts",
+    "Posts to endpoints by what came of them: a class of statuses, or of errors.",
+    ("result",),
+)
+LANE_AGE = Gauge(
+    "waystation_lane_oldest_due_seconds", "How long the oldest work of a lane has been due.", ("lane",)
+)
+BREAKERS = Gauge(
+    "waystation_endpoint_breakers", "Webhook endpoints by the state of their breakers.", ("state",)
+)
+
 
 async def show_metrics(_request: web.Request) -> web.Response:
     """The metrics in Prometheus' text format."""

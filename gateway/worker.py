@@ -21,7 +21,7 @@ from db.lanes import ClaimedFile, ClaimedPost, ClaimedSend, ClaimedTurn, ClaimTe
 from db.wake import Notifier
 from gateway.batching import Batcher
 from gateway.delivery_claims import DeliveryClaims
-from gateway.metrics import WORK, WORK_SECONDS
+from gateway.metrics import DELIVERY_ATTEMPTS, FIRST_BYTE_SECONDS, WORK, WORK_SECONDS
 from handlers.deferred import AskResult, DeferredTools, ask_for_post
 from handlers.deliveries import deliver, settle
 from handlers.media import FETCH_LEASE, MediaTools, fetch_file
@@ -294,6 +294,7 @@ class Worker:
 
     async def _deliver(self, row: ClaimedDeliveryRow) -> str:
         finished = await deliver(self._runtime, self._delivery_tools, row)
+        _count(finished)
         await self._settler.submit(finished)
         if self._claims.is_held_up:
             self._delivery_runner.wake()
@@ -314,6 +315,14 @@ class Worker:
         self._tools.notifier.poke()
         self.wake()
         return result
+
+
+def _count(finished: FinishedDelivery) -> None:
+    row, result = finished.claimed, finished.result
+    if row.number == 1 and row.trigger == "event":
+        FIRST_BYTE_SECONDS.observe(max(0.0, (result.started_at - row.occurred_at).total_seconds()))
+    status = result.status_code
+    DELIVERY_ATTEMPTS.labels(result=f"{status // 100}xx" if status else result.error_class or "unknown").inc()
 
 
 def _why(faults: Sequence[GatewayError]) -> Mapping[str, str]:

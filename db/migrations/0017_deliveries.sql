@@ -301,7 +301,7 @@ create function claim_deliveries(
         endpoint_ids uuid[], ahead double precision
     ) returns table (
         distributor_id uuid, endpoint_id uuid, event_id uuid, attempt_id uuid, number int, trigger text, schedule_position int,
-        lease_token uuid, ordering_key uuid, probes int, body text, payload text, url text, signing text, secrets_sealed bytea,
+        lease_token uuid, ordering_key uuid, probes int, occurred_at timestamptz, body text, payload text, url text, signing text, secrets_sealed bytea,
         headers_sealed bytea, auth_sealed bytea, interruptions bigint
     )
     language plpgsql volatile
@@ -486,7 +486,7 @@ begin
         where s.distributor_id = c.distributor_id and s.endpoint_id = c.endpoint_id
     )
     select c.distributor_id, c.endpoint_id, c.event_id, c.attempt_id, c.attempt_count, c.trigger, c.schedule_position,
-        c.lease_token, c.ordering_key, c.probes, e.body::text, c.payload, c.url, c.signing, c.secrets_sealed, c.headers_sealed,
+        c.lease_token, c.ordering_key, c.probes, e.occurred_at, e.body::text, c.payload, c.url, c.signing, c.secrets_sealed, c.headers_sealed,
         c.auth_sealed,
         -- How many attempts in a row, up to this one, ended with their workers.
         case when c.was_interrupted then (

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -213,8 +214,9 @@ class Scene:
         assert [path.read_bytes() for path in files] == [PNG], step
 
 
-@pytest.fixture
-async def scene(runtime: Runtime, runtime_dsn: str, admin_dsn: str, tmp_path: Path) -> AsyncIterator[Scene]:
+@asynccontextmanager
+async def open_scene(runtime: Runtime, dsn: str, admin_dsn: str, folder: Path) -> AsyncIterator[Scene]:
+    """The servers, in real time, for as long as the block runs."""
     real_time = Runtime(
         runtime.database,
         runtime.sealer,
@@ -228,8 +230,14 @@ async def scene(runtime: Runtime, runtime_dsn: str, admin_dsn: str, tmp_path: Pa
     sandbox = build_sandbox(credentials, new_id=new_uuid7, clock=utc_now)
     admin = await asyncpg.connect(admin_dsn)
     async with running_sandbox(sandbox) as sandbox_url, serve_receiver() as (receiver_url, receiver):
-        yield Scene(real_time, runtime_dsn, sandbox, sandbox_url, receiver, receiver_url, admin, tmp_path)
+        yield Scene(real_time, dsn, sandbox, sandbox_url, receiver, receiver_url, admin, folder)
     await admin.close()
+
+
+@pytest.fixture
+async def scene(runtime: Runtime, runtime_dsn: str, admin_dsn: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with open_scene(runtime, runtime_dsn, admin_dsn, tmp_path) as scene:
+        yield scene
 
 
 async def kill_at_every_step(scene: Scene, begin: Begin, check: Check) -> int:

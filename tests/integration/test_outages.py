@@ -8,12 +8,15 @@ import pytest
 
 from channels.errors import DeliveryFault, FaultClass
 from gateway import delivery_claims
+from gateway.delivery_claims import AHEAD, BEGINNING
 from handlers.runtime import Runtime
 from handlers.webhooks.health import POLICY
 from tests.delivery_world import Answer, Endpoint, Receiver, SimulatedWorker, World
 from tests.fakes import FakeClock
+from tests.integration.test_plans import administer, explain
 
 HOUR = 3_600
+LEASE = timedelta(seconds=40)
 BATCH = 15  # seconds of events that are stored at once
 TIMED_OUT = Answer(DeliveryFault(FaultClass.TIMEOUT), seconds=20.0)
 
@@ -138,3 +141,22 @@ async def test_a_walk_over_endpoints_that_may_take_nothing_goes_on_at_once(
     await SimulatedWorker(world, poll=100).work(1)
 
     assert len(healthy.receiver.taken) == 1
+
+
+async def test_what_waits_behind_the_heads_of_conversations_costs_a_claim_nothing(
+    world: World, admin_dsn: str
+):
+    endpoint = await world.open_endpoint(ordering="conversation")
+    for conversation in await world.open_conversations(endpoint.tenant, 5):
+        await world.tell(endpoint.tenant, 4_000, conversation)
+    await administer(admin_dsn, "analyze webhook_deliveries")
+    runtime, now = world.runtime, world.clock()
+    ids = [runtime.new_id() for _ in range(100)]
+    terms = (now, now + LEASE, runtime.new_id(), 100, 10, ids, [endpoint.tenant], [endpoint.id], AHEAD)
+
+    walk = await explain(runtime, "delivery_lane", "find_endpoints", now, 256, *BEGINNING, 10, 0, 1)
+    plan = await explain(runtime, "delivery_lane", "claim_deliveries", *terms)
+
+    assert plan.root["Actual Rows"] == 5
+    assert walk.rows_read("webhook_deliveries") < 10 * 5
+    assert plan.rows_read("webhook_deliveries") < 10 * 5

@@ -12,7 +12,7 @@ from db.named_sql import load_statements, parse_statements, statement_files
 from db.tenant import Database
 
 # Run across tenants, by the worker's role; all others run in a tenant's transaction.
-WORKER_FILES = {"accept", "identities", "statuses", "lanes", "accounts"}
+WORKER_FILES = {"lane_figures", "accept", "identities", "statuses", "lanes", "accounts"}
 UPKEEP_ACROSS_TENANTS = (
     "read_time",
     "make_partition",
@@ -23,6 +23,9 @@ UPKEEP_ACROSS_TENANTS = (
     "list_endpoints",
     "expire_payloads",
     "expire_evidence",
+    "list_endpoint_states",
+    "mend_endpoint_states",
+    "release_stuck_heads",
 )
 WORKER_STATEMENTS = {
     ("api_keys", "find_key_owner"),

@@ -30,6 +30,7 @@ ROW = ClaimedDeliveryRow(
     attempt_id=UUID(int=20),
     number=1,
     trigger="event",
+    occurred_at=NOW,
     interruptions=0,
     schedule_position=0,
     lease_token=UUID(int=30),
