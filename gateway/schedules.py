@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -70,16 +71,16 @@ def _told(name: str, job: Job, runtime: Runtime) -> Callable[[Schedule], Awaitab
             _log.error("scheduled work failed", job=name, error=type(error).__name__)
             raise
         WORK.labels(lane=name, result="done").inc()
-        _teller(name, count)("scheduled work", job=name, count=count)
+        _log.log(_level(name, count), "scheduled work", job=name, count=count)
 
     return run
 
 
-def _teller(name: str, count: int) -> Callable[..., object]:
+def _level(name: str, count: int) -> int:
     """What runs every other second mostly finds nothing; what mends should."""
     if not count:
-        return _log.debug
-    return _log.warning if name in _MENDING else _log.info
+        return logging.DEBUG
+    return logging.WARNING if name in _MENDING else logging.INFO
 
 
 async def forget_changed(scheduler: SchedulerManager) -> None:
