@@ -287,6 +287,7 @@ class ReplayMachine(RuleBasedStateMachine):
         assert stored == known
 
 
+@pytest.mark.timeout(300)  # thousands of statements
 @pytest.mark.parametrize("ordering", ["none", "conversation"])
 def test_replays_hold_whatever_happens_beside_them(
     shared_dsn: str, monkeypatch: pytest.MonkeyPatch, ordering: str
