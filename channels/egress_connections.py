@@ -76,7 +76,9 @@ class Exchange:
 
 def _span(start: float | None, end: float | None, now: float) -> float | None:
     """Milliseconds of a phase, until now if it has not ended; None if it has not begun."""
-    return None if start is None else round(((now if end is None else end) - start) * MILLISECONDS, 3)
+    if start is None:
+        return None
+    return ((now if end is None else end) - start) * MILLISECONDS
 
 
 EXCHANGE: ContextVar[Exchange] = ContextVar("exchange")  # there is no other way to tell a connector

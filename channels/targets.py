@@ -8,6 +8,7 @@ services that are not web servers, and plain http may reach the deployment's all
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address
 
 from yarl import URL
@@ -45,7 +46,8 @@ SERVICE_PORTS = frozenset(
     }
 )
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)  # RFC 9110 section 5.6.2
-HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,4096}")
+VALUE_LIMIT = 4096
+HEADER_VALUE = re.compile(rf"[\t\x20-\x7e\x80-\xff]{{0,{VALUE_LIMIT}}}")
 FRAMING_HEADERS = frozenset(
     {
         "connection",
@@ -92,10 +94,22 @@ def target_of(url: str) -> Target:
 def check_headers(headers: Mapping[str, str]) -> None:
     """Raises HeaderNotAllowed for a header that could change the request's framing or host, or split it."""
     for name, value in headers.items():
-        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+        if not _is_plain(value) and not HEADER_VALUE.fullmatch(value):
             raise HeaderNotAllowed
-        if is_framing_header(name):
-            raise HeaderNotAllowed("This header is set by the gateway itself.")
+        if refusal := _refusal_of(name):
+            raise HeaderNotAllowed(refusal)
+
+
+def _is_plain(value: str) -> bool:
+    """Most values are; cheaper to find out than by the pattern, of which this is a part."""
+    return len(value) <= VALUE_LIMIT and value.isascii() and value.isprintable()
+
+
+@lru_cache(maxsize=1024)  # the same few names come with every exchange
+def _refusal_of(name: str) -> str | None:
+    if not HEADER_NAME.fullmatch(name):
+        return str(HeaderNotAllowed())
+    return "This header is set by the gateway itself." if is_framing_header(name) else None
 
 
 def is_framing_header(name: str) -> bool:
