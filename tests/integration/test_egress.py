@@ -86,6 +86,22 @@ async def test_connections_are_used_again():
     assert server.connections == 1
 
 
+async def test_so_many_hosts_have_a_connection_that_waits_and_no_more():
+    """Each is a file descriptor, and who posts to very many hosts in turn would run out of them."""
+
+    async def keeps(server, reader, writer):
+        while True:
+            await head_of(server, reader)
+            await reader.readexactly(2)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with Server(keeps) as first, Server(keeps) as second, client(connections=1) as egress:
+        for server in (first, second, second, first):
+            await egress.post(server.url(), {}, b"{}")
+
+    assert (first.connections, second.connections) == (1, 2)
+
+
 async def test_the_next_address_is_tried():
     names = Names(inside=[["127.0.0.2", "::1", "127.0.0.1"]])
     async with Server(says(OK)) as server, client(resolver=names) as egress:
