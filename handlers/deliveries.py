@@ -161,7 +161,11 @@ def _settled_row(item: FinishedDelivery) -> dict[str, Any]:
 
 
 async def _settle_and_disable(runtime: Runtime, items: Sequence[FinishedDelivery]) -> None:
-    """Moves deliveries of one endpoint on, before what else waits for it is cancelled with it."""
+    """Moves deliveries of one endpoint on, before what else waits for it is cancelled with it.
+
+    In the order of their conversations, which each settlement locks: whoever else takes several does so in that order.
+    """
+    items = sorted(items, key=lambda item: str(item.claimed.ordering_key))
     claimed = items[0].claimed
     async with runtime.database.tenant(claimed.distributor_id) as connection:
         endpoint = await endpoints.lock_endpoint(connection, claimed.endpoint_id)

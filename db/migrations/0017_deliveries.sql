@@ -655,13 +655,15 @@ begin
     -- settlements of different endpoints would take them in different orders, endpoint by endpoint.
     perform lock_conversations(array(
         select r.ordering_key
-        from jsonb_to_recordset(results) as r(ordering_key uuid, due_at timestamptz)
-        where r.ordering_key is not null and r.due_at is null
+        from jsonb_to_recordset(results) as r(ordering_key uuid, due_at timestamptz, disables boolean)
+        where r.ordering_key is not null and r.due_at is null and not r.disables
     ));
     perform release_heads(r.distributor_id, r.endpoint_id, array_agg(distinct r.ordering_key), max(r.finished_at))
     from jsonb_to_recordset(results)
-        as r(distributor_id uuid, endpoint_id uuid, ordering_key uuid, finished_at timestamptz, due_at timestamptz)
-    where r.ordering_key is not null and r.due_at is null
+        as r(
+            distributor_id uuid, endpoint_id uuid, ordering_key uuid, finished_at timestamptz, due_at timestamptz, disables boolean
+        )
+    where r.ordering_key is not null and r.due_at is null and not r.disables
     group by r.distributor_id, r.endpoint_id
     order by r.distributor_id, r.endpoint_id;
 end

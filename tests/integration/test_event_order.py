@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +15,23 @@ from hypothesis import strategies as st
 from channels.base import Channel, MessageStatus, StatusUpdate
 from channels.errors import OutcomeUnknown
 from db.events import record_events
+from db.lanes import ClaimTerms
 from db.tenant import Connection
+from handlers.deliveries import settle
 from handlers.inbound import accept_messages, accept_statuses, status_item
 from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
+from handlers.webhooks.delivery import (
+    AttemptResult,
+    DeliveryStatus,
+    DisableReason,
+    FinishedDelivery,
+    Outcome,
+    Settlement,
+)
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import new_event_row
+from tests.delivery_stage import claim
 from tests.factories import accepted_item, inbound, make_account, make_distributor, make_endpoint, posted
 from tests.integration.test_concurrency import account_of, blocked_by
 from tests.integration.test_outbound import open_desk
@@ -416,6 +428,36 @@ async def test_two_settlements_of_different_endpoints_do_not_wait_for_each_other
         async with asyncio.timeout(10):
             await other.execute("select lock_conversations(array[$1::uuid])", high)
     await settling
+
+
+async def test_an_endpoint_that_is_disabled_by_answers_ends_their_conversations_in_one_order(
+    stage: Stage, admin_dsn: str
+) -> None:
+    low, high = sorted(stage.conversations[:2])
+    async with stage.runtime.database.worker() as connection:
+        await stage.tell(connection, high, low)
+    rows = await claim(stage.runtime, ClaimTerms(batch=10, share=10, lease=timedelta(seconds=30)))
+    now, gone = stage.runtime.clock(), DisableReason.GONE
+    answers = [
+        FinishedDelivery(
+            row,
+            AttemptResult(Outcome.FAILURE, now, now, status_code=410, disable_reason=gone),
+            Settlement(DeliveryStatus.EXHAUSTED, None, 0, gone),
+        )
+        for row in sorted(rows, key=lambda row: str(row.ordering_key), reverse=True)
+    ]
+    assert [answer.claimed.ordering_key for answer in answers] == [high, low]
+
+    async with stage.runtime.database.worker() as other:
+        await other.execute("select lock_conversations(array[$1::uuid])", low)
+        settling = asyncio.create_task(settle(stage.runtime, answers))
+        await blocked_by(admin_dsn)
+        async with asyncio.timeout(10):
+            await other.execute("select lock_conversations(array[$1::uuid])", high)
+    await settling
+
+    assert await stage.rows("select 1 from webhook_endpoints where disabled_reason = 'gone'")
+    assert await stage.waiting(low) == await stage.waiting(high) == []
 
 
 async def test_a_send_of_unknown_outcome_and_a_writing_customer_do_not_wait_for_each_other(
