@@ -19,6 +19,7 @@ from gateway.api.endpoint_models import EndpointCreate, EndpointTry, SecretRotat
 from gateway.api.pulls import Acknowledgement, PullQuery
 from gateway.api.routes import OPERATIONS
 from gateway.settings import Settings
+from handlers.webhooks.delivery import ABORT, DISABLE
 from handlers.webhooks.health import DISABLE_AFTER
 from handlers.webhooks.payloads import OrderCreated
 from handlers.webhooks.signing import EndpointSecret, new_private_key, new_secret, sign, signing_key
@@ -375,6 +376,7 @@ def test_the_facts_are_those_of_the_code():
     assert [0, *waits] == list(Settings().retry_schedule)
     assert len(waits) + 1 == 11
     assert "<!-- tries -->eleven times" in GUIDE
+    assert all(f"`webhook-delivery: {wish}`" in GUIDE for wish in (DISABLE, ABORT))
     assert f"<!-- timeout -->{EgressTimeouts().total:g} seconds" in GUIDE
     assert f"<!-- disable -->{DISABLE_AFTER.days} days" in GUIDE
     classes = re.findall(r"^\| `(\w+)` \| ", GUIDE.split("`error_class` |")[1], flags=re.MULTILINE)
