@@ -24,7 +24,7 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 _SQL = load_statements("audit")
 APP_ROLE = "waystation_app"
 WORKER_ROLE = "waystation_worker"
-_QUEUE_CONNECTIONS = 3  # claims, settlements, and one for whoever looks at the same time
+QUEUE_CONNECTIONS = 3  # claims, settlements, and one for whoever looks at the same time
 # No plan that reads all that waits in order to sort it: a queue that was empty when it was counted may hold a million.
 _BY_INDEX: Mapping[str, str] = MappingProxyType(
     {
@@ -136,7 +136,7 @@ async def open_database(dsn: str, *, app: int = 8, worker: int = 8) -> Database:
     try:
         app_pool = await _open_pool(dsn, APP_ROLE, app)
         worker_pool = await _open_pool(dsn, WORKER_ROLE, worker)
-        queue_pool = await _open_pool(dsn, WORKER_ROLE, _QUEUE_CONNECTIONS, at_once=0, more=_BY_INDEX)
+        queue_pool = await _open_pool(dsn, WORKER_ROLE, QUEUE_CONNECTIONS, at_once=0, more=_BY_INDEX)
     except CONNECT_ERRORS as error:
         raise connect_error(dsn, error) from None
     return Database(app_pool, worker_pool, queue_pool)

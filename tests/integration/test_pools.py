@@ -7,18 +7,19 @@ from typing import Any
 import asyncpg
 
 from db.embedded import GENTLE_SETTINGS
-from db.tenant import open_database
+from db.tenant import QUEUE_CONNECTIONS, open_database
 from gateway.services import APP_CONNECTIONS, WORKER_CONNECTIONS
 from handlers.runtime import new_uuid7
 
 SUPERUSERS_OWN = 3  # PostgreSQL's superuser_reserved_connections
-LISTENING = 1  # a worker's, for wake-ups
+LISTENING = 1  # a worker's, for wake-ups; a gateway's, for those who wait to pull
 SERVING = APP_CONNECTIONS + WORKER_CONNECTIONS
+WORKING = SERVING + QUEUE_CONNECTIONS
 
 
 async def test_a_process_opens_no_more_connections_than_it_says(runtime_dsn: str, admin_dsn: str):
     database = await open_database(runtime_dsn, app=APP_CONNECTIONS, worker=WORKER_CONNECTIONS)
-    busy = asyncio.Barrier(SERVING + 1)
+    busy = asyncio.Barrier(WORKING + 1)
 
     async def use(door: AbstractAsyncContextManager[Any]) -> None:
         async with door:
@@ -26,10 +27,11 @@ async def test_a_process_opens_no_more_connections_than_it_says(runtime_dsn: str
 
     doors = [database.tenant(new_uuid7()) for _ in range(APP_CONNECTIONS)]
     doors += [database.worker() for _ in range(WORKER_CONNECTIONS)]
+    doors += [database.queue_statements() for _ in range(QUEUE_CONNECTIONS)]
     tasks = [asyncio.create_task(use(door)) for door in doors]
     waiting = [asyncio.create_task(use(door)) for door in (database.tenant(new_uuid7()), database.worker())]
     async with asyncio.timeout(10):
-        while busy.n_waiting < SERVING:  # noqa: ASYNC110 - a barrier has no event for it
+        while busy.n_waiting < WORKING:  # noqa: ASYNC110 - a barrier has no event for it
             await asyncio.sleep(0)
     admin = await asyncpg.connect(admin_dsn)
     opened = await admin.fetchval(
@@ -43,11 +45,10 @@ async def test_a_process_opens_no_more_connections_than_it_says(runtime_dsn: str
     await admin.close()
     await database.close()
 
-    assert opened == SERVING
+    assert opened == WORKING
 
 
 def test_a_gateway_with_four_workers_and_a_command_fit_the_embedded_database():
-    working = SERVING + LISTENING
-    needed = SERVING + 4 * working + SERVING + SUPERUSERS_OWN
+    needed = SERVING + LISTENING + 4 * (WORKING + LISTENING) + SERVING + SUPERUSERS_OWN
 
     assert needed <= int(GENTLE_SETTINGS["max_connections"])
