@@ -108,11 +108,14 @@ async def test_a_time_without_deliveries_reads_none(runtime: Runtime, log: tuple
             assert await read(runtime, tenant, name, *page, *more, None) == (0, 0), (name, since)
 
 
-@pytest.mark.parametrize("name", ["read_delivery", "lock_delivery"])
-async def test_one_is_found_by_its_id(runtime: Runtime, log: tuple[UUID, UUID, UUID], name: str):
+@pytest.mark.parametrize(
+    ("source", "name"), [("delivery_log", "read_delivery"), ("redelivery", "lock_delivery")]
+)
+async def test_one_is_found_by_its_id(runtime: Runtime, log: tuple[UUID, UUID, UUID], source: str, name: str):
     tenant, _, delivery = log
+    plan = await explain(runtime, tenant, source, name, delivery)
 
-    assert await read(runtime, tenant, name, delivery) == (1, 1)
+    assert (plan.root["Actual Rows"], plan.rows_read("webhook_deliveries")) == (1, 1)
 
 
 LOOKS = 1_000

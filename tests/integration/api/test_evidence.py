@@ -2,18 +2,26 @@
 
 import json
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from channels.egress import EgressClient
 from channels.exchanges import ExchangeTrace
+from db.lanes import ClaimTerms
 from gateway.api import endpoint_health
+from handlers.deliveries import deliver, settle
+from handlers.webhooks.delivery_tools import delivery_tools
 from handlers.webhooks.evidence import build_evidence
+from tests.delivery_stage import claim
 from tests.integration.api.seeds import ENDPOINT
 
 ENDPOINTS = "/v1/webhook-endpoints"
 DELIVERIES = "/v1/webhook-deliveries"
 TRACE = ExchangeTrace("93.184.216.34", False, "TLSv1.3", 1.2, 2.0, 3.5, 40.0, 45.0)
+TERMS = ClaimTerms(batch=10, share=10, lease=timedelta(seconds=30))
 SUCCESS = {"outcome": "success", "status_code": 200, "error_class": None, "response_excerpt": "ok"}
 
 
@@ -121,6 +129,51 @@ class TestDelivery:
             bool(waiting_for),
         )
         assert (delivery["sequence"], delivery["trigger"], delivery["replay_id"]) == (3, "event", None)
+
+
+async def echo(request: web.Request) -> web.Response:
+    """A receiver that tells what it got, as debugging servers do."""
+    told = json.dumps(dict(request.headers)) + "." * 5_000
+    return web.Response(
+        status=422, text=told, headers={"X-Got": request.headers["X-Token"], "Set-Cookie": "a=b"}
+    )
+
+
+async def test_a_post_that_was_made_is_told_and_what_it_carried_is_not(
+    api, seeds, admin, runtime, aiohttp_server, endpoint
+) -> None:
+    app = web.Application()
+    app.router.add_post("/hook", echo)
+    server = await aiohttp_server(app)
+    await admin.execute(
+        "update webhook_endpoints set url = $1", f"http://127.0.0.1:{server.port}/hook?k=s3cr3t"
+    )
+    await seeds.event()
+    egress = EgressClient((ip_network("127.0.0.0/8"),))
+    (claimed,) = await claim(runtime, TERMS)
+    await settle(runtime, [await deliver(runtime, delivery_tools(runtime, egress), claimed)])
+    await egress.aclose()
+    _, page = await api.get(DELIVERIES)
+    _, delivery = await api.get(f"{DELIVERIES}/{page['data'][0]['id']}")
+
+    (attempt,) = delivery["attempts"]
+    assert attempt["url"] == f"http://127.0.0.1:{server.port}/hook?redacted"
+    assert (attempt["address"], attempt["status_code"], attempt["error_class"]) == (
+        "127.0.0.1",
+        422,
+        "status",
+    )
+    assert (attempt["request_headers"]["x-token"], attempt["response_headers"]["x-got"]) == (
+        "redacted",
+        "redacted",
+    )
+    assert attempt["request_headers"]["webhook-id"] == delivery["event_id"]
+    assert attempt["next_attempt_at"] == delivery["next_attempt_at"] is not None
+    assert attempt["response_excerpt_truncated"] is True
+    assert attempt["timings"]["total_ms"] >= attempt["timings"]["first_byte_ms"] > 0
+    assert len(attempt["key_ids"]) == 1
+    for secret in ("header-secret-value", "s3cr3t", "v1,"):
+        assert secret not in json.dumps(delivery)
 
 
 class TestAttempts:
