@@ -15,6 +15,7 @@ from rich.markup import escape
 from channels.base import Channel
 from channels.errors import GatewayError
 from db.errors import DatabaseError, SchemaOutdated
+from gateway.bench.command import bench
 from gateway.dev.choices import Break, SimulatedChannel
 from gateway.logs import configure_logging
 from gateway.processes import run_loop
@@ -33,6 +34,7 @@ tenants = typer.Typer(help="Distributors: the tenants.", no_args_is_help=True)
 app.add_typer(tenants, name="tenants")
 keys = typer.Typer(help="Master keys: what seals credentials and secrets.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+app.add_typer(bench, name="bench")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 _errors = Console(stderr=True, highlight=False)

@@ -1,0 +1,1 @@
+"""The published benchmarks (`waystation bench …`): real processes on this machine, each figure beside another."""
