@@ -3,9 +3,12 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
+from standardwebhooks.webhooks import Webhook
 
+from gateway.bench.show import StepFailed
 from gateway.bench.sink import Connection, Memory
 from gateway.bench.sinks import Arrival, SinkReport
 
@@ -81,3 +84,18 @@ def test_a_duplicate_is_an_event_at_a_path_again():
     arrivals = [Arrival(1, "/a", "evt_1"), Arrival(2, "/b", "evt_1"), Arrival(3, "/a", "evt_1")]
 
     assert SinkReport(arrivals, [], 0).duplicates == 1
+
+
+@pytest.mark.parametrize(("signed", "came", "genuine"), [("{}", "{}", True), ("{}", '{"a":1}', False)])
+def test_a_sample_is_genuine_or_ends_the_benchmark(signed: str, came: str, genuine: bool):
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    now = datetime.now(UTC)
+    signature = Webhook(secret).sign("evt_1", now, signed)
+    head = f"POST /a HTTP/1.1\r\nwebhook-id: evt_1\r\nwebhook-timestamp: {int(now.timestamp())}\r\nwebhook-signature: {signature}"
+    report = SinkReport([], [{"path": "/a", "head": head, "body": came}], 0)
+
+    if genuine:
+        assert report.verify({"/a": secret}) == 1
+    else:
+        with pytest.raises(StepFailed, match="no genuine signature"):
+            report.verify({"/a": secret})
