@@ -98,27 +98,29 @@ class FailureRow:
 async def find_endpoints(
     connection: Connection, terms: ClaimTerms, after: EndpointKey, now: datetime, limit: int
 ) -> list[FoundEndpoint]:
-    """Endpoints with something due: up to ``limit`` with first tries, from those after ``after`` on, and up to
-    ``limit`` with retries.
+    """Endpoints with something due, in the order of their keys: up to ``limit`` with first tries, from those after
+    ``after`` on, and up to ``limit`` with retries.
     """
     shard = terms.shard
     rows = await connection.fetch(
         _SQL["find_endpoints"], now, limit, *after, terms.share, shard.index, shard.count
     )
-    return [FoundEndpoint(**row) for row in rows]
+    return sorted((FoundEndpoint(**row) for row in rows), key=lambda endpoint: endpoint.key)
 
 
 async def claim_deliveries(
     connection: Connection,
     terms: ClaimTerms,
     endpoints: Sequence[EndpointKey],
+    rooms: Sequence[int],
     now: datetime,
     *,
     token: UUID,
     attempt_ids: Sequence[UUID],
     ahead: float,
 ) -> list[ClaimedDeliveryRow]:
-    """Leases deliveries of these endpoints and writes an attempt for each. ``attempt_ids`` must hold at least
+    """Leases deliveries of these endpoints and writes an attempt for each. ``rooms`` says, beside each endpoint, how many
+    its tenant may be given. ``attempt_ids`` must hold at least
     ``terms.batch`` ids; ``ahead`` is how many seconds a paced endpoint may be before its rate.
     """
     rows = await connection.fetch(
@@ -131,6 +133,7 @@ async def claim_deliveries(
         list(attempt_ids),
         [endpoint.distributor_id for endpoint in endpoints],
         [endpoint.endpoint_id for endpoint in endpoints],
+        list(rooms),
         ahead,
     )
     return [ClaimedDeliveryRow(**row) for row in rows]

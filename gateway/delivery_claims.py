@@ -1,8 +1,10 @@
 """What a worker claims of the deliveries: round the endpoints that have work, as many as there is room for."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import chain, zip_longest
+from math import ceil
 from uuid import UUID
 
 from db import delivery_lane
@@ -19,13 +21,22 @@ AHEAD = 0.05
 _SOONEST = 0.005  # seconds; until somebody else's statement on the same endpoint is over
 
 
+# A tenant may have that many times what is free under way: one whose endpoints all hang takes two thirds of a worker, two
+# such tenants take four fifths, and there is always room for others (dynamic thresholds of shared buffers; Choudhury and
+# Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+_OF_FREE = 2
+
+
 class DeliveryClaims:
-    """One worker's claims. It remembers where the walk ended, which is a matter of fairness and of nothing else."""
+    """One worker's claims. It remembers where the walk ended and how much each tenant has under way here, which is a
+    matter of fairness and of nothing else.
+    """
 
     def __init__(self, runtime: Runtime, poll: float) -> None:
         self._runtime = runtime
         self._poll = poll
         self._after = BEGINNING
+        self._under_way: Counter[UUID] = Counter()
         self.pause = poll  # seconds until the next look is worth it
         self.is_held_up = False  # whether endpoints wait for posts that are under way
 
@@ -34,13 +45,29 @@ class DeliveryClaims:
         async with self._runtime.database.queue_statements() as connection:
             now = self._runtime.clock()
             found = await self._find(connection, terms, now)
-            able = taking_turns(endpoint.key for endpoint in found if endpoint.able)
+            able = taking_turns(
+                endpoint.key for endpoint in found if endpoint.able and self._room(terms, endpoint.key) > 0
+            )
             claimed = await self._claim(connection, terms, able, now) if able else []
-        self.is_held_up = any(endpoint.busy and not endpoint.able for endpoint in found)
+        self._under_way.update(row.distributor_id for row in claimed)
+        asked = frozenset(able)
+        self.is_held_up = any(
+            endpoint.able or endpoint.busy for endpoint in found if endpoint.key not in asked
+        )
         # Somebody holds them for a moment, or there are more to look at, behind those that may take nothing now.
         again = (able and not claimed) or self._after != BEGINNING
         self.pause = _SOONEST if again else self._until_ready(found, now)
         return claimed
+
+    def finished(self, row: ClaimedDeliveryRow) -> None:
+        """A claimed delivery is under way no more."""
+        self._under_way[row.distributor_id] -= 1
+        if not self._under_way[row.distributor_id]:
+            del self._under_way[row.distributor_id]
+
+    def _room(self, terms: ClaimTerms, endpoint: EndpointKey) -> int:
+        """How many its tenant may be given of what is free here, so that the rule holds afterwards."""
+        return ceil((_OF_FREE * terms.batch - self._under_way[endpoint.distributor_id]) / (1 + _OF_FREE))
 
     async def _find(
         self, connection: Connection, terms: ClaimTerms, now: datetime
@@ -57,10 +84,12 @@ class DeliveryClaims:
     async def _claim(
         self, connection: Connection, terms: ClaimTerms, able: Sequence[EndpointKey], now: datetime
     ) -> Sequence[ClaimedDeliveryRow]:
+        endpoints = able[: 2 * terms.batch]  # each has one at least
         return await delivery_lane.claim_deliveries(
             connection,
             terms,
-            able[: 2 * terms.batch],  # each has one at least
+            endpoints,
+            [self._room(terms, endpoint) for endpoint in endpoints],
             now,
             token=self._runtime.new_id(),
             attempt_ids=[self._runtime.new_id() for _ in range(terms.batch)],

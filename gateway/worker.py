@@ -40,6 +40,7 @@ EVERYTHING = Shard()
 POLL_SECONDS = 0.25
 DRAIN_SECONDS = 25.0
 _AWAY_SECONDS = 1.0
+_PATIENCE_SECONDS = 0.01  # for which a busy lane waits for more room before it claims for what it has
 _ROOM_DIVISOR = 4
 TURNS_AT_ONCE = 4
 SENDS_AT_ONCE = 20
@@ -112,9 +113,17 @@ class LaneRunner(Generic[Claimed]):
             room = self._lane.concurrency - len(self._running)
             if room >= self._least_room:
                 await self._claim_and_start(room)
-            else:
-                await asyncio.wait({*self._running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            elif not await self._ends_one(stopped) and room:
+                # What is under way hangs: the others must not wait for it.
+                await self._claim_and_start(room)
         await self._drain()
+
+    async def _ends_one(self, stopped: "asyncio.Task[Any]") -> bool:
+        """Whether a piece of work ends soon, or the lane is to stop."""
+        done, _ = await asyncio.wait(
+            {*self._running, stopped}, timeout=_PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        return bool(done)
 
     def stop(self) -> None:
         """Claims nothing more."""
@@ -293,9 +302,12 @@ class Worker:
         return result
 
     async def _deliver(self, row: ClaimedDeliveryRow) -> str:
-        finished = await deliver(self._runtime, self._delivery_tools, row)
-        _count(finished)
-        await self._settler.submit(finished)
+        try:
+            finished = await deliver(self._runtime, self._delivery_tools, row)
+            _count(finished)
+            await self._settler.submit(finished)
+        finally:
+            self._claims.finished(row)
         if self._claims.is_held_up:
             self._delivery_runner.wake()
         return finished.settlement.status

@@ -23,4 +23,6 @@ async def claim_on(
     found = await find_endpoints(connection, terms, BEGINNING, now, 1_000)
     able = taking_turns(endpoint.key for endpoint in found if endpoint.able)
     ids = [new_id() for _ in range(terms.batch)]
-    return await claim_deliveries(connection, terms, able, now, token=new_id(), attempt_ids=ids, ahead=AHEAD)
+    return await claim_deliveries(
+        connection, terms, able, [terms.batch] * len(able), now, token=new_id(), attempt_ids=ids, ahead=AHEAD
+    )

@@ -288,21 +288,21 @@ revoke execute on function release_heads(uuid, uuid, uuid[], timestamptz) from p
 grant execute on function release_heads(uuid, uuid, uuid[], timestamptz) to waystation_app, waystation_worker;
 
 -- Leases up to `batch` deliveries of these endpoints, at most `share` of one, and writes their attempts, with `attempt_ids`, in
--- the same transaction, before the posts. `ahead` is how many seconds a paced endpoint may be ahead of its rate. Tenants take
--- turns, and so do the endpoints of one tenant; what is under lease counts; first tries go before retries. An endpoint that
--- somebody else decides on at the moment is passed over. What is due for one that takes nothing any more (an event may have been
--- stored while it was being disabled) is cancelled instead.
+-- the same transaction, before the posts. `tenant_rooms` says beside each endpoint how many its tenant may be given, `ahead` how
+-- many seconds a paced endpoint may be ahead of its rate. Tenants take turns, and so do the endpoints of one tenant; what is
+-- under lease counts; first tries go before retries. An endpoint that somebody else decides on at the moment is passed over. What
+-- is due for one that takes nothing any more (an event may have been stored while it was being disabled) is cancelled instead.
 --
 -- A function, so that there are two statements in one round trip. Whoever changes a delivery holds its endpoint's state row, so
 -- the second, whose snapshot is taken under the locks, never meets a row that was changed behind it. (Such a row is looked at
 -- again by PostgreSQL in a way that crashes version 18 where a plan also chooses among partitions while it runs.)
 create function claim_deliveries(
         moment timestamptz, lease_end timestamptz, token uuid, batch int, share int, attempt_ids uuid[], tenants uuid[],
-        endpoint_ids uuid[], ahead double precision
+        endpoint_ids uuid[], tenant_rooms int[], ahead double precision
     ) returns table (
         distributor_id uuid, endpoint_id uuid, event_id uuid, attempt_id uuid, number int, trigger text, schedule_position int,
-        lease_token uuid, ordering_key uuid, probes int, occurred_at timestamptz, body text, payload text, url text, signing text, secrets_sealed bytea,
-        headers_sealed bytea, auth_sealed bytea, interruptions bigint
+        lease_token uuid, ordering_key uuid, probes int, occurred_at timestamptz, body text, payload text, url text, signing text,
+        secrets_sealed bytea, headers_sealed bytea, auth_sealed bytea, interruptions bigint
     )
     language plpgsql volatile
     set search_path = pg_catalog, public, pg_temp
@@ -311,15 +311,23 @@ create function claim_deliveries(
 declare
     locked record;
 begin
-    select array_agg(s.distributor_id) as tenants, array_agg(s.endpoint_id) as endpoints,
+    select array_agg(s.distributor_id) as tenants, array_agg(s.endpoint_id) as endpoints, array_agg(s.tenant_room) as rooms,
         count(distinct s.distributor_id) as tenant_count
     into locked
     from (
-        select s.distributor_id, s.endpoint_id
-        from unnest(tenants, endpoint_ids) as wanted(distributor_id, endpoint_id)
-        join webhook_endpoint_state s on s.distributor_id = wanted.distributor_id and s.endpoint_id = wanted.endpoint_id
-        order by s.distributor_id, s.endpoint_id
-        for update of s skip locked
+        -- Key by key, in the order of locks: joined, all states would be walked in order.
+        select s.distributor_id, s.endpoint_id, wanted.tenant_room
+        from (
+            select w.distributor_id, w.endpoint_id, w.tenant_room
+            from unnest(tenants, endpoint_ids, tenant_rooms) as w(distributor_id, endpoint_id, tenant_room)
+            order by w.distributor_id, w.endpoint_id
+        ) wanted
+        cross join lateral (
+            select s.distributor_id, s.endpoint_id
+            from webhook_endpoint_state s
+            where s.distributor_id = wanted.distributor_id and s.endpoint_id = wanted.endpoint_id
+            for update skip locked
+        ) s
     ) s;
     return query
     with state as materialized (
@@ -333,8 +341,8 @@ begin
             ) as looked_at,
             greatest(s.paced_until, moment - ahead * interval '1 second') as paced_from,
             1 / least(w.rate_limit_per_second, s.learned_rate) * interval '1 second' as gap,
-            w.payload, w.url, w.signing, w.secrets_sealed, w.headers_sealed, w.auth_sealed
-        from unnest(locked.tenants, locked.endpoints) as wanted(distributor_id, endpoint_id)
+            wanted.tenant_room, w.payload, w.url, w.signing, w.secrets_sealed, w.headers_sealed, w.auth_sealed
+        from unnest(locked.tenants, locked.endpoints, locked.rooms) as wanted(distributor_id, endpoint_id, tenant_room)
         join webhook_endpoint_state s on s.distributor_id = wanted.distributor_id and s.endpoint_id = wanted.endpoint_id
         join webhook_endpoints w on w.distributor_id = wanted.distributor_id and w.id = wanted.endpoint_id
     ),
@@ -401,12 +409,16 @@ begin
             and (f.gap is null or f.paced_from + (f.rank - 1) * f.gap <= moment)
     ),
     held as (
-        select s.distributor_id, sum(s.in_flight) as deliveries from state s group by s.distributor_id
+        select s.distributor_id, sum(s.in_flight) as deliveries, min(s.tenant_room) as room from state s group by s.distributor_id
     ),
     in_line as (
-        select c.*, held.deliveries + row_number() over (partition by c.distributor_id order by c.place, c.is_retry, c.due_at) as turn
-        from candidate c
+        select c.*, held.deliveries + c.nth as turn
+        from (
+            select c.*, row_number() over (partition by c.distributor_id order by c.place, c.is_retry, c.due_at) as nth
+            from candidate c
+        ) c
         join held using (distributor_id)
+        where c.nth <= held.room
         order by turn, c.is_retry, c.due_at
         limit 2 * batch
     ),
@@ -504,10 +516,10 @@ begin
     join webhook_events e on e.distributor_id = c.distributor_id and e.id = c.event_id;
 end
 $$;
-comment on function claim_deliveries(timestamptz, timestamptz, uuid, int, int, uuid[], uuid[], uuid[], double precision) is
+comment on function claim_deliveries(timestamptz, timestamptz, uuid, int, int, uuid[], uuid[], uuid[], int[], double precision) is
     'Leases due deliveries of these endpoints, as many as each may take, and writes their attempts.';
-revoke execute on function claim_deliveries(timestamptz, timestamptz, uuid, int, int, uuid[], uuid[], uuid[], double precision) from public;
-grant execute on function claim_deliveries(timestamptz, timestamptz, uuid, int, int, uuid[], uuid[], uuid[], double precision) to waystation_worker;
+revoke execute on function claim_deliveries(timestamptz, timestamptz, uuid, int, int, uuid[], uuid[], uuid[], int[], double precision) from public;
+grant execute on function claim_deliveries(timestamptz, timestamptz, uuid, int, int, uuid[], uuid[], uuid[], int[], double precision) to waystation_worker;
 
 -- Finishes attempts (`results`), moves their deliveries on, and folds what the endpoints did into their states (`facts`, one row
 -- per endpoint; `policy`): all of it or nothing. A lease that another worker took over settles its attempt only. Where an answer
@@ -525,10 +537,16 @@ declare
     rule record;
 begin
     perform
-    from jsonb_to_recordset(facts) as f(distributor_id uuid, endpoint_id uuid)
-    join webhook_endpoint_state s on s.distributor_id = f.distributor_id and s.endpoint_id = f.endpoint_id
-    order by s.distributor_id, s.endpoint_id
-    for update of s;
+    from (
+        select f.distributor_id, f.endpoint_id
+        from jsonb_to_recordset(facts) as f(distributor_id uuid, endpoint_id uuid)
+        order by f.distributor_id, f.endpoint_id
+    ) told
+    cross join lateral (
+        select from webhook_endpoint_state s
+        where s.distributor_id = told.distributor_id and s.endpoint_id = told.endpoint_id
+        for update
+    ) s;
     select * into rule
     from jsonb_to_record(policy) as p(
         breaker_failures int, breaker_pause double precision, longest_pause double precision, concurrency int,

@@ -77,11 +77,10 @@ cross join lateral (
             limit s.in_flight + 1
         )
     ) d
-) due
-order by f.distributor_id, f.endpoint_id;
+) due;
 
 -- name: claim_deliveries
-select * from claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9);
+select * from claim_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: settle_deliveries
 select * from settle_deliveries($1, $2, $3);

@@ -237,3 +237,32 @@ async def test_a_worker_that_stops_waits_for_what_is_being_settled(
 
     assert not ended_before
     assert (await outbox.delivery())["status"] == "SUCCESS"
+
+
+async def test_a_tenant_whose_endpoints_all_hang_leaves_slots_for_others(runtime: Runtime, clock: FakeClock):
+    hanging, healthy = await make_tenant(runtime, 30), await make_tenant(runtime, 1)
+    await make_due(runtime, hanging, 5)
+    claims, slots, given = DeliveryClaims(runtime, POLL_SECONDS), 100, Counter[UUID]()
+    for _ in range(10):
+        given += tenants_of(list(await claims.claim(ClaimTerms(slots - given.total(), 10, LEASE))))
+    clock.advance(1)
+    await make_due(runtime, healthy, 1)
+
+    late = await claims.claim(ClaimTerms(slots - given.total(), 10, LEASE))
+
+    assert 60 <= given[hanging] <= 70
+    assert claims.is_held_up
+    assert tenants_of(list(late)) == {healthy: 1}
+
+
+async def test_what_a_tenant_has_finished_makes_room_for_more(runtime: Runtime):
+    tenant = await make_tenant(runtime, 3)
+    await make_due(runtime, tenant, 2)
+    claims = DeliveryClaims(runtime, POLL_SECONDS)
+    first = await claims.claim(ClaimTerms(2, 10, LEASE))
+    none_left = await claims.claim(ClaimTerms(1, 10, LEASE))
+    for row in first:
+        claims.finished(row)
+
+    assert (len(first), len(none_left)) == (2, 0)
+    assert len(await claims.claim(ClaimTerms(1, 10, LEASE))) == 1

@@ -75,6 +75,7 @@ async def work(runtime, api, egress: EgressClient, endpoint: Any) -> None:
             connection,
             TERMS,
             [key],
+            [TERMS.batch],
             runtime.clock(),
             token=uuid4(),
             attempt_ids=[runtime.new_id()] * 10,

@@ -60,7 +60,14 @@ async def work(runtime, api):
         ids = [runtime.new_id() for _ in range(TERMS.batch)]
         async with runtime.database.queue_statements() as connection:
             claimed = await claim_deliveries(
-                connection, TERMS, [key], runtime.clock(), token=uuid4(), attempt_ids=ids, ahead=0.0
+                connection,
+                TERMS,
+                [key],
+                [TERMS.batch],
+                runtime.clock(),
+                token=uuid4(),
+                attempt_ids=ids,
+                ahead=0.0,
             )
         await settle(runtime, [await deliver(runtime, tools, row) for row in claimed])
         return len(claimed)
