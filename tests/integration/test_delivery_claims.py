@@ -118,7 +118,7 @@ async def test_a_second_worker_passes_over_what_the_first_still_claims_and_looks
 
     assert not meanwhile
     assert pause < POLL_SECONDS
-    assert (len(of_first), len(of_second)) == (6, 6)
+    assert (len(of_first), len(of_second)) == (6, 4)  # two thirds of six: one tenant's part
     assert not {(row.endpoint_id, row.event_id) for row in of_first} & {
         (row.endpoint_id, row.event_id) for row in of_second
     }
