@@ -84,7 +84,7 @@ class DeliveryClaims:
     async def _claim(
         self, connection: Connection, terms: ClaimTerms, able: Sequence[EndpointKey], now: datetime
     ) -> Sequence[ClaimedDeliveryRow]:
-        endpoints = able[: 2 * terms.batch]  # each has one at least
+        endpoints = able[: terms.batch]  # each has one at least
         return await delivery_lane.claim_deliveries(
             connection,
             terms,
