@@ -220,6 +220,8 @@ class SimulatedWorker:
             ended.append(heapq.heappop(self._running)[2])
         if ended:
             await settle(self.world.runtime, ended)
+            for item in ended:
+                self.claims.finished(item.claimed)
             if self.claims.is_held_up:
                 self.wake()
 

@@ -9,7 +9,7 @@ alter table webhook_endpoints
     add column public_keys jsonb not null default '[]',
     add column auth_sealed bytea,
     add column rate_limit_per_second numeric(10, 3) check (rate_limit_per_second > 0),
-    add column max_in_flight smallint not null default 10 check (max_in_flight between 1 and 100),
+    add column max_in_flight smallint not null default 10 check (max_in_flight between 1 and 10),
     add column verification text not null default 'none' check (verification in ('none', 'pending', 'verified')),
     add column disabled_at timestamptz,
     alter column url drop not null,

@@ -163,7 +163,7 @@ class EndpointCreate(Body):
     signing: Signing = Field(default=Signing.HMAC, description=_SIGNING)
     ordering: Ordering = Field(default=Ordering.NONE, description=_ORDERING)
     rate_limit_per_second: RateLimit | None = Field(default=None, description=_RATE)
-    max_in_flight: int = Field(default=10, ge=1, le=100, description=_IN_FLIGHT)
+    max_in_flight: int = Field(default=10, ge=1, le=10, description=_IN_FLIGHT)
     verify: bool = Field(
         default=False,
         description="Nothing is sent before the endpoint has answered the challenge of `/verify`.",
@@ -184,7 +184,7 @@ class EndpointPatch(Patch):
     signing: Signing = absent(description=_SIGNING)
     ordering: Ordering = absent(description=_ORDERING)
     rate_limit_per_second: RateLimit | None = Field(default=None, description=_RATE)
-    max_in_flight: int = absent(ge=1, le=100, description=_IN_FLIGHT)
+    max_in_flight: int = absent(ge=1, le=10, description=_IN_FLIGHT)
 
 
 class EndpointTry(Body):

@@ -200,6 +200,8 @@ class Deliveries(RuleBasedStateMachine):
         hand = self.hands[worker]
         self.hands[worker] = hand[count:]
         self.run(self._settle(hand[:count], said))
+        for row in hand[:count]:
+            self.claims[worker].finished(row)
 
     async def _settle(self, rows: Sequence[ClaimedDeliveryRow], said: str) -> None:
         self.said = said
@@ -218,6 +220,7 @@ class Deliveries(RuleBasedStateMachine):
     def a_worker_dies(self, worker: int) -> None:
         self.lost += self.hands[worker]
         self.hands[worker] = []
+        self.claims[worker] = DeliveryClaims(self.world.runtime, 1.0)
 
     @rule(said=st.sampled_from(["taken", "broken"]))
     def one_thought_dead_comes_back(self, said: str) -> None:
@@ -279,6 +282,8 @@ class Deliveries(RuleBasedStateMachine):
             await self._claim(0, 10)
             rows, self.hands[0] = self.hands[0], []
             await self._settle(rows, "taken")
+            for row in rows:
+                self.claims[0].finished(row)
             await self._check()
             if not await self.admin.fetchval(waits):
                 break

@@ -5,12 +5,9 @@ import random
 from datetime import timedelta
 from uuid import UUID
 
-import asyncpg
-
 from db.events import record_events
 from db.lanes import ClaimTerms
-from db.named_sql import load_statements
-from gateway.delivery_claims import AHEAD, DeliveryClaims
+from gateway.delivery_claims import DeliveryClaims
 from handlers.deliveries import settle
 from handlers.runtime import Runtime
 from handlers.upkeep import mend_deliveries
@@ -19,7 +16,6 @@ from handlers.webhooks.outbox import new_event_row
 from tests.delivery_world import Answer, Receiver, World
 from tests.factories import make_distributor
 from tests.fakes import FakeClock
-from tests.integration.test_concurrency import blocked_by
 
 TERMS = ClaimTerms(batch=12, share=4, lease=timedelta(days=30))
 WORKERS, TELLERS, TOLD = 4, 2, 25
@@ -54,6 +50,8 @@ async def test_many_workers_and_tellers_at_once_leave_true_states(runtime: Runti
             clock.advance(3)
             if claimed:
                 await settle(runtime, [await world.deliver(row) for row in claimed])
+            for row in claimed:
+                claims.finished(row)
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(tell() for _ in range(TELLERS)), *(work() for _ in range(WORKERS)))
@@ -64,36 +62,3 @@ async def test_many_workers_and_tellers_at_once_leave_true_states(runtime: Runti
     assert count == [{"count": TELLERS * TOLD * 3 * 5}]
     assert (waiting, states) == ([], [])
     assert await mend_deliveries(runtime) == 0
-
-
-async def test_a_claim_passes_over_what_was_settled_since_it_began(
-    runtime: Runtime, clock: FakeClock, admin_dsn: str
-):
-    """It would read the deliveries as they were before, find no retry there, and forget to look for one again."""
-    world = World(runtime, clock)
-    endpoint = await world.open_endpoint(Receiver(lambda _at, _event: Answer(500)))
-    await world.tell(endpoint.tenant)
-    (row,) = await DeliveryClaims(runtime, 1.0).claim(TERMS)
-    admin = await asyncpg.connect(admin_dsn)
-    await admin.execute("select pg_advisory_lock(7)")
-    statement = load_statements("delivery_lane")["claim_deliveries"]
-    begun = statement.replace(
-        "from unnest($7::uuid[]",
-        "from (select pg_advisory_xact_lock(7)) as held cross join unnest($7::uuid[]",
-        1,
-    )
-    now = clock() + timedelta(seconds=60)
-    arguments = (now, now + TERMS.lease, runtime.new_id(), 10, 4, [runtime.new_id() for _ in range(10)])
-
-    async def claim_slowly() -> list[asyncpg.Record]:
-        async with runtime.database.queue_statements() as connection:
-            return await connection.fetch(begun, *arguments, [endpoint.tenant], [endpoint.id], AHEAD)
-
-    claiming = asyncio.create_task(claim_slowly())
-    await blocked_by(admin_dsn)
-    await settle(runtime, [await world.deliver(row)])
-    await admin.close()
-
-    assert await claiming == []
-    clock.advance(60)
-    assert [again.event_id for again in await DeliveryClaims(runtime, 1.0).claim(TERMS)] == [row.event_id]

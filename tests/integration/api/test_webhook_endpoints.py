@@ -81,7 +81,7 @@ class TestFields:
             ("rate_limit_per_second", 10_000, 10_000),
             ("rate_limit_per_second", None, None),
             ("max_in_flight", 1, 1),
-            ("max_in_flight", 100, 100),
+            ("max_in_flight", 10, 10),
             ("ordering", "conversation", "conversation"),
         ],
     )
@@ -105,7 +105,7 @@ class TestFields:
             ("rate_limit_per_second", True),
             ("rate_limit_per_second", "NaN"),
             ("max_in_flight", 0),
-            ("max_in_flight", 101),
+            ("max_in_flight", 11),
             ("max_in_flight", None),
             ("signing", "rsa"),
             ("signing", None),
