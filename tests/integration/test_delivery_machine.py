@@ -76,7 +76,7 @@ ALWAYS = {
         from webhook_deliveries d
         join webhook_endpoint_state s using (distributor_id, endpoint_id)
         where d.status = 'RETRYING' and d.due_at < 'infinity'
-            and coalesce(s.next_due_at, 'infinity') > greatest(d.due_at, d.lease_until)""",
+            and coalesce(s.next_due_at, 'infinity') > greatest(d.due_at, d.lease_until, s.updated_at)""",
     "attempts are numbered without a gap": """
         select d.event_id, d.attempt_count, array_agg(a.number order by a.number)
         from webhook_deliveries d
