@@ -41,12 +41,15 @@ retry as materialized (
     limit $2
 ),
 found as (
-    select distributor_id, endpoint_id, bool_or(walked) as walked
+    select distributor_id, endpoint_id, bool_or(walked) as walked, bool_or(not walked) as has_retries
     from (select *, true as walked from first_try union all select *, false from retry) f
     group by distributor_id, endpoint_id
 )
 select f.distributor_id, f.endpoint_id, f.walked,
-    due.any_is and (not takes.it or coalesce(s.ready_at, '-infinity') <= $1) as able,
+    due.any_is and (not takes.it or coalesce(s.ready_at, '-infinity') <= $1)
+        -- What it was to be looked at for has ended meanwhile: the claim says when to look next. Else it would be found
+        -- for ever, before those that have something due.
+        or f.has_retries and due.retries = 0 as able,
     case when due.any_is and s.ready_at > $1 then s.ready_at end as ready_at,
     s.in_flight > 0 as busy
 from found f
@@ -57,10 +60,11 @@ cross join lateral (
     -- What is under lease is among the oldest, so that one of these is free if any is.
     select coalesce(bool_or(
         d.lease_until <= $1 or d.lease_until is null and s.in_flight < least(s.concurrency, w.max_in_flight, $5)
-    ), false) or coalesce(not takes.it and count(*) > 0, false) as any_is
+    ), false) or coalesce(not takes.it and count(*) > 0, false) as any_is,
+        count(*) filter (where d.is_retry) as retries
     from (
         (
-            select d.lease_until
+            select d.lease_until, false as is_retry
             from webhook_deliveries d
             where d.distributor_id = f.distributor_id and d.endpoint_id = f.endpoint_id
                 and d.status = 'PENDING' and d.due_at < 'infinity' and d.due_at <= $1
@@ -69,7 +73,7 @@ cross join lateral (
         )
         union all
         (
-            select d.lease_until
+            select d.lease_until, true
             from webhook_deliveries d
             where s.next_due_at <= $1 and d.distributor_id = f.distributor_id and d.endpoint_id = f.endpoint_id
                 and d.status = 'RETRYING' and d.due_at < 'infinity' and d.due_at <= $1
