@@ -1,5 +1,6 @@
 """What a worker claims of the deliveries: round the endpoints that have work, as many as there is room for."""
 
+import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -28,35 +29,36 @@ _OF_FREE = 2
 
 
 class DeliveryClaims:
-    """One worker's claims. It remembers where the walk ended and how much each tenant has under way here, which is a
-    matter of fairness and of nothing else.
+    """One worker's claims. It remembers where its walk ended, what it met on the way, and how much each tenant has under way
+    here: a matter of fairness and of how long to wait, and of nothing else.
     """
 
     def __init__(self, runtime: Runtime, poll: float) -> None:
         self._runtime = runtime
         self._poll = poll
         self._after = BEGINNING
+        self._is_behind = False  # whether endpoints of this walk could have given something and did not
+        self._ready_at: datetime | None = None  # when the first of those that it met may take something
         self._under_way: Counter[UUID] = Counter()
         self.pause = poll  # seconds until the next look is worth it
         self.is_held_up = False  # whether endpoints wait for posts that are under way
 
     async def claim(self, terms: ClaimTerms) -> Sequence[ClaimedDeliveryRow]:
         """Deliveries under lease, their attempts on record; none where nothing may be sent now."""
+        if self._after == BEGINNING:
+            self._is_behind, self._ready_at, self.is_held_up = False, None, False
         async with self._runtime.database.queue_statements() as connection:
             now = self._runtime.clock()
-            found = await self._find(connection, terms, now)
-            able = taking_turns(
-                endpoint.key for endpoint in found if endpoint.able and self._room(terms, endpoint.key) > 0
-            )
-            claimed = await self._claim(connection, terms, able, now) if able else []
+            found = await delivery_lane.find_endpoints(connection, terms, self._after, now, WALK)
+            asked = self._asked(terms, found)
+            claimed = await self._claim(connection, terms, asked, now) if asked else []
         self._under_way.update(row.distributor_id for row in claimed)
-        asked = frozenset(able)
-        self.is_held_up = any(
-            endpoint.able or endpoint.busy for endpoint in found if endpoint.key not in asked
-        )
-        # Somebody holds them for a moment, or there are more to look at, behind those that may take nothing now.
-        again = (able and not claimed) or self._after != BEGINNING
-        self.pause = _SOONEST if again else self._until_ready(found, now)
+        self._remember(found, asked)
+        # Somebody holds them for a moment.
+        self._is_behind |= bool(asked) and not claimed
+        # There may be more to look at, behind those that may take nothing now.
+        again = self._is_behind or self._after != BEGINNING
+        self.pause = _SOONEST if again else self._until_ready(now)
         return claimed
 
     def finished(self, row: ClaimedDeliveryRow) -> None:
@@ -69,44 +71,49 @@ class DeliveryClaims:
         """How many its tenant may be given of what is free here, so that the rule holds afterwards."""
         return ceil((_OF_FREE * terms.batch - self._under_way[endpoint.distributor_id]) / (1 + _OF_FREE))
 
-    async def _find(
-        self, connection: Connection, terms: ClaimTerms, now: datetime
-    ) -> Sequence[FoundEndpoint]:
-        """The next endpoints of the walk; from the beginning, where it has come to the end."""
-        found = await delivery_lane.find_endpoints(connection, terms, self._after, now, WALK)
+    def _asked(self, terms: ClaimTerms, found: Iterable[FoundEndpoint]) -> Sequence[EndpointKey]:
+        """Those that the claim chooses from, each of which has one delivery at least. Where there are more than it has room
+        for, chance says who is first: the others would have nothing left for them as long as the first have work.
+        """
+        able = [endpoint.key for endpoint in found if endpoint.able and self._room(terms, endpoint.key) > 0]
+        if len(able) <= terms.batch:
+            return able
+        return taking_turns(able, self._runtime.random)[: terms.batch]
+
+    def _remember(self, found: Sequence[FoundEndpoint], asked: Sequence[EndpointKey]) -> None:
         walked = [endpoint.key for endpoint in found if endpoint.walked]
-        if len(walked) < WALK and self._after != BEGINNING:
-            self._after = BEGINNING
-            return await self._find(connection, terms, now)
         self._after = walked[-1] if len(walked) == WALK else BEGINNING
-        return found
+        known = frozenset(asked)
+        self.is_held_up |= any(
+            endpoint.able or endpoint.busy for endpoint in found if endpoint.key not in known
+        )
+        moments = [self._ready_at, *(endpoint.ready_at for endpoint in found)]
+        self._ready_at = min((moment for moment in moments if moment is not None), default=None)
 
     async def _claim(
-        self, connection: Connection, terms: ClaimTerms, able: Sequence[EndpointKey], now: datetime
+        self, connection: Connection, terms: ClaimTerms, asked: Sequence[EndpointKey], now: datetime
     ) -> Sequence[ClaimedDeliveryRow]:
-        endpoints = able[: terms.batch]  # each has one at least
         return await delivery_lane.claim_deliveries(
             connection,
             terms,
-            endpoints,
-            [self._room(terms, endpoint) for endpoint in endpoints],
+            asked,
+            [self._room(terms, endpoint) for endpoint in asked],
             now,
             token=self._runtime.new_id(),
             attempt_ids=[self._runtime.new_id() for _ in range(terms.batch)],
             ahead=AHEAD,
         )
 
-    def _until_ready(self, found: Iterable[FoundEndpoint], now: datetime) -> float:
-        waits = [
-            (endpoint.ready_at - now).total_seconds() for endpoint in found if endpoint.ready_at is not None
-        ]
-        return max(_SOONEST, min(waits, default=self._poll))
+    def _until_ready(self, now: datetime) -> float:
+        if self._ready_at is None:
+            return self._poll
+        return max(_SOONEST, (self._ready_at - now).total_seconds())
 
 
-def taking_turns(endpoints: Iterable[EndpointKey]) -> list[EndpointKey]:
-    """One endpoint of each tenant, then each one's second, and so on."""
+def taking_turns(endpoints: Sequence[EndpointKey], rng: random.Random) -> list[EndpointKey]:
+    """One endpoint of each tenant, then each one's second, and so on; which tenant and which endpoint is first is chance."""
     tenants: dict[UUID, list[EndpointKey]] = {}
-    for endpoint in endpoints:
+    for endpoint in rng.sample(endpoints, len(endpoints)):
         tenants.setdefault(endpoint.distributor_id, []).append(endpoint)
-    rounds = zip_longest(*tenants.values())
+    rounds = zip_longest(*rng.sample(list(tenants.values()), len(tenants)))
     return [endpoint for endpoint in chain.from_iterable(rounds) if endpoint is not None]

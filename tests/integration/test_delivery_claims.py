@@ -15,12 +15,15 @@ from db.delivery_lane import ClaimedDeliveryRow
 from db.lanes import ClaimTerms, Shard
 from db.tenant import Connection
 from db.wake import Notifier
+from gateway import delivery_claims
 from gateway.delivery_claims import DeliveryClaims
 from gateway.worker import EVERYTHING, POLL_SECONDS, Worker, WorkerTools
 from handlers.catalogues import CatalogueCache
+from handlers.deliveries import settle
 from handlers.endpoints import patch_endpoint
 from handlers.runtime import Runtime
 from handlers.turns import TurnTools
+from handlers.webhooks.delivery import AttemptResult, DeliveryStatus, FinishedDelivery, Outcome, Settlement
 from handlers.webhooks.event_types import EventType
 from handlers.webhooks.outbox import tell
 from tests import delivery_stage
@@ -122,6 +125,99 @@ async def test_a_second_worker_passes_over_what_the_first_still_claims_and_looks
     assert not {(row.endpoint_id, row.event_id) for row in of_first} & {
         (row.endpoint_id, row.event_id) for row in of_second
     }
+
+
+async def work_through(
+    runtime: Runtime, clock: FakeClock, claims: DeliveryClaims, batch: int, rounds: int
+) -> set[UUID]:
+    """The endpoints that got something from a worker that has room for ``batch`` at a time."""
+    served: set[UUID] = set()
+    for _ in range(rounds):
+        clock.advance(0.1)
+        rows = await claims.claim(ClaimTerms(batch, 10, LEASE))
+        served |= {row.endpoint_id for row in rows}
+        await settle(runtime, [_ended(runtime, row) for row in rows])
+        for row in rows:
+            claims.finished(row)
+    return served
+
+
+def _ended(
+    runtime: Runtime, row: ClaimedDeliveryRow, retry_after: timedelta | None = None
+) -> FinishedDelivery:
+    now = runtime.clock()
+    if retry_after is None:
+        result = AttemptResult(Outcome.SUCCESS, now, now, status_code=204)
+        return FinishedDelivery(row, result, Settlement(DeliveryStatus.SUCCESS, None, 0))
+    failed = AttemptResult(Outcome.FAILURE, now, now, status_code=500)
+    return FinishedDelivery(row, failed, Settlement(DeliveryStatus.RETRYING, now + retry_after, 1))
+
+
+async def test_whoever_is_behind_a_page_of_endpoints_that_always_have_work_gets_its_turn(
+    runtime: Runtime, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(delivery_claims, "WALK", 4)
+    tenant = await make_tenant(runtime, 6)
+    for _ in range(20):
+        await make_due(runtime, tenant, 1)
+        clock.advance(0.1)
+
+    assert len(await work_through(runtime, clock, DeliveryClaims(runtime, POLL_SECONDS), 4, 24)) == 6
+
+
+async def test_more_tenants_with_work_than_a_claim_chooses_from_all_get_their_turn(
+    runtime: Runtime, clock: FakeClock
+):
+    tenants = [await make_tenant(runtime, 1) for _ in range(12)]
+    for tenant in tenants * 12:
+        await make_due(runtime, tenant, 1)
+        clock.advance(0.1)
+
+    assert len(await work_through(runtime, clock, DeliveryClaims(runtime, POLL_SECONDS), 3, 24)) == 12
+
+
+async def test_endpoints_whose_retries_are_over_hide_no_others(
+    runtime: Runtime, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(delivery_claims, "WALK", 4)
+    claims, soon = DeliveryClaims(runtime, POLL_SECONDS), timedelta(seconds=5)
+    await make_due(runtime, await make_tenant(runtime, 4), 1)
+    first_tries = await claims.claim(ClaimTerms(25, 10, LEASE))
+    await settle(runtime, [_ended(runtime, row, soon) for row in first_tries])
+    for tried in first_tries:
+        claims.finished(tried)
+    clock.advance(6)
+    assert len(await work_through(runtime, clock, claims, 25, 1)) == 4
+    clock.advance(3600)
+
+    await make_due(runtime, await make_tenant(runtime, 1), 1)
+    (row,) = await claims.claim(ClaimTerms(25, 10, LEASE))
+    await settle(runtime, [_ended(runtime, row, soon)])
+    clock.advance(6)
+
+    assert await work_through(runtime, clock, claims, 25, 2) == {row.endpoint_id}
+
+
+async def test_a_walk_that_met_nobody_who_may_take_something_waits_until_the_first_of_all_may(
+    runtime: Runtime, clock: FakeClock, admin_dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Not for a moment only, again and again, and not for those of its last page alone."""
+    monkeypatch.setattr(delivery_claims, "WALK", 2)
+    await make_due(runtime, await make_tenant(runtime, 3), 1)
+    await administer(
+        admin_dsn,
+        "update webhook_endpoint_state s set blocked_until = e.updated_at + n.place * interval '100 milliseconds'"
+        " from webhook_endpoint_state e join (select endpoint_id, row_number() over (order by endpoint_id) as place"
+        " from webhook_endpoint_state) n using (endpoint_id) where e.endpoint_id = s.endpoint_id",
+    )
+    claims = DeliveryClaims(runtime, POLL_SECONDS)
+    pauses = []
+    for _ in range(2):
+        assert not await claims.claim(ClaimTerms(25, 10, LEASE))
+        pauses.append(claims.pause)
+
+    assert pauses[0] < 0.01
+    assert pauses[1] == pytest.approx(0.1)
 
 
 async def test_many_workers_at_once_get_each_delivery_once(runtime: Runtime):
