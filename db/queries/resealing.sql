@@ -12,7 +12,10 @@ from (
     union all
     select substr(headers_sealed, 1, 1), substr(headers_sealed, 2, 8), deleted_at is null from webhook_endpoints
     union all
-    select substr(auth_sealed, 1, 1), substr(auth_sealed, 2, 8), deleted_at is null from webhook_endpoints
+    -- By its name: the schema that is to be migrated may be older than the column.
+    select substr(auth.sealed, 1, 1), substr(auth.sealed, 2, 8), e.deleted_at is null
+    from webhook_endpoints e
+    cross join lateral (select (to_jsonb(e) ->> 'auth_sealed')::bytea as sealed) auth
     union all
     select substr(response_sealed, 1, 1), substr(response_sealed, 2, 8), true from idempotency_keys
     where created_at > now() - $1::interval
