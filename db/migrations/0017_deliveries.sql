@@ -75,9 +75,18 @@ grant update (
 call allow_worker('webhook_endpoint_state', array['select', 'update']);
 
 -- Whoever makes an endpoint makes its state with it; those that are there already get theirs now.
-insert into webhook_endpoint_state (distributor_id, endpoint_id, updated_at)
-select w.distributor_id, w.id, w.created_at from webhook_endpoints w
+insert into webhook_endpoint_state (distributor_id, endpoint_id, in_flight, next_due_at, updated_at)
+select w.distributor_id, w.id, waiting.leased, waiting.retry_due_at, w.created_at
+from webhook_endpoints w
+cross join lateral (
+    select count(d.lease_token) as leased,
+        min(greatest(d.due_at, d.lease_until)) filter (where d.status = 'RETRYING') as retry_due_at
+    from webhook_deliveries d
+    where d.distributor_id = w.distributor_id and d.endpoint_id = w.id and d.due_at is not null
+) waiting
 on conflict do nothing;
+-- Since when, of those that are disabled, is not known better.
+update webhook_endpoints set disabled_at = updated_at where not enabled;
 
 alter table webhook_events
     add column sequence bigint,
@@ -94,9 +103,18 @@ alter table webhook_deliveries
     add column replay_id uuid;
 comment on column webhook_deliveries.due_at is
     'When to post next; set exactly while work remains. Infinity: not by us (pulled), or not before an older one of its conversation has ended.';
-comment on column webhook_deliveries.sequence is 'The event''s place in its conversation: the order that the endpoint asked for.';
+comment on column webhook_deliveries.sequence is 'The event''s place in its conversation: the order that the endpoint asked for. NULL, and before all others, for events of before they were numbered.';
 comment on column webhook_deliveries.trigger is 'Why it is, or last was, on its way: the event itself, a test, a person, a replay.';
 comment on column webhook_deliveries.replay_id is 'The replay that last sent it again: none does so twice.';
+-- What waits behind an older one of its conversation is out of all that is looked for. Events of before have no sequence: they
+-- come first, by their ids.
+update webhook_deliveries d
+set status = 'PENDING', due_at = 'infinity'
+where d.ordering_key is not null and d.due_at is not null and d.lease_token is null and exists (
+    select from webhook_deliveries older
+    where older.distributor_id = d.distributor_id and older.endpoint_id = d.endpoint_id and older.ordering_key = d.ordering_key
+        and older.due_at is not null and older.event_id < d.event_id
+);
 drop index webhook_deliveries_due, webhook_deliveries_leased, webhook_deliveries_ordering;
 -- No index holds a lease: claiming a row leaves all of them alone (a heap-only update).
 create index webhook_deliveries_new on webhook_deliveries (distributor_id, endpoint_id, due_at)
@@ -105,7 +123,8 @@ create index webhook_deliveries_retry on webhook_deliveries (distributor_id, end
     where status = 'RETRYING' and due_at < 'infinity';
 create index webhook_deliveries_waiting on webhook_deliveries (distributor_id, endpoint_id, event_id)
     where due_at = 'infinity';
-create index webhook_deliveries_order on webhook_deliveries (distributor_id, endpoint_id, ordering_key, sequence)
+create index webhook_deliveries_order on webhook_deliveries
+    (distributor_id, endpoint_id, ordering_key, sequence nulls first, event_id)
     where due_at is not null and ordering_key is not null;
 grant update (trigger, replay_id, ordering_key) on webhook_deliveries to waystation_app, waystation_worker;
 
@@ -263,7 +282,7 @@ begin
             from webhook_deliveries d
             where d.distributor_id = tenant and d.endpoint_id = endpoint and d.ordering_key = k.ordering_key
                 and d.due_at is not null
-            order by d.sequence
+            order by d.sequence nulls first, d.event_id
             limit 1
         ) first
         where first.due_at = 'infinity' and not exists (
