@@ -92,7 +92,7 @@ async def test_what_is_pulled_or_off_waits_for_nobody(world: World, admin_dsn: s
     assert await mend_deliveries(world.runtime) == 0
 
 
-@pytest.mark.parametrize(("mended", "level"), [(0, "info"), (1, "warning")])
+@pytest.mark.parametrize(("mended", "level"), [(0, "debug"), (1, "warning")])
 async def test_what_had_to_be_mended_is_told_as_a_warning(runtime: Runtime, mended: int, level: str):
     async def job(_runtime: Runtime) -> int:
         return mended
