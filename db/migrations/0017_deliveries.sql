@@ -785,16 +785,25 @@ begin
     end if;
     update webhook_deliveries d
     set status = 'PENDING', due_at = d.created_at, updated_at = moment,
-        schedule_position = greatest(d.schedule_position - (
-            select count(*)
-            from webhook_delivery_attempts a
-            where a.distributor_id = d.distributor_id and a.endpoint_id = d.endpoint_id and a.event_id = d.event_id
-                and a.outcome = 'failure' and not a.probe and a.error_class is distinct from 'deferred'
+        schedule_position = greatest(d.schedule_position - failed.since_then, 0)
+    from (
+        select w.event_id, failed.since_then
+        from webhook_deliveries w
+        cross join lateral (
+            select count(*) as ever,
                 -- An outage begins with the end of its first attempt, whose duration is rounded.
-                and a.started_at + (a.duration_ms + 1) * interval '1 millisecond' >= since
-        ), 0)
-    where d.distributor_id = tenant and d.endpoint_id = endpoint and d.status = 'RETRYING' and d.due_at < 'infinity'
-        and d.updated_at >= since and d.lease_token is null;
+                count(*) filter (where a.started_at + (a.duration_ms + 1) * interval '1 millisecond' >= since) as since_then
+            from webhook_delivery_attempts a
+            where a.distributor_id = w.distributor_id and a.endpoint_id = w.endpoint_id and a.event_id = w.event_id
+                and a.outcome = 'failure' and not a.probe and a.error_class is distinct from 'deferred'
+        ) failed
+        where w.distributor_id = tenant and w.endpoint_id = endpoint and w.status = 'RETRYING' and w.due_at < 'infinity'
+            and w.updated_at >= since and w.lease_token is null
+            -- What fails whenever all is well again is no victim of outages: if it always came first, for nothing, it would be
+            -- the outage, and never end.
+            and failed.ever - w.schedule_position < 1
+    ) failed
+    where d.distributor_id = tenant and d.endpoint_id = endpoint and d.event_id = failed.event_id;
 end
 $$;
 comment on function give_back_attempts(uuid, uuid, timestamptz, timestamptz) is

@@ -88,6 +88,30 @@ async def test_a_poison_event_stops_no_healthy_one(world: World, clock: FakeCloc
     assert {post.said for post in receiver.posts if post.event_id in poison} == {500}
 
 
+async def test_poison_events_enough_to_open_the_breaker_are_given_up_and_the_healthy_ones_arrive(
+    world: World, clock: FakeClock
+):
+    """They get their places back once, as after an outage; if they always did, each end of an outage began the next."""
+    poison: set[UUID] = set()
+    receiver = Receiver(lambda _at, event: Answer(500 if event in poison else 204))
+    endpoint = await world.open_endpoint(receiver)
+    worker = SimulatedWorker(world, poll=BATCH, cycle=0.05)
+    poison.update(await world.tell(endpoint.tenant, POLICY.breaker_failures + 5))
+    told = []
+    for _ in range(HOUR // BATCH):
+        told += await world.tell(endpoint.tenant, 1)
+        worker.wake()
+        await worker.work(BATCH)
+
+    statuses = await world.rows(
+        endpoint.tenant, "select status, count(*) from webhook_deliveries group by status order by status"
+    )
+    assert statuses == [
+        {"status": "EXHAUSTED", "count": len(poison)},
+        {"status": "SUCCESS", "count": len(told)},
+    ]
+
+
 async def test_two_poison_events_alone_open_no_breaker(world: World):
     receiver = Receiver(lambda _at, _event: Answer(500))
     endpoint = await world.open_endpoint(receiver)
