@@ -477,16 +477,18 @@ begin
     told as (
         select due.distributor_id, due.endpoint_id, true as takes, 1 as given, (not due.was_interrupted)::int as fresh, due.paced_from,
             due.gap, due.is_retry::int as retries, 0 as retries_due, false as has_retries, false as has_more,
-            null::timestamptz as later
+            null::timestamptz as earliest, null::timestamptz as later
         from due
         union all
         select r.distributor_id, r.endpoint_id, true, 0, 0, null, null, 0,
             (r.due_at <= moment and (r.lease_until is null or r.lease_until <= moment))::int, true,
-            row_number() over (partition by r.distributor_id, r.endpoint_id) = r.looked_at,
+            -- Behind those that it looked at there may be more that are due.
+            count(*) over endpoint = r.looked_at and max(r.due_at) over endpoint <= moment, r.due_at,
             case when r.lease_until > moment then r.lease_until when r.due_at > moment then r.due_at end
         from retry r
+        window endpoint as (partition by r.distributor_id, r.endpoint_id)
         union all
-        select s.distributor_id, s.endpoint_id, s.takes, 0, 0, null, null, 0, 0, true, false, null
+        select s.distributor_id, s.endpoint_id, s.takes, 0, 0, null, null, 0, 0, true, false, null, null
         from state s
         where s.has_retries or not s.takes
     ),
@@ -494,7 +496,7 @@ begin
         select t.distributor_id, t.endpoint_id, bool_and(t.takes) as takes, sum(t.given) as given, sum(t.fresh) as fresh,
             max(t.paced_from) + sum(t.given) * max(t.gap) as paced_until, bool_or(t.has_retries) as has_retries,
             case
-                when bool_or(t.has_more) or sum(t.retries_due) > sum(t.retries) then moment
+                when bool_or(t.has_more) or sum(t.retries_due) > sum(t.retries) then min(t.earliest)
                 else least(min(t.later), case when sum(t.retries) > 0 then lease_end end)
             end as next_due_at
         from told t

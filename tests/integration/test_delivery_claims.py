@@ -198,6 +198,24 @@ async def test_endpoints_whose_retries_are_over_hide_no_others(
     assert await work_through(runtime, clock, claims, 25, 2) == {row.endpoint_id}
 
 
+async def test_retries_that_are_due_in_an_hour_are_not_looked_at_before(
+    runtime: Runtime, clock: FakeClock, admin_dsn: str
+):
+    """However many they are: more than a claim looks at of an endpoint."""
+    await make_due(runtime, await make_tenant(runtime, 1), 60)
+    parked = clock() + timedelta(hours=1)
+    await administer(
+        admin_dsn, f"update webhook_deliveries set status = 'RETRYING', due_at = '{parked.isoformat()}'"
+    )
+    await administer(admin_dsn, f"update webhook_endpoint_state set next_due_at = '{clock().isoformat()}'")
+    claims = DeliveryClaims(runtime, POLL_SECONDS)
+
+    assert [len(await claims.claim(ClaimTerms(5, 10, LEASE))) for _ in range(2)] == [0, 0]
+    assert claims.pause == POLL_SECONDS
+    async with runtime.database.worker_statements() as connection:
+        assert await connection.fetchval("select next_due_at from webhook_endpoint_state") == parked
+
+
 async def test_a_walk_that_met_nobody_who_may_take_something_waits_until_the_first_of_all_may(
     runtime: Runtime, clock: FakeClock, admin_dsn: str, monkeypatch: pytest.MonkeyPatch
 ):
