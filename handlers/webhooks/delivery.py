@@ -26,7 +26,8 @@ from handlers.webhooks.headers import request_headers
 from handlers.webhooks.signing import SigningKey, active_keys
 
 MAX_EXCERPT_BYTES = 4_096
-MAX_RETRY_AFTER = 86_400.0  # seconds
+MAX_RETRY_AFTER = 3_600.0  # seconds for which a receiver may ask us to send it nothing at all
+MAX_RETRY_AFTER_UNAVAILABLE = 86_400.0  # the same with a 503, which says that it is down
 JITTER = 0.2  # of every wait but 0, to either side
 DEFERRAL = 10.0  # seconds, after which an attempt is made anew that could not be made for a reason of our own
 DELIVERY_HEADER = "webhook-delivery"  # of a response: what the receiver wishes
@@ -76,8 +77,8 @@ class ClaimedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What an attempt came to. ``retry_after`` is in seconds from ``ended_at``, at most 24 h. ``is_aborted``: the receiver
-    wants this event no more. ``evidence`` is None where nothing was posted.
+    """What an attempt came to. ``retry_after`` is in seconds from ``ended_at``, at most what the status
+    allows. ``is_aborted``: the receiver wants this event no more. ``evidence`` is None where nothing was posted.
     """
 
     outcome: Outcome
@@ -199,7 +200,9 @@ def _judge(sent: _Sent, answer: EgressAnswer, started_at: datetime, ended_at: da
         excerpt=excerpt,
         retry_after=None
         if succeeded
-        else retry_after_seconds(_header(answer.headers, "retry-after"), ended_at),
+        else retry_after_seconds(
+            _header(answer.headers, "retry-after"), ended_at, longest_silence(answer.status)
+        ),
         disable_reason=_disable_reason(answer.status, wish),
         is_aborted=wish == ABORT,
         evidence=evidence,
@@ -234,19 +237,24 @@ def excerpt_of(body: bytes) -> str:
     return text.encode()[:MAX_EXCERPT_BYTES].decode("utf-8", "ignore")
 
 
-def retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    """``Retry-After`` (RFC 9110 §10.2.3: seconds or an HTTP date) as seconds from ``now``, 0 to 24 h; None if
+def longest_silence(status: int) -> float:
+    """The seconds that a receiver may ask for with this status, for an event as for the whole endpoint."""
+    return MAX_RETRY_AFTER_UNAVAILABLE if status == HTTPStatus.SERVICE_UNAVAILABLE else MAX_RETRY_AFTER
+
+
+def retry_after_seconds(value: str | None, now: datetime, longest: float) -> float | None:
+    """``Retry-After`` (RFC 9110 §10.2.3: seconds or an HTTP date) as seconds from ``now``, 0 to ``longest``; None if
     there is none or it is malformed.
     """
     text = (value or "").strip()
     if _DELAY_SECONDS.fullmatch(text):
-        return MAX_RETRY_AFTER if len(text) > _ALWAYS_CAPPED_DIGITS else min(float(text), MAX_RETRY_AFTER)
+        return longest if len(text) > _ALWAYS_CAPPED_DIGITS else min(float(text), longest)
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):  # not a date: as if the header were absent
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # asctime's form has no zone; HTTP is GMT
-    return min(max((aware - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
+    return min(max((aware - now).total_seconds(), 0.0), longest)
 
 
 def decide(

@@ -29,8 +29,6 @@ THROTTLES = frozenset(
 )
 # Nothing was posted, for a reason that is not the receiver's.
 OURS = frozenset({FaultClass.CONFIGURATION, FaultClass.INTERRUPTED, FaultClass.DEFERRED})
-MAX_BLOCK = 3_600.0  # seconds for which an endpoint may ask us to send it nothing at all
-MAX_BLOCK_UNAVAILABLE = 86_400.0  # the same with a 503, which says that it is down
 DISABLE_AFTER = timedelta(days=5)
 DISABLE_AFTER_ATTEMPTS = 20
 WARNINGS = (50, 70, 90)  # percent of the way to being disabled
@@ -88,9 +86,7 @@ def blocked_until(result: AttemptResult) -> datetime | None:
     """Until when the endpoint asked us to send it nothing; ``Retry-After`` is for all of it, not for one event."""
     if result.retry_after is None:
         return None
-    unavailable = result.status_code == HTTPStatus.SERVICE_UNAVAILABLE
-    longest = MAX_BLOCK_UNAVAILABLE if unavailable else MAX_BLOCK
-    return result.ended_at + timedelta(seconds=min(result.retry_after, longest))
+    return result.ended_at + timedelta(seconds=result.retry_after)
 
 
 def facts_of(finished: Iterable[FinishedDelivery]) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from channels.exchanges import ExchangeTrace
 from handlers.runtime import RetrySchedule
 from handlers.webhooks.delivery import (
     MAX_EXCERPT_BYTES,
-    MAX_RETRY_AFTER,
+    MAX_RETRY_AFTER_UNAVAILABLE,
     AttemptResult,
     ClaimedDelivery,
     DeliveryStatus,
@@ -295,18 +295,18 @@ NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
         ("\u0665", None),  # an Arabic digit, which int() would take
         ("0", 0.0),
         (" 120 ", 120.0),
-        ("86401", MAX_RETRY_AFTER),
-        ("9" * 5000, MAX_RETRY_AFTER),
+        ("86401", MAX_RETRY_AFTER_UNAVAILABLE),
+        ("9" * 5000, MAX_RETRY_AFTER_UNAVAILABLE),
         ("Sat, 01 Aug 2026 12:01:30 GMT", 90.0),
         ("Saturday, 01-Aug-26 12:01:30 GMT", 90.0),
         ("Sat Aug  1 12:01:30 2026", 90.0),
         ("Sat, 01 Aug 2026 11:00:00 GMT", 0.0),
-        ("Fri, 01 Jan 2100 00:00:00 GMT", MAX_RETRY_AFTER),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", MAX_RETRY_AFTER_UNAVAILABLE),
         ("Fri, 32 Jan 2100 00:00:00 GMT", None),
     ],
 )
 def test_retry_after_in_every_form_of_the_rfc(value, seconds):
-    assert retry_after_seconds(value, NOW) == seconds
+    assert retry_after_seconds(value, NOW, MAX_RETRY_AFTER_UNAVAILABLE) == seconds
 
 
 @given(
@@ -314,9 +314,9 @@ def test_retry_after_in_every_form_of_the_rfc(value, seconds):
     | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
 )
 def test_retry_after_is_never_an_error(value):
-    seconds = retry_after_seconds(value, NOW)
+    seconds = retry_after_seconds(value, NOW, MAX_RETRY_AFTER_UNAVAILABLE)
 
-    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_UNAVAILABLE
 
 
 async def test_retry_after_counts_from_the_end_of_a_failed_attempt():
@@ -326,3 +326,22 @@ async def test_retry_after_counts_from_the_end_of_a_failed_attempt():
     succeeded = await _attempt(Answer(200, {"retry-after": when}))
 
     assert (failed.retry_after, succeeded.retry_after) == (50.0, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "granted"),
+    [
+        (429, "20", 20.0),
+        (429, "86400", 3_600.0),
+        (500, "7200", 3_600.0),
+        (500, "Fri, 01 Jan 2100 00:00:00 GMT", 3_600.0),
+        (503, "7200", 7_200.0),
+        (503, "9999999999", 86_400.0),
+    ],
+)
+async def test_an_event_waits_no_longer_than_its_endpoint_may_ask_for_silence(status, asked, granted):
+    failed = await _attempt(Answer(status, {"retry-after": asked}))
+    settled = decide(failed, RetrySchedule((0, 1)), 0, failed.ended_at, random.Random(1))
+
+    assert failed.retry_after == granted
+    assert settled.due_at == failed.ended_at + timedelta(seconds=granted)
