@@ -23,6 +23,7 @@ from channels.networks import AddressPolicy
 from channels.resolving import Addresses
 
 KEEP_ALIVE = 4.0  # seconds; under the 5 after which many servers (Node's default) close an idle connection
+END_OF_HEAD = b"\r\n\r\n"
 # Bytes. Whoever has not said its status by then says none: aiohttp's own limits count headers, not interim answers.
 HEAD_ROOM = 64 * 1024
 # Bytes beside twice the body's cap for how a body is framed, and for what one read of the socket brings at a time.
@@ -188,6 +189,20 @@ class GuardedProtocol(ResponseHandler):
         if exchange.first_byte_at is None:
             exchange.first_byte_at = self._monotonic()
         self._room -= len(data)
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Heads by themselves: the parser drops a status with the fault that follows it in the same bytes."""
+        while data and not self._answered:
+            head, end, data = data.partition(END_OF_HEAD)
+            super().data_received(head + end)
+            if self.exception() is not None:
+                return
+        if not data:
+            return
+        if self._is_idle():  # more than the answer may have
+            self._cut()
+            return
         super().data_received(data)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:

@@ -71,13 +71,6 @@ CHUNKED = HEADERS + b"Transfer-Encoding: chunked\r\n\r\n"
         ("a length with a sign", says(HEADERS + b"Content-Length: +2\r\n\r\nok"), {FaultClass.PROTOCOL}),
         ("a length below 0", says(HEADERS + b"Content-Length: -2\r\n\r\nok"), {FaultClass.PROTOCOL}),
         ("a length past numbers", says(HEADERS + b"Content-Length: " + b"9" * 40), {FaultClass.PROTOCOL}),
-        # Head and fault come as one, so there is no answer to be had.
-        (
-            "a length too short",
-            says(HEADERS + b"Content-Length: 2\r\n\r\nok and more"),
-            {FaultClass.PROTOCOL},
-        ),
-        ("a broken chunk", says(CHUNKED + b"zz\r\n"), {FaultClass.PROTOCOL}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -108,8 +101,18 @@ async def begun_and_reset(server, reader, writer):
         (says(HEADERS + b"Content-Length: 100\r\n\r\nshort"), b"short"),
         (begun_and_reset, b"short"),
         (says(HEADERS + b"Content-Encoding: gzip\r\nContent-Length: 100\r\n\r\nshort"), b"short"),
+        (says(CHUNKED + b"zz\r\n"), b""),
+        (says(CONTINUE + CHUNKED + b"5\r\nshort\r\nzz\r\n"), b"short"),
     ],
-    ids=["in drops", "endless trailers", "a length that lies", "a reset", "compressed"],
+    ids=[
+        "in drops",
+        "endless trailers",
+        "a length that lies",
+        "a reset",
+        "compressed",
+        "a broken chunk with the head",
+        "a broken chunk after an interim answer",
+    ],
 )
 async def test_a_status_is_an_answer_whatever_becomes_of_its_body(behave, begun):
     async with Server(behave) as server, client() as egress:
@@ -120,6 +123,23 @@ async def test_a_status_is_an_answer_whatever_becomes_of_its_body(behave, begun)
     assert answer.body.startswith(begun)
     assert again.status == 200
     assert server.connections == 2, "a connection that broke off is not used again"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "body"),
+    [
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", 204, b""),
+        (b"HTTP/1.1 204 No Content\r\n\r\nok", 204, b""),
+        (HEADERS + b"Content-Length: 2\r\n\r\nok and more", 200, b"ok"),
+        (HEADERS + b"Content-Length: 0\r\n\r\nok", 200, b""),
+    ],
+)
+async def test_a_status_is_an_answer_whatever_follows_the_answer(said, status, body):
+    async with Server(says(said)) as server, client() as egress:
+        answers = [await egress.post(server.url(), {}, b"{}", timeouts=QUICK) for _ in range(2)]
+
+    assert [(answer.status, answer.body) for answer in answers] == [(status, body)] * 2
+    assert server.connections == 2, "a connection with bytes that nobody waits for is not used again"
 
 
 @pytest.mark.parametrize(
