@@ -42,6 +42,7 @@ BODY_CAP = 64 * 1024
 DEFAULT_HEADERS: Mapping[str, str] = {"User-Agent": "Waystation/1", "Accept-Encoding": "identity"}
 # What was read of a URL's form and judged of an address stays true: neither asks anything but its argument.
 MOST_TARGETS, MOST_ADDRESSES = 4096, 4096
+_MEND = "who runs the gateway can allow networks (WAYSTATION_EGRESS_ALLOW)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +129,15 @@ class EgressClient:
         """
         target = self._target_of(url)
         if target.listed_only and not self._allows_any:
-            raise UrlNotAllowed("Plain http, this port, and names of an inner network are not allowed.")
+            raise UrlNotAllowed(
+                f"Plain http, ports of other services and names of an inner network are not allowed; {_MEND}"
+            )
         try:
             addresses = [target.address] if target.address else _hosts(await self._look_up(target, party))
         except (*LOOKUP_ERRORS, LookupsBusy):
             return
         if not self._all_permitted(addresses, target):
-            raise UrlNotAllowed("The URL's address is not allowed.")
+            raise UrlNotAllowed(f"The URL's address is not allowed; {_MEND}")
 
     async def post(
         self,
