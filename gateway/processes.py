@@ -79,7 +79,8 @@ async def listening_app(app: web.Application, host: str, port: int) -> AsyncIter
         try:
             await web.TCPSite(runner, host, port, backlog=1024).start()
         except OSError as error:
-            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            mend = "--port or WAYSTATION_PORT names another"
+            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}; {mend}") from error
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
