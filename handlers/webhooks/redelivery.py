@@ -19,7 +19,7 @@ async def redeliver(runtime: Runtime, distributor_id: UUID, delivery_id: UUID) -
             raise NotFound
         now = runtime.clock()
         if not delivery.endpoint_takes:
-            raise WrongState("The endpoint is disabled or deleted.")
+            raise WrongState("The endpoint is disabled or deleted; enable a disabled one first.")
         if delivery.lease_until is not None and delivery.lease_until > now:
             raise WrongState("An attempt is under way; ask again when it is over.")
         if not delivery.has_payload:
