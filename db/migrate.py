@@ -255,7 +255,8 @@ def _pending(applied: dict[int, str]) -> tuple[Migration, ...]:
     for migration in migrations:
         if applied.get(migration.version, migration.checksum) != migration.checksum:
             raise SchemaOutdated(
-                f"migration {migration.version:04d} was applied in another form; a landed one is never edited"
+                f"migration {migration.version:04d} was applied in another form; a landed one is never edited: run the "
+                "release that applied it, or begin with a new database (the embedded one is in .waystation)"
             )
     return tuple(migration for migration in migrations if migration.version not in applied)
 
