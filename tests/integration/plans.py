@@ -1,6 +1,6 @@
 """What the server does for a statement: a connection that explains what is asked of it, and the plan as a value."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -71,7 +71,8 @@ class ExplainingConnection:
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         # EXECUTE takes no parameters of the driver's, hence the literals; only so is a generic plan to be had.
-        values = ", ".join(map(_literal, arguments))
+        kinds = [kind.name for kind in (await self._connection.prepare(statement)).get_parameters()]
+        values = ", ".join(map(_literal, arguments, kinds))
         await self._connection.execute(f"prepare explained as {statement}")
         for _ in range(self._times):
             await self._connection.execute("savepoint before")
@@ -97,21 +98,15 @@ class ExplainingConnection:
         return cast(Connection, self)
 
 
-def _literal(value: Any) -> str:
+def _literal(value: Any, kind: str) -> str:
     if value is None:
         return "null"
     if value and isinstance(value, list) and isinstance(value[0], bytes):
         return "array[" + ", ".join(f"'\\x{item.hex()}'::bytea" for item in value) + "]"
-    if isinstance(value, list):
-        text = (
-            orjson.dumps(value, default=str).decode()
-            if _is_json(value)
-            else f"{{{','.join(map(str, value))}}}"
-        )
+    if kind == "jsonb":
+        text = orjson.dumps(value, default=str).decode()
+    elif isinstance(value, list):
+        text = f"{{{','.join(map(str, value))}}}"
     else:
-        text = orjson.dumps(value).decode() if isinstance(value, dict) else str(value)
+        text = str(value)
     return "'" + text.replace("'", "''") + "'"
-
-
-def _is_json(value: Sequence[Any]) -> bool:
-    return bool(value) and isinstance(value[0], dict)

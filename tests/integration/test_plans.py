@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -109,25 +110,16 @@ async def test_a_claim_reads_nothing_of_tenants_without_work(
     await queue_message(runtime, {}, account.distributor_id, conversation, text="hola")
     await administer(admin_dsn, IDLE_TENANTS)
     now = clock.advance(5)
-    lanes: dict[str, list[Any]] = {
-        "deliveries": [[runtime.new_id() for _ in range(10)]],
-        "sends": [now + SEND_PACE.ahead, dict(SEND_PACE.rates)],
+    claim = (now, now + timedelta(seconds=30), runtime.new_id(), 10, 5, 0, 1)
+    nobody = UUID(int=0)
+    asked: dict[str, tuple[str, str, tuple[Any, ...]]] = {
+        "turns": ("lanes", "claim_turns", claim),
+        "sends": ("lanes", "claim_sends", (*claim, now + SEND_PACE.ahead, dict(SEND_PACE.rates))),
+        "deliveries": ("delivery_lane", "find_endpoints", (now, 10, nobody, nobody, 5, 0, 1)),
     }
-    more = lanes.get(lane, [])
+    source, name, arguments = asked[lane]
 
-    plan = await explain(
-        runtime,
-        "lanes",
-        f"claim_{lane}",
-        now,
-        now + timedelta(seconds=30),
-        runtime.new_id(),
-        10,
-        5,
-        0,
-        1,
-        *more,
-    )
+    plan = await explain(runtime, source, name, *arguments)
 
     assert plan.root["Actual Rows"] > 0
     for table in ("distributors", "conversations", "messages", "webhook_endpoints", "webhook_deliveries"):
