@@ -232,7 +232,11 @@ async def settle_send(
         due_at,
         now,
     )
-    return SettledSend(**row) if row else None
+    if row is None:
+        return None
+    settled = SettledSend(**row)
+    await connection.execute(_SQL["line_up_following"], settled.id, settled.conversation_id, now)
+    return settled
 
 
 async def postpone_send(

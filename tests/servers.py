@@ -71,6 +71,12 @@ class Servers:
             self._migrated[major] = server
         return self._migrated[major]
 
+    def apart(self, purpose: str) -> EmbeddedPostgres:
+        """An embedded server with a template of its own, for tests that a crash of it may be the failure of."""
+        server = self.without_schema(None, purpose)
+        self._runner.run(_make_template(server))
+        return server
+
     def without_schema(self, major: int | None, purpose: str) -> EmbeddedPostgres:
         """A server on which nobody has ever migrated anything, so that none of our roles exists."""
         server = EmbeddedPostgres(self._folder / f"{purpose}-{major}", settings=FAST, major=major)

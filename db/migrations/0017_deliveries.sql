@@ -899,3 +899,27 @@ comment on function expire_evidence(uuid, uuid, uuid, int, int) is
 revoke execute on function expire_payloads(uuid, uuid, int), expire_payloads_at(uuid, uuid, int, timestamptz),
     expire_evidence(uuid, uuid, uuid, int, int), expire_evidence_at(uuid, uuid, uuid, int, int, timestamptz) from public;
 grant execute on function expire_payloads(uuid, uuid, int), expire_evidence(uuid, uuid, uuid, int, int) to waystation_worker;
+
+-- Messages that accounts sent, locked one after the other in the order given, each as it is once it is locked. A statement for
+-- each, so that none that was changed meanwhile is looked at again in a plan that chooses among partitions while it runs (see
+-- claim_deliveries()).
+create function lock_messages(tenants uuid[], accounts uuid[], ids uuid[]) returns setof messages
+    language plpgsql volatile rows 100
+    set search_path = pg_catalog, public, pg_temp
+    set plan_cache_mode = force_generic_plan  -- else each would be planned anew, for a plan of one partition looks cheaper
+    as $$
+begin
+    for place in 1 .. coalesce(cardinality(ids), 0) loop
+        return query
+        select m.*
+        from messages m
+        where m.distributor_id = tenants[place] and m.id = ids[place] and m.channel_account_id = accounts[place]
+            and m.direction = 'OUTBOUND'
+        for update;
+    end loop;
+end
+$$;
+comment on function lock_messages(uuid[], uuid[], uuid[]) is
+    'Locks messages that these accounts sent, in the order given, and gives back each as it is then.';
+revoke execute on function lock_messages(uuid[], uuid[], uuid[]) from public;
+grant execute on function lock_messages(uuid[], uuid[], uuid[]) to waystation_worker;

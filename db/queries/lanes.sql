@@ -86,11 +86,13 @@ due as (
             from messages m
             where m.distributor_id = d.id and m.channel_account_id = open.id and m.send_priority = class.priority
                 and m.send_due_at <= $1 and (m.send_lease_until is null or m.send_lease_until <= $1)
-                -- One conversation's messages leave in the order in which they were written.
+                -- One conversation's messages leave in the order in which they were written. As a comparison of rows: by the id
+                -- alone it would choose among partitions while it locks (see lock_messages()).
                 and not exists (
                     select from messages older
                     where older.distributor_id = m.distributor_id and older.conversation_id = m.conversation_id
-                        and older.send_due_at is not null and older.id < m.id
+                        and older.send_due_at is not null
+                        and (older.conversation_id, older.id) < (m.conversation_id, m.id)
                 )
             order by m.send_due_at
             limit least(open.places, greatest($5 - busy.held, 0))

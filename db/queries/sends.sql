@@ -130,25 +130,12 @@ where distributor_id = get_current_distributor_id() and message_id = $1 and part
 order by part, id;
 
 -- name: settle_send
--- A status only rises; whatever it was, the attempt is over. A receipt that comes after the failure makes nothing sent. The
--- conversation's next message stands in line from now: one conversation's long line does not hold up another's.
+-- A status only rises; whatever it was, the attempt is over. A receipt that comes after the failure makes nothing sent.
 with before as (
-    select m.id, m.sent_at, m.status_rank, m.conversation_id
+    select m.id, m.sent_at, m.status_rank
     from messages m
     where m.distributor_id = get_current_distributor_id() and m.id = $1 and m.send_lease_token = $2
     for update
-),
-following as (
-    update messages n
-    set send_due_at = greatest(n.send_due_at, $9)
-    where n.distributor_id = get_current_distributor_id() and n.send_due_at is not null and n.id = (
-        select m.id
-        from before
-        join messages m on m.distributor_id = get_current_distributor_id() and m.conversation_id = before.conversation_id
-            and m.send_due_at is not null and m.id > before.id
-        order by m.id
-        limit 1
-    )
 )
 update messages m
 set status = case when m.status_rank < $4 then $3 else m.status end,
@@ -158,9 +145,21 @@ set status = case when m.status_rank < $4 then $3 else m.status end,
     sent_at = coalesce(m.sent_at, case when m.status_rank < $4 then $7::timestamptz end),
     send_due_at = $8, send_started_at = null, send_unknown = 0, send_lease_until = null, send_lease_token = null, updated_at = $9
 from before
-where m.distributor_id = get_current_distributor_id() and m.id = before.id
+where m.distributor_id = get_current_distributor_id() and m.id = $1
 returning m.id, m.conversation_id, m.customer_id, m.channel, m.type, m.text, m.status,
     before.status_rank < $4 as applied, before.sent_at is null and m.sent_at is not null as first_sent;
+
+-- name: line_up_following
+-- The conversation's next message stands in line from now ($3): one conversation's long line does not hold up another's.
+update messages n
+set send_due_at = greatest(n.send_due_at, $3)
+where n.distributor_id = get_current_distributor_id() and n.send_due_at is not null and n.id = (
+    select m.id
+    from messages m
+    where m.distributor_id = get_current_distributor_id() and m.conversation_id = $2 and m.send_due_at is not null and m.id > $1
+    order by m.id
+    limit 1
+);
 
 -- name: postpone_send
 -- Puts an attempt off, to $3 or (null) with its place in line. Where it was refused ($4) all is as before it; else it may have

@@ -14,37 +14,34 @@ from (
 -- What is told of a message's parts is read once nobody else can add to it: the next statement's snapshot is taken then.
 select m.id
 from (
-    select distinct i.distributor_id, i.channel_account_id, coalesce(i.message_id, sent.id) as id
-    from jsonb_to_recordset($1::jsonb) as i(
-        distributor_id uuid, channel_account_id uuid, message_id uuid, provider_message_id text
-    )
-    left join lateral (
-        (
-            select m.id
-            from messages m
-            where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
-                and m.provider_message_id = i.provider_message_id and m.direction = 'OUTBOUND'
-            order by m.id desc
+    select array_agg(k.distributor_id) as tenants, array_agg(k.channel_account_id) as accounts, array_agg(k.id) as ids
+    from (
+        select distinct i.distributor_id, i.channel_account_id, coalesce(i.message_id, sent.id) as id
+        from jsonb_to_recordset($1::jsonb) as i(
+            distributor_id uuid, channel_account_id uuid, message_id uuid, provider_message_id text
+        )
+        left join lateral (
+            (
+                select m.id
+                from messages m
+                where m.distributor_id = i.distributor_id and m.channel_account_id = i.channel_account_id
+                    and m.provider_message_id = i.provider_message_id and m.direction = 'OUTBOUND'
+                order by m.id desc
+                limit 1
+            )
+            union all
+            (
+                select x.message_id
+                from external_message_mappings x
+                where x.distributor_id = i.distributor_id and x.channel_account_id = i.channel_account_id
+                    and x.provider_key = 'sent:' || i.provider_message_id
+            )
             limit 1
-        )
-        union all
-        (
-            select x.message_id
-            from external_message_mappings x
-            where x.distributor_id = i.distributor_id and x.channel_account_id = i.channel_account_id
-                and x.provider_key = 'sent:' || i.provider_message_id
-        )
-        limit 1
-    ) sent on i.message_id is null
-    order by i.distributor_id, id
+        ) sent on i.message_id is null
+        order by i.distributor_id, id
+    ) k
 ) meant
-cross join lateral (
-    select m.id
-    from messages m
-    where m.distributor_id = meant.distributor_id and m.channel_account_id = meant.channel_account_id and m.id = meant.id
-        and m.direction = 'OUTBOUND'
-    for update
-) m;
+cross join lateral lock_messages(meant.tenants, meant.accounts, meant.ids) m;
 
 -- name: accept_statuses
 -- $1: the statuses; $2: the posts that they came in, each once; $3: the posts' bodies, as bytes; $4: by channel, the rank of
@@ -85,16 +82,15 @@ meant as (
 ),
 -- It must be one that this account sent. Locked before its state is read, and in one order: two gateways may hear of the
 -- same messages at once.
-locked as (
+locked as materialized (
     select m.*
-    from (select distinct distributor_id, channel_account_id, id from meant order by distributor_id, id) known
-    cross join lateral (
-        select m.*
-        from messages m
-        where m.distributor_id = known.distributor_id and m.id = known.id
-            and m.channel_account_id = known.channel_account_id and m.direction = 'OUTBOUND'
-        for update
-    ) m
+    from (
+        select array_agg(k.distributor_id) as tenants, array_agg(k.channel_account_id) as accounts, array_agg(k.id) as ids
+        from (
+            select distinct distributor_id, channel_account_id, id from meant where id is not null order by distributor_id, id
+        ) k
+    ) known
+    cross join lateral lock_messages(known.tenants, known.accounts, known.ids) m
 ),
 found as (
     select i.*, m.id as known_message_id, m.status_rank as known_rank, m.conversation_id, m.customer_id, m.channel, m.type,

@@ -74,13 +74,13 @@ async def test_a_statement_can_be_prepared_by_its_role(database: Database, runti
         sql = load_statements(source)[name]
         prepared = await connection.prepare(sql)
         nulls = ", ".join("null" for _ in prepared.get_parameters())
-        types = ", ".join(_type_name(parameter) for parameter in prepared.get_parameters())
+        types = ", ".join(type_name(parameter) for parameter in prepared.get_parameters())
         await connection.execute(f"prepare checked{f'({types})' if types else ''} as {sql}")
         await connection.execute(f"explain execute checked{f'({nulls})' if nulls else ''}")
         await connection.execute("deallocate checked")
 
 
-def _type_name(parameter) -> str:
+def type_name(parameter) -> str:
     return f"{parameter.name.removesuffix('[]')}[]" if parameter.kind == "array" else parameter.name
 
 

@@ -59,6 +59,7 @@ CALLERS = {
     "claim_deliveries": {WORKER},
     "settle_deliveries": {WORKER},
     "give_back_attempts": {WORKER},
+    "lock_messages": {WORKER},
     "replay_candidates": {APP},
     "set_user_role": {APP},
     "refresh_customers": {APP},
