@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from channels.base import Channel
 from channels.errors import GatewayError
-from db.errors import DatabaseError, SchemaOutdated
+from db.errors import DatabaseError
 from gateway.bench.command import bench
 from gateway.dev.choices import Break, SimulatedChannel
 from gateway.logs import configure_logging
@@ -80,8 +80,6 @@ def main() -> None:
     """
     try:
         app()
-    except SchemaOutdated as error:
-        _fail(f"{error}", "Run `waystation migrate`.")
     except SettingsError as error:
         _fail(f"{error}", "The README lists every setting.")
     except (DatabaseError, GatewayError, ExtractionFileError) as error:
