@@ -30,9 +30,10 @@ from handlers.outbound_outcome import SendResult
 from handlers.runtime import Runtime
 from handlers.send_rates import SEND_PACE
 from handlers.turns import TurnTools, run_turn
-from handlers.webhooks.delivery import FinishedDelivery
+from handlers.webhooks.delivery import FinishedDelivery, Outcome
 from handlers.webhooks.delivery_tools import delivery_tools
 from handlers.webhooks.egress import Egress
+from handlers.webhooks.events import public_event_id
 
 Claimed = TypeVar("Claimed")
 
@@ -305,6 +306,7 @@ class Worker:
         try:
             finished = await deliver(self._runtime, self._delivery_tools, row)
             _count(finished)
+            _tell_failure(finished)
             await self._settler.submit(finished)
         finally:
             self._claims.finished(row)
@@ -335,6 +337,23 @@ def _count(finished: FinishedDelivery) -> None:
         FIRST_BYTE_SECONDS.observe(max(0.0, (result.started_at - row.occurred_at).total_seconds()))
     status = result.status_code
     DELIVERY_ATTEMPTS.labels(result=f"{status // 100}xx" if status else result.error_class or "unknown").inc()
+
+
+def _tell_failure(finished: FinishedDelivery) -> None:
+    """A line for each attempt that failed; neither URLs nor bodies are in it."""
+    row, result, settlement = finished.claimed, finished.result, finished.settlement
+    if result.outcome is Outcome.SUCCESS:
+        return
+    tell = _log.warning if settlement.disable_reason else _log.info
+    tell(
+        "delivery",
+        endpoint=str(row.endpoint_id),
+        webhook_id=public_event_id(row.event_id),
+        attempt=row.number,
+        result=settlement.status,
+        reason=settlement.disable_reason or result.error_class,
+        status_code=result.status_code,
+    )
 
 
 def _why(faults: Sequence[GatewayError]) -> Mapping[str, str]:

@@ -77,7 +77,7 @@ class Stage:
         ids = [self.runtime.new_id() for _ in range(number)]
         body = {
             "type": event_type,
-            "timestamp": iso_utc(now),
+            "timestamp": now.isoformat(),
             "distributor_id": str(self.tenant),
             "data": data or {},
         }
