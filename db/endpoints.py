@@ -104,6 +104,13 @@ async def reset_health(connection: Connection, endpoint_id: UUID, now: datetime)
     await connection.execute(_SQL["reset_health"], endpoint_id, now)
 
 
+async def forget_waits(connection: Connection, endpoint_id: UUID, now: datetime, *, moved: bool) -> None:
+    """What the endpoint's rate of before made it wait for and, where it has ``moved``, what its receiver of before did.
+    Locks the endpoint's state, so does it last.
+    """
+    await connection.execute(_SQL["forget_waits"], endpoint_id, now, moved)
+
+
 async def find_public_keys(connection: Connection, endpoint_id: UUID) -> Sequence[Mapping[str, Any]] | None:
     """The public keys of any tenant's endpoint; None for an unknown or deleted one. Takes a worker's connection."""
     keys: Sequence[Mapping[str, Any]] | None = await connection.fetchval(

@@ -149,6 +149,9 @@ async def patch_endpoint(
             released and saved.transport != Transport.PULL
         ):  # what is pulled waits for nobody but its integrator
             await endpoints.release_waiting(connection, endpoint_id, saved.updated_at)
+        moved = record.url != saved.url
+        if moved or record.rate_limit_per_second != saved.rate_limit_per_second:
+            await endpoints.forget_waits(connection, endpoint_id, saved.updated_at, moved=moved)
     return saved
 
 

@@ -76,6 +76,16 @@ set breaker = 'CLOSED', breaker_until = null, probes = 0, consecutive_failures =
     give_back_from = null, failing_since = null, warned_percent = 0, blocked_until = null, concurrency = 10, updated_at = $2
 where distributor_id = (select get_current_distributor_id()) and endpoint_id = $1;
 
+-- name: forget_waits
+-- Places were taken at the rate of before. With $3 there is another receiver, too, which has asked for no silence and has its own
+-- pace; where a breaker is open, the next probe asks it at once.
+update webhook_endpoint_state
+set paced_until = null, updated_at = $2,
+    blocked_until = case when not $3 then blocked_until end,
+    learned_rate = case when not $3 then learned_rate end,
+    breaker_until = case when $3 and breaker = 'OPEN' then $2 else breaker_until end
+where distributor_id = (select get_current_distributor_id()) and endpoint_id = $1;
+
 -- name: find_public_keys
 -- By the worker's role and for anybody, on the closed list of db/tenant.py.
 select public_keys from webhook_endpoints where id = $1 and deleted_at is null;

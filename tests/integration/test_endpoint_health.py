@@ -13,7 +13,7 @@ from db.delivery_lane import ClaimedDeliveryRow, EndpointProgress, settle_delive
 from db.lanes import ClaimTerms
 from gateway.delivery_claims import DeliveryClaims
 from handlers.deliveries import settle
-from handlers.endpoints import enable_endpoint
+from handlers.endpoints import enable_endpoint, patch_endpoint
 from handlers.runtime import Runtime
 from handlers.webhooks.health import DISABLE_AFTER, POLICY
 from tests.delivery_world import Answer, Endpoint, Receiver, World
@@ -277,6 +277,38 @@ async def test_retry_after_is_for_all_that_waits_for_the_endpoint(
     assert await stage.claim() == []
     clock.now = later(60.1)
     assert await stage.claim() != []
+
+
+@pytest.mark.parametrize(
+    ("answer", "events", "columns", "change"),
+    [
+        (Answer(503, {"Retry-After": "86400"}), 1, {}, {"url": "https://other.example.test/hook"}),
+        (BROKEN, POLICY.breaker_failures, {}, {"url": "https://other.example.test/hook"}),
+        (OK, 2, {"rate_limit_per_second": Decimal("0.001")}, {"rate_limit_per_second": Decimal(100)}),
+    ],
+)
+async def test_what_was_wrong_with_a_receiver_is_not_held_against_the_next(
+    runtime: Runtime,
+    clock: FakeClock,
+    answer: Answer,
+    events: int,
+    columns: dict[str, Any],
+    change: dict[str, Any],
+):
+    world = World(runtime, clock)
+    endpoint = await world.open_endpoint(Receiver(lambda _at, _event: answer), **columns)
+    await world.tell(endpoint.tenant, events)
+    claims = DeliveryClaims(world.runtime, 1.0)
+    for row in await claims.claim(TERMS):
+        await settle(world.runtime, [await world.deliver(row)])
+        claims.finished(row)
+    await world.tell(endpoint.tenant)
+    clock.advance(10)
+    assert not await claims.claim(TERMS)
+
+    await patch_endpoint(world.runtime, endpoint.tenant, endpoint.id, change)
+
+    assert await claims.claim(TERMS)
 
 
 async def test_a_probe_is_one_post_the_oldest_and_costs_no_place(stage: Stage, clock: FakeClock):
