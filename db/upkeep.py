@@ -123,5 +123,10 @@ async def release_stuck_heads(connection: Connection, endpoints: Sequence[Endpoi
     return int(await connection.fetchval(_SQL["release_stuck_heads"], *_columns(endpoints), now))
 
 
+async def cancel_forgotten(connection: Connection, endpoints: Sequence[EndpointKey], now: datetime) -> int:
+    """Ends what waits for endpoints that were deleted while it was being stored; how much."""
+    return int(await connection.fetchval(_SQL["cancel_forgotten"], *_columns(endpoints), now))
+
+
 def _columns(endpoints: Sequence[EndpointKey]) -> tuple[list[UUID], list[UUID]]:
     return [key.distributor_id for key in endpoints], [key.endpoint_id for key in endpoints]

@@ -153,6 +153,7 @@ async def mend_deliveries(runtime: Runtime) -> int:
             page = await upkeep.list_endpoint_states(connection, last, _ENDPOINTS)
             mended += await upkeep.mend_endpoint_states(connection, page, now)
             mended += await upkeep.release_stuck_heads(connection, page, now)
+            await upkeep.cancel_forgotten(connection, page, now)  # which is no fault
         if len(page) < _ENDPOINTS:
             return mended
         last = page[-1]

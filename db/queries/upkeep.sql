@@ -118,3 +118,23 @@ kept as materialized (
 select coalesce(sum(release_heads(s.distributor_id, s.endpoint_id, s.keys, $3)), 0)::bigint
 from stuck s
 cross join kept;
+
+-- name: cancel_forgotten
+-- Of those of the endpoints ($1, $2) that were deleted: what was being stored meanwhile, and is due at infinity, where no claim
+-- meets it. It would keep its payload for ever.
+with state as materialized (
+    select s.distributor_id, s.endpoint_id
+    from unnest($1::uuid[], $2::uuid[]) as wanted(distributor_id, endpoint_id)
+    join webhook_endpoints w on w.distributor_id = wanted.distributor_id and w.id = wanted.endpoint_id and w.deleted_at is not null
+    join webhook_endpoint_state s on s.distributor_id = w.distributor_id and s.endpoint_id = w.id
+    order by s.distributor_id, s.endpoint_id
+    for update of s
+),
+cancelled as (
+    update webhook_deliveries d
+    set status = 'CANCELLED', due_at = null, lease_until = null, lease_token = null, updated_at = $3
+    from state s
+    where d.distributor_id = s.distributor_id and d.endpoint_id = s.endpoint_id and d.due_at = 'infinity'
+    returning 1
+)
+select count(*) from cancelled;

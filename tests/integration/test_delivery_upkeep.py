@@ -5,10 +5,14 @@ from datetime import timedelta
 import pytest
 import structlog
 
+from db.events import record_events
 from db.lanes import ClaimTerms
 from gateway.schedules import _told
+from handlers.endpoints import delete_endpoint
 from handlers.runtime import Runtime
 from handlers.upkeep import mend_deliveries
+from handlers.webhooks.event_types import EventType
+from handlers.webhooks.outbox import new_event_row
 from tests.delivery_stage import claim
 from tests.delivery_world import Answer, Endpoint, Receiver, SimulatedWorker, World
 from tests.fakes import FakeClock
@@ -90,6 +94,26 @@ async def test_what_is_pulled_or_off_waits_for_nobody(world: World, admin_dsn: s
     await administer(admin_dsn, "update webhook_endpoint_state set in_flight = 0")
 
     assert await mend_deliveries(world.runtime) == 0
+
+
+async def test_what_was_being_stored_for_an_endpoint_that_was_deleted_meanwhile_ends(world: World):
+    endpoint = await world.open_endpoint(ordering="conversation")
+    (conversation,) = await world.open_conversations(endpoint.tenant, 1)
+    await world.tell(endpoint.tenant, 1, conversation)
+    row = new_event_row(
+        world.runtime,
+        endpoint.tenant,
+        EventType.ENDPOINT_TEST,
+        {"endpoint_id": endpoint.id},
+        conversation_id=conversation,
+    )
+    async with world.runtime.database.tenant(endpoint.tenant) as connection:
+        await record_events(connection, [row])  # waits behind the first
+        await delete_endpoint(world.runtime, endpoint.tenant, endpoint.id)
+    assert await world.statuses(endpoint) == {"CANCELLED", "PENDING"}
+
+    assert await mend_deliveries(world.runtime) == 0
+    assert await world.statuses(endpoint) == {"CANCELLED"}
 
 
 @pytest.mark.parametrize(("mended", "level"), [(0, "debug"), (1, "warning")])
