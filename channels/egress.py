@@ -245,7 +245,8 @@ class EgressClient:
                 raise aiohttp.ClientPayloadError
             excerpt, truncated = await _read(response, exchange.body_cap)
             trace = exchange.trace(self._monotonic())
-            return EgressResponse(response.status, response.headers, excerpt, truncated, trace)
+            broken_off = truncated or exchange.broken_off
+            return EgressResponse(response.status, response.headers, excerpt, broken_off, trace)
 
     def _fault(self, error: Exception, exchange: Exchange) -> GatewayError:
         if exchange.blocked:

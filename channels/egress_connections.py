@@ -58,6 +58,7 @@ class Exchange:
     reused: bool = False
     blocked: bool = False
     short: bool = False  # of sockets, which is no fault of the other side
+    broken_off: bool = False  # the body ended where its framing was wrong
 
     def trace(self, now: float) -> ExchangeTrace:
         """How far it came until ``now``; of one that our own rules stopped nothing is told."""
@@ -204,6 +205,9 @@ class GuardedProtocol(ResponseHandler):
             self._cut()
             return
         super().data_received(data)
+        if self._exchange and self._payload and self.exception() is not None and not self._payload.is_eof():
+            self._exchange.broken_off = True
+            self._payload.feed_eof()  # or who reads it waits for the rest; as an error it would lose what came
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         status = data[0].code

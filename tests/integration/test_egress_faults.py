@@ -9,6 +9,7 @@ import zlib
 import pytest
 from aiohttp.test_utils import unused_port
 
+from channels.egress import EgressTimeouts
 from channels.errors import DeliveryFault, FaultClass, HeaderNotAllowed
 from channels.resolving import PoolResolver
 from tests.integration.egress_stage import (
@@ -123,6 +124,15 @@ async def test_a_status_is_an_answer_whatever_becomes_of_its_body(behave, begun)
     assert answer.body.startswith(begun)
     assert again.status == 200
     assert server.connections == 2, "a connection that broke off is not used again"
+
+
+@pytest.mark.parametrize("said", [CHUNKED + b"zz\r\n", CHUNKED + b"5\r\nshort\r\nzz\r\n"])
+async def test_the_rest_of_a_body_that_breaks_is_not_waited_for(said):
+    patient = EgressTimeouts(total=60, connect=1)
+    async with Server(says(said)) as server, client() as egress, asyncio.timeout(5):
+        answer = await egress.post(server.url(), {}, b"{}", timeouts=patient)
+
+    assert (answer.status, answer.truncated) == (200, True)
 
 
 @pytest.mark.parametrize(
