@@ -33,8 +33,9 @@ from handlers.inbound_events import (
     NewIds,
     Telling,
     address_event,
+    begun_events,
     consent_event,
-    message_events,
+    received_event,
     refusal_event,
     status_events,
 )
@@ -253,8 +254,8 @@ def message_item(runtime: Runtime, posted: Posted, message: InboundMessage, quie
     """One message as the accept statement takes it; ``quiet_seconds`` is how long its burst must be quiet."""
     message = _seen_through(runtime, posted.account, message)
     ids = NewIds(runtime.new_id(), runtime.new_id(), runtime.new_id(), runtime.new_id())
-    move = move_of(message)
-    message = from_new_place(message, move) if move else message
+    if move := move_of(message):
+        message = from_new_place(message, move)
     meaning = partial(_meaning, runtime, posted, message, ids, quiet_seconds)
     item = {
         **_posted_item(runtime, posted, "message", message.provider_key),
@@ -264,13 +265,14 @@ def message_item(runtime: Runtime, posted: Posted, message: InboundMessage, quie
         **_thread_fields(runtime, posted.account, message),
         **_own_address_fields(runtime, posted, message, ids),
         "attachments": _attachment_rows(runtime, message),
-        **message_events(_telling(runtime, posted), message, ids),
+        **begun_events(telling := _telling(runtime, posted), message, ids),
     }
     # What a machine wrote is nobody's word, whatever stands in it; what the provider says, holds.
     words = "" if message.automated else message.text
+    consent = consent_change(message.channel, words, message.consent)
     if message.consent is not ConsentChange.OUT and opts_in_while_out(message.channel, words):
-        return {**item, **meaning(None), "if_opted_out": meaning(ConsentChange.IN)}
-    return {**item, **meaning(consent_change(message.channel, words, message.consent))}
+        consent, item["if_opted_out"] = None, meaning(ConsentChange.IN)
+    return {**item, **meaning(consent), "received_event": received_event(telling, message, ids)}
 
 
 def _posted_item(runtime: Runtime, posted: Posted, kind: str, provider_key: str) -> Item:

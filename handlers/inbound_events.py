@@ -53,11 +53,20 @@ class Telling:
         return new_event_row(self.runtime, self.account.distributor_id, event_type, data, occurred_at=self.at)
 
 
-def message_events(telling: Telling, message: InboundMessage, ids: NewIds) -> dict[str, EventRow]:
+def begun_events(telling: Telling, message: InboundMessage, ids: NewIds) -> dict[str, EventRow]:
+    """Of what a message begins, should it be the first of its customer or conversation. What happens together is told in
+    the order in which it is made: this, then ``consent_event``, then ``received_event``.
+    """
+    return {
+        "customer_event": telling.event(EventType.CUSTOMER_CREATED, _named_party(message, ids)),
+        "conversation_event": telling.event(EventType.CONVERSATION_CREATED, _party(message, ids)),
+    }
+
+
+def received_event(telling: Telling, message: InboundMessage, ids: NewIds) -> EventRow:
     """Of a message, whatever it turns out to have begun."""
-    party = _party(message, ids)
     received = {
-        **party,
+        **_party(message, ids),
         "message_id": ids.message,
         "type": message.type,
         "text": message.text,
@@ -67,11 +76,7 @@ def message_events(telling: Telling, message: InboundMessage, ids: NewIds) -> di
             for file in message.attachments
         ),
     }
-    return {
-        "received_event": telling.event(EventType.MESSAGE_RECEIVED, received),
-        "conversation_event": telling.event(EventType.CONVERSATION_CREATED, party),
-        "customer_event": telling.event(EventType.CUSTOMER_CREATED, _named_party(message, ids)),
-    }
+    return telling.event(EventType.MESSAGE_RECEIVED, received)
 
 
 def consent_event(telling: Telling, message: InboundMessage, ids: NewIds, consent: ConsentChange) -> EventRow:

@@ -158,6 +158,19 @@ async def test_an_event_of_no_conversation_has_no_number(stage: Stage) -> None:
     assert {row["due_at"] for row in due} == {stage.runtime.clock()}
 
 
+@pytest.mark.parametrize(("text", "count"), [("hola", 3), ("STOP", 4)])
+async def test_what_a_message_tells_at_once_has_its_ids_in_the_order_of_its_numbers(
+    runtime: Runtime, text: str, count: int
+) -> None:
+    tenant = await make_distributor(runtime)
+    account = await make_account(runtime, tenant)
+    await accept_messages(runtime, [accepted_item(runtime, account, inbound(text))])
+
+    async with runtime.database.tenant(tenant) as connection:
+        found = await connection.fetch("select sequence from webhook_events order by id")
+    assert [row["sequence"] for row in found] == list(range(1, count + 1))
+
+
 async def test_two_tenants_number_their_own(stage: Stage, runtime: Runtime) -> None:
     other = await open_stage(runtime)
     async with runtime.database.worker() as connection:
