@@ -26,6 +26,7 @@ UPKEEP_ACROSS_TENANTS = (
     "list_endpoint_states",
     "mend_endpoint_states",
     "release_stuck_heads",
+    "cancel_forgotten",
 )
 WORKER_STATEMENTS = {
     ("api_keys", "find_key_owner"),
