@@ -105,6 +105,12 @@ async def refresh_ai_usage(connection: Connection, now: datetime) -> None:
     await connection.execute(_SQL["refresh_ai_usage"], now)
 
 
+async def make_missing_states(connection: Connection, now: datetime) -> int:
+    """Gives endpoints that have none their states; how many."""
+    count: int = await connection.fetchval(_SQL["make_missing_states"], now)
+    return count
+
+
 async def list_endpoint_states(connection: Connection, after: EndpointKey, limit: int) -> list[EndpointKey]:
     """The next endpoints of all tenants, in order."""
     rows = await connection.fetch(_SQL["list_endpoint_states"], *after, limit)

@@ -146,8 +146,9 @@ async def mend_deliveries(runtime: Runtime) -> int:
     """Looks whether each endpoint's state says what its deliveries do, and whether each conversation that waits has
     something to wait for; gives back how many were mended. None are, unless something went wrong that should not have.
     """
-    mended, last = 0, EndpointKey(_NOBODY, _NOBODY)
-    now = runtime.clock()
+    last, now = EndpointKey(_NOBODY, _NOBODY), runtime.clock()
+    async with runtime.database.worker_statements() as connection:
+        mended = await upkeep.make_missing_states(connection, now)
     while True:
         async with runtime.database.worker_statements() as connection:
             page = await upkeep.list_endpoint_states(connection, last, _ENDPOINTS)

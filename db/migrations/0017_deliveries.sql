@@ -65,14 +65,15 @@ comment on column webhook_endpoint_state.give_back_from is 'An outage since then
 comment on column webhook_endpoint_state.last_success_at is 'When it last took a post.';
 comment on column webhook_endpoint_state.warned_percent is 'How much of the way to being disabled its tenant was warned of in this row of failures.';
 create index webhook_endpoint_state_due on webhook_endpoint_state (next_due_at) where next_due_at is not null;
-grant select, insert on webhook_endpoint_state to waystation_app;
-grant select on webhook_endpoint_state to waystation_worker;
+grant select, insert on webhook_endpoint_state to waystation_app, waystation_worker;
 grant update (
         in_flight, concurrency, next_due_at, breaker, breaker_until, failing_since, consecutive_failures, blocked_until,
         paced_until, learned_rate, rate_second, rate_count, rate_previous, throttled_at, probes, failed_event_ids,
         give_back_from, last_success_at, failed_attempts, warned_percent, updated_at
     ) on webhook_endpoint_state to waystation_app, waystation_worker;
-call allow_worker('webhook_endpoint_state', array['select', 'update']);
+call allow_worker('webhook_endpoint_state', array['select', 'insert', 'update']);
+-- Who has an endpoint's id may read its public keys without a key of ours: its tenant is not known then.
+create index webhook_endpoints_id on webhook_endpoints (id);
 
 -- Whoever makes an endpoint makes its state with it; those that are there already get theirs now.
 insert into webhook_endpoint_state (distributor_id, endpoint_id, in_flight, next_due_at, updated_at)

@@ -51,6 +51,20 @@ select refresh_usage($1, $2);
 -- name: refresh_ai_usage
 select refresh_ai_usage($1);
 
+-- name: make_missing_states
+-- For endpoints that a process of the release before made beside the new schema: without a state nothing is delivered.
+with made as (
+    insert into webhook_endpoint_state (distributor_id, endpoint_id, updated_at)
+    select w.distributor_id, w.id, $1
+    from webhook_endpoints w
+    where not exists (
+        select from webhook_endpoint_state s where s.distributor_id = w.distributor_id and s.endpoint_id = w.id
+    )
+    on conflict do nothing
+    returning 1
+)
+select count(*) from made;
+
 -- name: list_endpoint_states
 -- The next $3 endpoints after ($1, $2).
 select distributor_id, endpoint_id

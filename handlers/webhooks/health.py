@@ -52,7 +52,7 @@ class HealthPolicy:
     concurrency: int = 10
     throttle_pause: float = 1.0
     rate_cut: float = 0.9
-    lowest_rate: float = 0.2
+    lowest_rate: float = 1.0
     highest_rate: float = 1_000.0
     rate_recovery: float = 50.0
 

@@ -7,6 +7,7 @@ import structlog
 
 from db.events import record_events
 from db.lanes import ClaimTerms
+from gateway.delivery_claims import DeliveryClaims
 from gateway.schedules import _told
 from handlers.endpoints import delete_endpoint
 from handlers.runtime import Runtime
@@ -125,3 +126,14 @@ async def test_what_had_to_be_mended_is_told_as_a_warning(runtime: Runtime, mend
         await _told("mend_deliveries", job, runtime)(None)  # type: ignore[arg-type]
 
     assert [(entry["log_level"], entry["count"]) for entry in logs] == [(level, mended)]
+
+
+async def test_an_endpoint_without_a_state_gets_one(world: World, admin_dsn: str):
+    """As a process of the release before makes it beside the new schema."""
+    endpoint = await world.open_endpoint()
+    await administer(admin_dsn, "delete from webhook_endpoint_state")
+    await world.tell(endpoint.tenant, 1)
+    assert not await DeliveryClaims(world.runtime, 1.0).claim(TERMS)
+
+    assert await mend_deliveries(world.runtime) == 1
+    assert len(await DeliveryClaims(world.runtime, 1.0).claim(TERMS)) == 1

@@ -128,7 +128,7 @@ async def test_a_success_between_them_begins_a_new_row(stage: Stage):
 async def test_too_many_posts_open_no_breaker_while_there_can_be_fewer(stage: Stage):
     for turn in range(3):
         assert (await stage.limits(turn / 10, *range(10 * turn, 10 * turn + 10))).breaker == ""
-    assert (await stage.state())["learned_rate"] == Decimal("0.200")
+    assert (await stage.state())["learned_rate"] == Decimal("1.000")
 
     assert (await stage.limits(3, *range(100, 110))).breaker == "opens"
 
@@ -221,7 +221,7 @@ async def test_answers_to_posts_from_before_the_cut_do_not_cut_again(stage: Stag
 @pytest.mark.parametrize(
     ("taken", "expected"),
     [
-        ([], 0.2),  # nothing is known of what it takes
+        ([], 1.0),  # nothing is known of what it takes
         ([(0.5, 20)], 18),
         ([(0.1, 10), (0.9, 10)], 18),
         ([(-0.5, 20), (0.1, 3)], 18),  # the second before was a whole one

@@ -23,6 +23,7 @@ UPKEEP_ACROSS_TENANTS = (
     "list_endpoints",
     "expire_payloads",
     "expire_evidence",
+    "make_missing_states",
     "list_endpoint_states",
     "mend_endpoint_states",
     "release_stuck_heads",

@@ -31,7 +31,7 @@ WORKER_COMMANDS = {
     "attachments": {"SELECT", "INSERT", "UPDATE"},
     "message_status_events": {"SELECT", "INSERT"},
     "webhook_events": {"SELECT", "INSERT"},
-    "webhook_endpoint_state": {"SELECT", "UPDATE"},
+    "webhook_endpoint_state": {"SELECT", "INSERT", "UPDATE"},
     "webhook_replays": {"SELECT"},
     "customer_contacts": {"SELECT", "INSERT", "UPDATE"},
     "conversations": {"SELECT", "INSERT", "UPDATE"},

@@ -45,6 +45,7 @@ UNIQUE_BY_THEMSELVES = {
 # Lookups across tenants that name no single row.
 ACROSS_TENANTS = {
     "channel_accounts_route": "a post to several accounts names each by the provider's id, before its tenant is known",
+    "webhook_endpoints_id": "public keys are read by the endpoint's id, before its tenant is known",
     "webhook_endpoint_state_due": "the worker looks for whatever is due, of all tenants",
     "webhook_replays_due": "the worker looks for whatever is due, of all tenants",
 }
