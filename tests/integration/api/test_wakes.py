@@ -30,11 +30,11 @@ async def test_a_message_a_test_and_a_redelivery_wake_the_workers(api, seeds, wa
     conversation = await seeds.conversation()
     _, endpoint = await api.post("/v1/webhook-endpoints", ENDPOINT)
     await asyncio.wait_for(wakes.get(), 5)
-    for path in (
-        f"/v1/conversations/{conversation}/messages",
-        f"/v1/webhook-endpoints/{endpoint['id']}/test",
+    for path, body in (
+        (f"/v1/conversations/{conversation}/messages", {"text": "hola"}),
+        (f"/v1/webhook-endpoints/{endpoint['id']}/test", {}),
     ):
-        assert (await api.post(path, {"text": "hola"}, headers=headers))[0] == 202
+        assert (await api.post(path, body, headers=headers))[0] == 202
         await asyncio.wait_for(wakes.get(), 5)
 
 
