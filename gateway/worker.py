@@ -45,7 +45,7 @@ _PATIENCE_SECONDS = 0.01  # for which a busy lane waits for more room before it 
 _ROOM_DIVISOR = 4
 TURNS_AT_ONCE = 4
 SENDS_AT_ONCE = 20
-DELIVERIES_AT_ONCE = 100
+DELIVERIES_AT_ONCE = 200
 FILES_AT_ONCE = 8  # each may be in memory whole, up to the largest that is taken
 POSTS_AT_ONCE = 8
 # Posts lie in a partition a day: looking for one takes milliseconds where the other lanes' claims take a fraction of one.
@@ -58,8 +58,8 @@ POSTS_POLL = 1.0
 TURN_SHARE = 8 * TURNS_AT_ONCE
 # Half a worker: a tenant's provider account takes fewer messages a second than that sends.
 SEND_SHARE = SENDS_AT_ONCE // 2
-# An endpoint that never answers holds its share until its time-out: a tenth, which is also what a receiver gets at once.
-DELIVERY_SHARE = DELIVERIES_AT_ONCE // 10
+# An endpoint that never answers holds its share until its time-out: a twentieth, which is also what a receiver gets at once.
+DELIVERY_SHARE = DELIVERIES_AT_ONCE // 20
 # Half a worker: a provider that hangs holds what it has for two minutes.
 FETCH_SHARE = FILES_AT_ONCE // 2
 # A lease must outlast the longest attempt: an engine's 20 s; a post's 25 s (channels.egress, with the name's lookup) after
