@@ -61,7 +61,6 @@ class ClaimedDeliveryRow:
     body: str | None = field(repr=False)
     payload: str
     url: str = field(repr=False)
-    signing: str
     secrets_sealed: bytes = field(repr=False)
     headers_sealed: bytes | None = field(repr=False)
     auth_sealed: bytes | None = field(repr=False)

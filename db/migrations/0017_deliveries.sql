@@ -321,7 +321,7 @@ create function claim_deliveries(
         endpoint_ids uuid[], tenant_rooms int[], ahead double precision
     ) returns table (
         distributor_id uuid, endpoint_id uuid, event_id uuid, attempt_id uuid, number int, trigger text, schedule_position int,
-        lease_token uuid, ordering_key uuid, probes int, occurred_at timestamptz, body text, payload text, url text, signing text,
+        lease_token uuid, ordering_key uuid, probes int, occurred_at timestamptz, body text, payload text, url text,
         secrets_sealed bytea, headers_sealed bytea, auth_sealed bytea, interruptions bigint
     )
     language plpgsql volatile
@@ -361,7 +361,7 @@ begin
             ) as looked_at,
             greatest(s.paced_until, moment - ahead * interval '1 second') as paced_from,
             1 / least(w.rate_limit_per_second, s.learned_rate) * interval '1 second' as gap,
-            wanted.tenant_room, w.payload, w.url, w.signing, w.secrets_sealed, w.headers_sealed, w.auth_sealed
+            wanted.tenant_room, w.payload, w.url, w.secrets_sealed, w.headers_sealed, w.auth_sealed
         from unnest(locked.tenants, locked.endpoints, locked.rooms) as wanted(distributor_id, endpoint_id, tenant_room)
         join webhook_endpoint_state s on s.distributor_id = wanted.distributor_id and s.endpoint_id = wanted.endpoint_id
         join webhook_endpoints w on w.distributor_id = wanted.distributor_id and w.id = wanted.endpoint_id
@@ -466,7 +466,7 @@ begin
         where d.distributor_id = due.distributor_id and d.endpoint_id = due.endpoint_id and d.event_id = due.event_id
         returning d.distributor_id, d.endpoint_id, d.event_id, d.attempt_count, d.schedule_position, d.lease_token, d.trigger,
             d.ordering_key, attempt_ids[due.line] as attempt_id, due.was_interrupted,
-            case when due.breaker <> 'CLOSED' then due.probes end as probes, due.payload, due.url, due.signing, due.secrets_sealed,
+            case when due.breaker <> 'CLOSED' then due.probes end as probes, due.payload, due.url, due.secrets_sealed,
             due.headers_sealed, due.auth_sealed
     ),
     attempt as (
@@ -520,7 +520,7 @@ begin
         where s.distributor_id = c.distributor_id and s.endpoint_id = c.endpoint_id
     )
     select c.distributor_id, c.endpoint_id, c.event_id, c.attempt_id, c.attempt_count, c.trigger, c.schedule_position,
-        c.lease_token, c.ordering_key, c.probes, e.occurred_at, e.body::text, c.payload, c.url, c.signing, c.secrets_sealed, c.headers_sealed,
+        c.lease_token, c.ordering_key, c.probes, e.occurred_at, e.body::text, c.payload, c.url, c.secrets_sealed, c.headers_sealed,
         c.auth_sealed,
         -- How many attempts in a row, up to this one, ended with their workers.
         case when c.was_interrupted then (

@@ -39,7 +39,6 @@ ROW = ClaimedDeliveryRow(
     body="{}",
     payload="full",
     url="https://erp.example.test/hook",
-    signing="hmac",
     secrets_sealed=b"",
     headers_sealed=None,
     auth_sealed=None,
